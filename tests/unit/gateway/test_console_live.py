@@ -89,14 +89,14 @@ async def test_a_reader_who_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(live, "FAREWELL_SECONDS", 0.05)
     readers: list[int] = []
     wire = Wire(takes=1)
-    await run(Live(look, 0.01, asyncio.Event(), readers.append), wire)
+    await run(Live(look, lambda: 0.01, asyncio.Event(), readers.append), wire)
     assert readers == [1, -1]
     assert len(wire.sent) == 1
 
 
 async def test_a_stream_ends_when_the_server_does() -> None:
     leaving, wire = asyncio.Event(), Wire(takes=10)
-    task = asyncio.create_task(run(Live(look, 0.01, leaving), wire))
+    task = asyncio.create_task(run(Live(look, lambda: 0.01, leaving), wire))
     while len(wire.sent) < 2:
         await asyncio.sleep(0)
     leaving.set()
@@ -109,4 +109,4 @@ async def test_a_mistake_of_ours_in_a_stream_is_not_kept_quiet() -> None:
         raise LookupError("a mistake")
 
     with pytest.raises(LookupError):
-        await run(Live(fails, 0.01, asyncio.Event()), Wire(takes=10))
+        await run(Live(fails, lambda: 0.01, asyncio.Event()), Wire(takes=10))

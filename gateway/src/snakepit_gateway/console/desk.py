@@ -22,6 +22,8 @@ from snakepit_gateway.gateway import Gateway
 COOKIE = "snakepit_token"
 MOST_WATCHING = 200
 EVERY_SECONDS = 0.5
+USUAL_WATCHING = 25
+"""Where more pages are watched, each is looked at less often: a replica is not to be kept busy by those who look at it."""
 _LIVE = "live_"
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -135,7 +137,7 @@ class Desk:
     def _live(self, template: str, gather: Gather, request: Request) -> Response:
         if self._watching >= MOST_WATCHING:
             full = f"{MOST_WATCHING} pages are being watched: reload this one to see what is new"
-            return Live(self._say(request, full), 30.0, self._gateway.leaving)
+            return Live(self._say(request, full), lambda: 30.0, self._gateway.leaving)
 
         async def look() -> list[Part]:
             try:
@@ -147,7 +149,7 @@ class Desk:
         async def parts(viewer: Viewer) -> list[Part]:
             return self.parts(template, await self.context(viewer, request, await gather(viewer, request)))
 
-        return Live(look, EVERY_SECONDS, self._gateway.leaving, self._count)
+        return Live(look, self._every, self._gateway.leaving, self._count)
 
     def parts(self, template: str, context: Context) -> list[Part]:
         """Each block whose name begins with `live_` is an element of that id without it, and sent when it changed."""
@@ -166,6 +168,9 @@ class Desk:
             return [each for each in self.parts("base.html", context) if each.id == "trouble"]
 
         return say
+
+    def _every(self) -> float:
+        return EVERY_SECONDS * max(1.0, self._watching / USUAL_WATCHING)
 
     def _count(self, change: int) -> None:
         self._watching += change

@@ -72,14 +72,17 @@ def event(parts: Iterable[Part], how: str = "outerMorph") -> bytes:
 
 
 class Live(Response):
-    """The stream. `look` says what the page's parts are now; `leaving` is set when the server ends, `count` told of begin and end."""
+    """The stream. `look` says what the page's parts are now, and `every` after how many seconds it is asked again.
+
+    `leaving` is set when the server ends, `count` told of begin and end.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
         look: Callable[[], Awaitable[list[Part]]],
-        every: float,
+        every: Callable[[], float],
         leaving: asyncio.Event,
         count: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -115,7 +118,7 @@ class Live(Response):
                 said = began
                 async with asyncio.timeout(SLOW_SECONDS):
                     await send({"type": "http.response.body", "body": event(parts) if parts else b"event: beat\n\n", "more_body": True})
-            await asyncio.sleep(max(0.05, self._every - (loop.time() - began)))
+            await asyncio.sleep(max(0.05, self._every() - (loop.time() - began)))
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 MOST_KEPT = 2048
 BUSY_SHARE = 0.25
-"""An answer that took long is kept for longer, so that asking for it takes this share of the time at most."""
+"""An answer that took long is kept for longer, so that asking for it takes this share of the time, or four times as long, at most."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Shared:
     @staticmethod
     def _arrived(kept: _Kept, seconds: float, began: float, done: asyncio.Future[Any]) -> None:
         now = time.monotonic()
-        kept.fresh_until = now + max(seconds, (now - began) / BUSY_SHARE if not done.cancelled() else 0.0)
+        kept.fresh_until = now + min(max(seconds, (now - began) / BUSY_SHARE), seconds / BUSY_SHARE)
         if not done.cancelled():
             done.exception()  # Whoever shares it has it; nobody may be left.
 

@@ -112,16 +112,17 @@ class Trial:
 
     async def answer(self, request: Request) -> Response:
         check_origin(request)
+        streamed = bool(request.headers.get("hx-request"))
         try:
             viewer = await self._desk.viewer(request)
             context = await gather(viewer, request)
             steps = self._steps(viewer, request, context["tool"], await request.form(max_files=20, max_fields=200, max_part_size=8 << 20))
-        except Unauthenticated:
-            return RedirectResponse("/sign-in", 303)
         except SnakepitError as error:
-            return await self._desk.failed(request, error)
-        if request.headers.get("hx-request"):
-            return StreamingResponse(_events(steps), headers={"cache-control": "no-store"}, media_type="text/event-stream")
+            if streamed:
+                return _stream(_only("verdict", draw("verdict", "failed", "before it was called", error)))
+            return RedirectResponse("/sign-in", 303) if isinstance(error, Unauthenticated) else await self._desk.failed(request, error)
+        if streamed:
+            return _stream(steps)
         whole = [each async for each in steps]
         context["chunks"] = [html for id_, html in whole if id_ == "out"]
         context["verdict"] = next(html for id_, html in reversed(whole) if id_ == "verdict")
@@ -190,6 +191,14 @@ def _shown(value: Any) -> tuple[str, str]:
             return "", f"data:{value.content_type};base64,{base64.b64encode(data).decode()}"
         return f"{len(data)} bytes of {value.content_type}", ""
     return shown(value), ""
+
+
+async def _only(id_: str, html: str) -> AsyncIterator[tuple[str, str]]:
+    yield id_, html
+
+
+def _stream(steps: AsyncIterator[tuple[str, str]]) -> Response:
+    return StreamingResponse(_events(steps), headers={"cache-control": "no-store"}, media_type="text/event-stream")
 
 
 async def _events(steps: AsyncIterator[tuple[str, str]]) -> AsyncIterator[bytes]:

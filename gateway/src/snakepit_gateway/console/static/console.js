@@ -1,9 +1,17 @@
 // What HTML and htmx can't do: the graph, the word that a page is old, and a call's Stop.
 (() => {
   "use strict";
-  const stale = document.getElementById("stale");
-  document.addEventListener("htmx:sse:error", (event) => { if (event.target.id === "main") stale.hidden = false; });
-  document.addEventListener("htmx:sse:after:message", (event) => { if (event.target.id === "main") stale.hidden = true; });
+  const main = document.getElementById("main"), stale = document.getElementById("stale"), live = main.getAttribute("hx-sse:connect");
+  let heard = Date.now();
+  main.addEventListener("htmx:sse:error", () => { stale.hidden = false; });
+  main.addEventListener("htmx:sse:after:message", () => { heard = Date.now(); stale.hidden = true; });
+  // A server says something every five seconds. The extension connects again what broke, but not what never came about.
+  document.addEventListener("visibilitychange", () => { heard = Date.now(); });
+  if (live) setInterval(() => {
+    if (document.hidden || Date.now() - heard < 12000) return;
+    stale.hidden = false;
+    if (!main._htmx?.sse) htmx.ajax("GET", live, { source: main });
+  }, 2000);
 
   document.addEventListener("click", (event) => {
     if (event.target.closest("[data-stop]")) {
