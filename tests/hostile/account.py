@@ -26,10 +26,10 @@ MOST_RATIO = 2.0
 ATTACK_SECONDS = 60 + 30 * SCALE
 TIMEOUT_SECONDS = ATTACK_SECONDS + SECONDS + 120
 
-MOST_IN_USE = 6.0
+MOST_IN_USE = 8.0
 """MiB, that the control plane's allocator has given out: its records of calls are a ring, which fills meanwhile."""
 
-MOST_GROWTH = 80, 15
+MOST_GROWTH = 120, 15
 """MiB, of control plane and agent: what is free and can't be given back, as something in use lies beyond it."""
 
 MOST_SERIES = 100
@@ -110,7 +110,7 @@ class Account:
         time.sleep(MEASURED_REST_SECONDS)
         return self._diary()
 
-    def _verdict(self) -> None:
+    def _ratios(self) -> dict[str, float]:
         """The good client's p99 on its link under each attack, as a multiple of its p99 before all of them and after."""
         rest = part(self.rest["link"] + self._rest()["link"])
         ratios = {name: part(each) / rest for name, each in self.links.items()}
@@ -118,11 +118,12 @@ class Account:
         for name, ratio in sorted(ratios.items(), key=lambda each: -each[1]):
             each = self.links[name]
             print(f"{ratio:5.2f}  p99 {part(each):6.1f} ms, p50 {part(each, 0.5):5.1f} ms, {len(each)} calls  {name}", file=sys.stderr)
-        assert max(ratios.values()) <= MOST_RATIO, f"more than {MOST_RATIO:g} times: see above"
+        return ratios
 
     def is_as_it_was(self) -> None:
-        """Memory, descriptors, tasks, and which series a scrape has."""
+        """Memory, descriptors, tasks, and which series a scrape has; where it is measured, the p99 of the good client meanwhile."""
         before = self.before
+        ratios = self._ratios() if SECONDS else {}
 
         def settled() -> bool:
             self._diary("rest")
@@ -142,5 +143,4 @@ class Account:
         assert now.rss[1] - before.rss[1] < MOST_GROWTH[1], (before, now)
         lines = self.world.control.lines
         assert len(lines) < 2000 * max(1, SCALE), lines[-20:]
-        if SECONDS:
-            self._verdict()
+        assert max(ratios.values(), default=0.0) <= MOST_RATIO, f"more than {MOST_RATIO:g} times: see above"
