@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from snakepit import Client
 from snakepit.client.client import Pools
+from snakepit.client.views import CallerInfo
 from snakepit.errors import Unauthenticated
 
 OPEN_SECONDS = 30.0
@@ -21,7 +22,7 @@ class Callers:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._open_until = 0.0
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[CallerInfo] | None = None
 
     async def of(self, request: HTTPConnection) -> Pools:
         """By the header Authorization. Raises SnakepitError."""
@@ -43,14 +44,19 @@ class Callers:
         return self._client
 
     async def _ask(self) -> None:
-        """Once for all who wait. The gateway's own identity is nobody else's."""
-        async with self._asking:
-            if time.monotonic() < self._open_until:
-                return
-            try:
-                subject = (await self._client.whoami()).subject
-            except Unauthenticated:
-                subject = "somebody"
-            if subject:
-                raise Unauthenticated("this needs a token: send the header 'Authorization: Bearer TOKEN'")
-            self._open_until = time.monotonic() + OPEN_SECONDS
+        """Once for all who wait, and what comes of it is all of theirs. The gateway's own identity is nobody else's."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._client.whoami(), name="is anybody asked who they are?")
+            self._asking.add_done_callback(self._told)
+        try:
+            subject = (await asyncio.shield(self._asking)).subject
+        except Unauthenticated:
+            subject = "somebody"
+        if subject:
+            raise Unauthenticated("this needs a token: send the header 'Authorization: Bearer TOKEN'")
+        self._open_until = time.monotonic() + OPEN_SECONDS
+
+    def _told(self, asked: asyncio.Task[CallerInfo]) -> None:
+        self._asking = None
+        if not asked.cancelled():
+            asked.exception()  # Whoever asked may have hung up.
