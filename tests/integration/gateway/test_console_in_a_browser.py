@@ -276,7 +276,7 @@ def test_markup_of_authors_and_callers_is_text(page: Page) -> None:
 def test_a_page_says_that_it_is_old_while_its_gateway_is_away_and_goes_on_by_itself(
     page: Page, said: list[str], program: Dev, broken: str
 ) -> None:
-    away = "**/*live=1*"
+    away = "**/*live=*"
     if broken == "never came about":
         page.context.route(away, lambda route: route.abort())
         page.goto(POOL)
@@ -292,6 +292,13 @@ def test_a_page_says_that_it_is_old_while_its_gateway_is_away_and_goes_on_by_its
     expect(page.locator("#stale")).to_be_hidden(timeout=30_000)
     assert page.evaluate("window.loaded") == 1
     said.clear()
+
+
+def test_several_tabs_of_one_page_are_all_live(context: BrowserContext) -> None:
+    for _ in range(3):
+        tab = context.new_page()
+        with tab.expect_response("**/*live=*", timeout=8_000):
+            tab.goto(POOL)
 
 
 def test_without_scripts_everything_is_read_and_a_tool_is_tried(browser: Browser, program: Dev) -> None:

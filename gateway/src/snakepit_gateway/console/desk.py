@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -87,7 +88,7 @@ class Desk:
         return Viewer(await self._gateway.callers.of_token(token), self.shared, token, typed=bool(token))
 
     def page(self, template: str, gather: Gather) -> Callable[[Request], Awaitable[Response]]:
-        """The handler of a page; with `?live=1`, of the stream of its parts."""
+        """The handler of a page; with `?live=…`, of the stream of its parts."""
 
         async def handle(request: Request) -> Response:
             if request.query_params.get("live"):
@@ -128,7 +129,8 @@ class Desk:
     async def context(self, viewer: Viewer, request: Request, gathered: Context) -> Context:
         """What every page has, and what was gathered for this one."""
         query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("live", "done")]
-        live = f"{quote(request.url.path)}?{urlencode([*query, ('live', '1')])}"
+        # Each its own address: of one address a browser has one answer at a time, and a second tab would wait.
+        live = f"{quote(request.url.path)}?{urlencode([*query, ('live', secrets.token_hex(4))])}"
         return {**frame(request), "live": live, "who": await viewer.who(), "typed": viewer.typed, **gathered}
 
     # ---- streams
@@ -138,10 +140,12 @@ class Desk:
             full = f"{MOST_WATCHING} pages are being watched: reload this one to see what is new"
             return Live(self._say(request, full), lambda: 30.0, self._gateway.leaving)
 
+        page = str(request.url.remove_query_params("live"))
+
         async def look() -> list[Part]:
             try:
                 viewer = await self.viewer(request)
-                return await self.shared.get((viewer.identity, None, str(request.url)), EVERY_SECONDS * 0.9, lambda: parts(viewer))
+                return await self.shared.get((viewer.identity, None, page), EVERY_SECONDS * 0.9, lambda: parts(viewer))
             except SnakepitError as error:
                 return await self._say(request, str(error), isinstance(error, Unauthenticated))()
 
