@@ -12,6 +12,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, Started
+from snakepit._wire import bulk_calls
 from snakepit._wire.protocol import NEWEST
 from snakepit.client import peers
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -67,6 +68,28 @@ async def test_a_server_of_another_protocol_version_is_said_as_it_is() -> None:
         await server.stop(0)
 
 
+async def test_a_replica_that_welcomes_and_sends_away_in_one_breath_is_dialled_anew() -> None:
+    class Leaving(link_pb2_grpc.LinkServiceServicer):
+        dials = 0
+
+        async def Link(self, requests: object, context: object) -> AsyncIterator[link_pb2.LinkResponse]:  # noqa: N802
+            self.dials += 1
+            welcome = link_pb2.Frame(welcome=link_pb2.Welcome(protocol=NEWEST))
+            away = [link_pb2.Frame(go_away=link_pb2.GoAway())] if self.dials == 1 else []
+            yield link_pb2.LinkResponse(frames=[welcome, *away])
+            await asyncio.Event().wait()  # until the client hangs up
+
+    server, leaving = grpc.aio.server(), Leaving()
+    link_pb2_grpc.add_LinkServiceServicer_to_server(leaving, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with Client(f"127.0.0.1:{port}", lanes=False) as client:
+            await eventually(lambda: leaving.dials == 2 and client.links == 1, "it is dialled anew")
+    finally:
+        await server.stop(0)
+
+
 async def test_a_replica_that_dies_during_a_call_is_lost_and_the_call_maybe_ran(server: Running) -> None:
     async with simulated_agent(server.address) as agent, Client(server.address) as client:
         call = asyncio.create_task(client.pool(POOL).call("hang", timeout=30))
@@ -107,6 +130,33 @@ async def test_a_replica_that_stops_finishes_its_calls_and_its_successor_gets_th
                 while isinstance(answer, Exception):
                     (answer,) = await asyncio.gather(pool.call("echo", {"value": 1}, timeout=10), return_exceptions=True)
             assert answer == {"value": 1}
+
+
+async def test_a_link_goes_on_taking_calls_when_a_request_beside_it_found_no_connection() -> None:
+    """A link's connection that is too old takes no more requests, and here there is no room for another one."""
+    async with replica(linger_seconds=0.02, max_connections=1) as server, Client(server.address) as client:
+        await may_use(client, 1)
+
+        async def asked() -> object:
+            (answer,) = await asyncio.gather(client.whoami(), return_exceptions=True)
+            return isinstance(answer, snakepit.ReplicaLost)
+
+        await eventually(asked, "its connection is too old")
+        assert (client.links, len(clients(server))) == (1, 1)
+        with pytest.raises(snakepit.PoolNotFound):
+            await client.pool(POOL).call("echo")
+
+
+async def test_a_link_goes_on_taking_calls_when_no_bulk_lane_could_be_opened(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_calls, "CONNECT_SECONDS", 0.2)
+    async with simulated_agent(server.address), Client(server.address) as client:
+        pool = client.pool(POOL)
+        await may_use(client, 1)
+        await server.lanes.stop()
+        with pytest.raises(snakepit.Draining, match="went away before it had started the call"):
+            await anext(pool.stream("count"))
+        assert client.links == 1
+        assert await pool.call("echo", {"value": 1}, timeout=10) == {"value": 1}
 
 
 async def test_cancelling_a_call_tells_the_worker(server: Running) -> None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit._wire.channels import client_options, server_options
-from snakepit._wire.dial import BACKOFF_SECONDS, next_attempt, resolve
+from snakepit._wire.dial import BACKOFF_SECONDS, Dialer, next_attempt, resolve
+from snakepit._wire.status import TRAILER, Metadata
+from snakepit._wire.trust import Trust
+from snakepit.v1 import link_pb2, link_pb2_grpc
+from support.authority import Authority
+from support.eventually import eventually
 
 _, LONGEST = BACKOFF_SECONDS
 
@@ -33,6 +43,85 @@ async def test_a_name_is_all_of_its_addresses_of_one_family_and_several_names_ar
     assert await resolve("dns:///replicas:7800") == {"10.0.0.1:7800": "replicas", "10.0.0.2:7800": "replicas"}
     assert await resolve("replicas:7800, six:1") == {"10.0.0.1:7800": "replicas", "10.0.0.2:7800": "replicas", "[fd00::2]:1": "six"}
     assert await resolve("gone:7800") == {}
+
+
+# ---- dials that come to nothing
+
+
+class Refuses(link_pb2_grpc.LinkServiceServicer):
+    """A server that is none of ours. `trailer`: what it says of its errors."""
+
+    def __init__(self, trailer: bytes = b"") -> None:
+        self._trailer = ((TRAILER, trailer),) if trailer else ()
+        self.server = grpc.aio.server()
+        link_pb2_grpc.add_LinkServiceServicer_to_server(self, self.server)
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    async def Link(self, _: object, context: Any) -> None:  # noqa: N802
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "not here", self._trailer)
+
+
+@contextlib.asynccontextmanager
+async def dialling(refuses: Refuses, dialled: Callable[[], None], trust: Trust | None = None) -> AsyncIterator[Dialer]:
+    """`dialled` is called in the middle of each dial."""
+
+    def metadata() -> Metadata:
+        dialled()
+        return ()
+
+    def nothing(*_: object) -> None: ...
+
+    hello = link_pb2.Hello(role=link_pb2.ROLE_CLIENT)
+    dialer = Dialer(refuses.address, lambda _: hello, nothing, nothing, nothing, metadata=metadata, trust=trust)
+    await refuses.server.start()
+    dialer.start()
+    try:
+        yield dialer
+    finally:
+        await dialer.stop()
+        await refuses.server.stop(0)
+
+
+def of_another() -> bytes:
+    """An error of whoever has the same fields, and other words in them."""
+    status = Status(message="not here")
+    status.details.add().Pack(ErrorInfo(metadata={"started": "PERHAPS"}))
+    return status.SerializeToString()
+
+
+@pytest.mark.parametrize("trailer", [b"\xff", of_another()], ids=["junk", "of another"])
+async def test_a_server_that_says_what_cant_be_read_is_dialled_again(trailer: bytes) -> None:
+    dials: list[None] = []
+    async with dialling(Refuses(trailer), lambda: dials.append(None)) as dialer:
+        await eventually(lambda: len(dials) >= 3, "it is dialled again")
+        assert "not here" in str(dialer.last_error)
+
+
+async def test_a_dial_that_something_else_has_cancelled_is_followed_by_another() -> None:
+    dials: list[None] = []
+
+    def cancelled() -> None:
+        dials.append(None)
+        raise asyncio.CancelledError
+
+    async with dialling(Refuses(), cancelled):
+        await eventually(lambda: len(dials) >= 3, "it is dialled again")
+
+
+async def test_a_ca_file_that_is_away_while_a_dial_fails_ends_no_dialling(tmp_path: Path) -> None:
+    dials: list[None] = []
+    ca = Authority(tmp_path).ca_file
+    pem = ca.read_bytes()
+
+    def replaced() -> None:
+        dials.append(None)
+        ca.unlink()
+
+    async with dialling(Refuses(), replaced, Trust(ca)) as dialer:
+        await eventually(lambda: dialer.last_error, "the dial has failed")
+        assert "can't be read" in str(dialer.last_error)
+        ca.write_bytes(pem)
+        await eventually(lambda: len(dials) >= 2, "it is dialled again")
 
 
 # ---- keepalive

@@ -240,6 +240,18 @@ async def test_frames_queued_while_an_earlier_message_is_being_written_are_writt
     assert written == [1, 2]
 
 
+@pytest.mark.parametrize("why", [asyncio.InvalidStateError("it is over"), asyncio.CancelledError()], ids=repr)
+async def test_a_link_whose_stream_can_be_read_no_more_ends_whatever_that_is_called(why: BaseException) -> None:
+    async def read() -> None:
+        raise why
+
+    async def write(_: link_pb2.LinkRequest) -> None: ...
+
+    link = Link(lambda *_: None)
+    link.use(StreamLane(read, write, link_pb2.LinkRequest))
+    assert "the stream" in await link.run()
+
+
 @pytest.mark.parametrize("number", range(20))
 async def test_the_last_frames_before_a_close_are_read_by_the_peer(number: int) -> None:
     echo = Echo()

@@ -11,7 +11,7 @@ import enum
 import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.link import Link, LinkClosed, OnFrames
 from snakepit._wire.protocol import NEWEST, OLDEST, agreed, said
 from snakepit._wire.silence import LOOK_SECONDS, Sign, Silence
-from snakepit._wire.status import Metadata, from_rpc_error
+from snakepit._wire.status import Metadata, from_cancelled, from_rpc_error
 from snakepit._wire.trust import OFF, Trust
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -268,14 +268,19 @@ class Dialer:
     async def _try(self, address: str, host: str) -> float:
         """How long a link was open. Whatever goes wrong, another dial follows: nobody else would ever dial that address."""
         try:
-            async with self._trust.channel(address, host) as channel:
-                return await self._keep(*await self._open(address, host, channel))
+            try:
+                async with self._trust.channel(address, host) as channel:
+                    return await self._keep(*await self._open(address, host, channel))
+            except grpc.RpcError as error:
+                raise await self._trust.explain(error, address, host) or error from None
         except Exception as error:
-            explained = await self._trust.explain(error, address, host)
-            return self._failed(address, explained or error)
+            return self._failed(address, error)
+        except asyncio.CancelledError:
+            return self._failed(address, from_cancelled())
 
-    async def _keep(self, replica: Replica, run: asyncio.Task[str]) -> float:
-        """One life of one link: how long it was open."""
+    async def _keep(self, replica: Replica, first: Sequence[link_pb2.Frame]) -> float:
+        """One life of one link: how long it was open. `first`: frames that came with the Welcome."""
+        self._on_open(replica)
         self.replicas[replica.address] = replica
         self._linked.append(replica)
         if self._look is None:
@@ -284,7 +289,7 @@ class Dialer:
         opened = now()
         self.last_error = None
         try:
-            await self._until_closed(replica, run)
+            await self._until_closed(replica, first)
             lasted = now() - opened
             if asyncio.current_task() in self._retiring:
                 if replica.bulk is not None:
@@ -295,12 +300,13 @@ class Dialer:
                 replica.bulk.cut()
         return lasted
 
-    async def _until_closed(self, replica: Replica, run: asyncio.Task[str]) -> None:
+    async def _until_closed(self, replica: Replica, first: Sequence[link_pb2.Frame]) -> None:
         reason = "cancelled"
         try:
-            reason = await run
+            if first:
+                self._on_frames(replica.link, first)
+            reason = await replica.link.run()
         finally:
-            run.cancel()
             replica.link.abort()
             self._linked.remove(replica)
             if self.replicas.get(replica.address) is replica:
@@ -314,7 +320,7 @@ class Dialer:
         self.last_error, self.failed_at = failure, asyncio.get_running_loop().time()
         return 0.0
 
-    async def _open(self, address: str, host: str, channel: grpc.aio.Channel) -> tuple[Replica, asyncio.Task[str]]:
+    async def _open(self, address: str, host: str, channel: grpc.aio.Channel) -> tuple[Replica, Sequence[link_pb2.Frame]]:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             hello = self._hello(address)
@@ -331,10 +337,7 @@ class Dialer:
         over = asyncio.ensure_future(call.read()) if isinstance(lane, Lane) else None
         link.use(lane, over)
         replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes, welcome.max_large_payload_bytes, bulk)
-        self._on_open(replica)
-        if len(first.frames) > 1:
-            self._on_frames(link, first.frames[1:])
-        return replica, asyncio.create_task(link.run(), name=link.name)
+        return replica, first.frames[1:]
 
     async def _lane(self, address: str, host: str, welcome: link_pb2.Welcome, call: Any) -> tuple[Lane | StreamLane, BulkLanes | None]:
         """What frames are to take. Where it is the stream, the replica is told so. Raises what the replica says where that won't do."""
@@ -345,10 +348,11 @@ class Dialer:
             sock = await dial(*where, offered.ticket, LANE_SECONDS[self._lanes], self._trust.tls(host))
         if sock is not None:
             return await Lane.on(sock), BulkLanes(*where, offered.bulk_ticket, lambda: self._trust.tls(host))
-        await call.write(link_pb2.LinkRequest())
-        if self._lanes is Lanes.NEEDED:
-            async with asyncio.timeout(WELCOME_SECONDS):
+        async with asyncio.timeout(WELCOME_SECONDS):
+            await call.write(link_pb2.LinkRequest())
+            if self._lanes is Lanes.NEEDED:
                 await call.read()
+        if self._lanes is Lanes.NEEDED:
             raise ServerUnavailable(f"no lane could be opened to {where[0]}:{where[1]}")
         return StreamLane(call.read, call.write, link_pb2.LinkRequest, call.done_writing), None
 

@@ -233,6 +233,10 @@ class StreamLane:
             self._end("the peer ended the stream")
         except grpc.RpcError as error:
             self._end(_rpc_reason(error))
+        except Exception as error:
+            self._end(f"the stream can't be read: {error!r}")
+        finally:  # Or the link would be there for good, and nobody would read it.
+            self._end("the stream was cancelled")
 
     async def _write_all(self, on_room: Callable[[], None]) -> None:
         try:

@@ -6,10 +6,12 @@ Source: https://google.aip.dev/193 and the `grpc-status-details-bin` trailer of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status as RpcStatus
 
@@ -57,7 +59,8 @@ def from_rpc_error(error: grpc.RpcError) -> SnakepitError:
     trailers: dict[str, Any] = dict(error.trailing_metadata() or ()) if hasattr(error, "trailing_metadata") else {}  # type: ignore[arg-type]
     rich = trailers.get(TRAILER)
     if rich:
-        return _from_rich(RpcStatus.FromString(rich))
+        with contextlib.suppress(DecodeError, KeyError):  # Whoever wrote that is no control plane of ours: the bare status says more.
+            return _from_rich(RpcStatus.FromString(rich))
     return _from_bare(error.code(), error.details() or "")
 
 

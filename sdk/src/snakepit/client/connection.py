@@ -152,19 +152,16 @@ class Connection:
     async def _pause(self, peer: Peer, tries: Tries, failure: SnakepitError | NotWritten, twice: Callable[[], Awaitable[bool]]) -> None:
         """As `again`; `twice`: would it do no harm if it ran again?"""
         if isinstance(failure, NotWritten):
-            self.peers.retire(peer)
             if not tries.still_unsent():
                 raise tries.told(local_errors.no_server(self.peers.target, self.peers.dialer.last_error))
             return
+        tries.avoided.add(peer)  # By this call alone: whether others may take its link, the link says.
         if isinstance(failure, ReplicaLost):
             tries.lost = failure
-            tries.avoided.add(peer)  # Its link may not have broken yet.
             allowed = await twice()
         elif isinstance(failure, Draining):
-            self.peers.retire(peer)
             allowed = True
         else:
-            tries.avoided.add(peer)
             allowed = is_elsewhere(failure) and any(each not in tries.avoided for each in self.peers.usable)
         pause = tries.once_more(asyncio.get_running_loop().time(), random.random) if allowed else None
         if pause is None:
@@ -215,7 +212,6 @@ class Connection:
             finally:
                 peer.replica.uses.end()
             if is_broken(error):
-                self.peers.retire(peer)
                 error = local_errors.replica_lost(peer.replica.address, error.message)
             if self.peers.stopped:
                 raise error

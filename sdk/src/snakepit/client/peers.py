@@ -195,7 +195,7 @@ class Peers:
             self.sweep_soon()
 
     def retire(self, peer: Peer) -> None:
-        """Send nothing more there; what waits is still answered."""
+        """Send nothing more there; what waits is still answered. Only where its link has closed, or is renewed: else nobody dials."""
         if peer in self.usable:
             self.usable.remove(peer)
 
