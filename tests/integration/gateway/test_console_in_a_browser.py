@@ -281,7 +281,7 @@ def test_a_page_says_that_it_is_old_while_its_gateway_is_away_and_goes_on_by_its
         page.context.route(away, lambda route: route.abort())
         page.goto(POOL)
     else:
-        with page.expect_response(away):
+        with page.expect_response(away, timeout=20_000):
             page.goto(POOL)
         page.context.route(away, lambda route: route.abort())
         (gateway,) = [each for each in program.descendants() if b"snakepit_gateway" in Path(f"/proc/{each}/cmdline").read_bytes()]
@@ -297,7 +297,7 @@ def test_a_page_says_that_it_is_old_while_its_gateway_is_away_and_goes_on_by_its
 def test_several_tabs_of_one_page_are_all_live(context: BrowserContext) -> None:
     for _ in range(3):
         tab = context.new_page()
-        with tab.expect_response("**/*live=*", timeout=8_000):
+        with tab.expect_response("**/*live=*", timeout=20_000):
             tab.goto(POOL)
 
 

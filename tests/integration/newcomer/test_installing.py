@@ -182,8 +182,8 @@ def test_the_line_for_the_command_line_brings_it_to_whoever_had_the_client_alone
     assert "in another package, snakepit-local" in environment.fails("snakepit dev pool.yaml --watch")
 
 
-def test_a_checkout_builds_the_six_wheels_and_nothing_else(checkout: Path) -> None:
+def test_a_checkout_builds_the_seven_wheels_and_nothing_else(checkout: Path) -> None:
     built = sorted(each.name.split("-")[0] for each in (checkout / "dist").iterdir())
-    parts = ("agent", "control_plane", "local", "operator", "sdk", "worker")
+    parts = ("agent", "control_plane", "gateway", "local", "operator", "sdk", "worker")
     assert built == [f"snakepit_{part}" for part in parts]
     assert not [each for each in (ROOT / "sdk").iterdir() if each.name in ("build", "dist")]

@@ -57,8 +57,13 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def registered(server: ApiServer, objects: Objects, port: int) -> Objects:
-    """With the chart's rights. There are no nodes, so its Service leads to this machine."""
+def registered(server: ApiServer, objects: Objects, port: int) -> Iterator[Objects]:
+    """With the chart's rights. There are no nodes, so its Service leads to this machine. Others have this server before and after."""
+    made: list[str] = []
+
+    async def post(admin: Admin, path: str, each: dict[str, Any]) -> None:
+        await admin.ask("POST", path, each)
+        made.append(f"{path}/{each['metadata']['name']}")
 
     async def register() -> None:
         admin = Admin(server, SYSTEM)
@@ -66,17 +71,24 @@ def registered(server: ApiServer, objects: Objects, port: int) -> Objects:
             for kind in ("RoleBinding", "ClusterRole", "ClusterRoleBinding"):
                 each = objects.get(kind, NAME)
                 within = f"/namespaces/{each['metadata']['namespace']}" if "namespace" in each["metadata"] else ""
-                await admin.ask("POST", f"/apis/{each['apiVersion']}{within}/{kind.lower()}s", each)
+                await post(admin, f"/apis/{each['apiVersion']}{within}/{kind.lower()}s", each)
             service = objects.get("Service", NAME) | {"spec": {"type": "ExternalName", "externalName": "localhost"}}
-            await admin.ask("POST", admin.path("services"), service)
+            await post(admin, admin.path("services"), service)
             entry = objects.get("APIService", "v1beta2.custom.metrics.k8s.io")
             entry["spec"]["service"]["port"] = port
-            await admin.ask("POST", "/apis/apiregistration.k8s.io/v1/apiservices", entry)
+            await post(admin, "/apis/apiregistration.k8s.io/v1/apiservices", entry)
         finally:
             await admin.close()
 
+    async def take_away() -> None:
+        admin = Admin(server, SYSTEM)
+        for each in reversed(made):
+            await admin.ask("DELETE", each)
+        await admin.close()
+
     asyncio.run(register())
-    return objects
+    yield objects
+    asyncio.run(take_away())
 
 
 @pytest.fixture
