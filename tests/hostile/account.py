@@ -91,7 +91,11 @@ class Account:
                 attack.kill()
         assert attack.returncode == 0, f"SNAKEPIT_HOSTILE_SEED={seed}\n{said[-3000:]}"
         seconds, cpu = self._diary(), said.strip().splitlines()[-1]
-        assert seconds.get("link"), seconds
+        end = time.monotonic() + REST_SECONDS
+        while not seconds.get("link"):  # An attack may be over before one call of the link's has ended.
+            assert time.monotonic() < end, f"the good client's link has had no answer for {REST_SECONDS:g} s"
+            time.sleep(0.1)
+            seconds = self._diary()
         self.links.setdefault(name, []).extend(seconds["link"])
         p99 = {way: f"{part(each):.1f}/{part(self.rest.get(way, [])):.1f}" for way, each in seconds.items()}
         calls = sum(map(len, seconds.values()))
