@@ -172,6 +172,12 @@ def _named_limits() -> list[str]:
     return sorted({*re.findall(r'"limit": "([\w.]+)"', text), *settings})
 
 
+def test_every_decision_is_in_the_list_of_them() -> None:
+    folder = ROOT / "docs/decisions"
+    pages = {page.name for page in folder.glob("2*.md")}
+    assert set(re.findall(r"\((2[^)]+\.md)\)", (folder / "README.md").read_text())) == pages
+
+
 @pytest.mark.parametrize("name", _named_limits())
 def test_every_limit_that_a_refusal_names_is_on_the_page_for_operators(name: str) -> None:
     page = (ROOT / "docs/operations.md").read_text()
