@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from snakepit import Client
+from snakepit_control_plane.policy.rights import LOOK
 from snakepit_control_plane.server import Running
+from support.callers import OBSERVER, known_agent
 from support.control_plane import Caller, calling, replica
+from support.issuer import Issuer, issuer
 from support.replica import Replica
 from support.replica import replica as played
+from support.reviewer import Reviewer, reviewer
+from support.simulated_agent import SimulatedAgent
 
 
 @pytest.fixture
@@ -46,3 +52,35 @@ async def control() -> AsyncIterator[Replica]:
     """A control plane that the test plays: it sees what agents say, and says what it likes."""
     async with played() as serving:
         yield serving
+
+
+# ---- where callers need tokens and rights
+
+
+@pytest.fixture
+def signs(tmp_path: Path) -> Iterator[Issuer]:
+    """Whoever signs tokens, for replicas that check them."""
+    with issuer(tmp_path) as serving:
+        yield serving
+
+
+@pytest.fixture
+def asks() -> Iterator[Reviewer]:
+    """Whoever says what callers may do, for replicas that ask. Whoever looks at workers may."""
+    with reviewer() as serving:
+        serving.give(OBSERVER, LOOK)
+        yield serving
+
+
+@pytest.fixture
+def asking_settings(signs: Issuer, asks: Reviewer, tmp_path: Path) -> dict[str, Any]:
+    """Of a replica that asks for tokens and rights."""
+    (tmp_path / "own").write_text("own")
+    return {"authentication": signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))}
+
+
+@pytest.fixture
+async def agent(server: Running, tmp_path: Path) -> AsyncIterator[SimulatedAgent]:
+    """With its token."""
+    async with known_agent(server.address, tmp_path) as made:
+        yield made

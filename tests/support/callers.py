@@ -11,6 +11,7 @@ from support.issuer import AUDIENCE, pod_claims, signed
 from support.simulated_agent import POOL, SimulatedAgent
 
 ADA, BOB, OBSERVER = "system:serviceaccount:shop:ada", "system:serviceaccount:shop:bob", "observer"
+GATEWAY = "system:serviceaccount:shop:gateway"
 
 
 def token(subject: str, **claims: object) -> str:

@@ -50,6 +50,15 @@ def spec(adapter: str, **sections: Any) -> SnakePoolSpec:
     return msgspec.convert({"worker": worker, **sections}, SnakePoolSpec)
 
 
+FATAL = spec(
+    "support.fatal:Fatal",
+    worker={"processes": 2},
+    restart={"maxRestarts": 100},
+    heartbeat={"intervalSeconds": 0.2, "timeoutSeconds": 1},
+)
+"""Two workers that may be killed as often as a test likes."""
+
+
 @asynccontextmanager
 async def frozen(pid: int) -> AsyncIterator[None]:
     """The process is stopped, provably, until the block ends: it reads nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,35 +12,9 @@ import snakepit
 from snakepit.client import connection, views
 from snakepit.errors import CallNotFound, ServerUnavailable, WorkerLost
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.store.memory import MemoryStore
-from support.capsules import LocalCapsule, capsule, spec
-from support.control_plane import eventually, replica
-from support.simulated_agent import POOL
+from support.control_plane import eventually
 
 pytestmark = pytest.mark.timeout(50)
-
-CRASHERS = {"worker": {"processes": 2}, "restart": {"maxRestarts": 100}, "heartbeat": {"intervalSeconds": 0.2, "timeoutSeconds": 1}}
-
-
-@pytest.fixture
-async def replicas() -> AsyncIterator[tuple[Running, Running]]:
-    store = MemoryStore()
-    async with replica(store) as first, replica(store) as second:
-        yield first, second
-
-
-@pytest.fixture
-async def local(replicas: tuple[Running, Running]) -> AsyncIterator[LocalCapsule]:
-    async with capsule(spec("support.fatal:Fatal", **CRASHERS), *replicas, pool=POOL) as running:
-        await eventually(lambda: all(each.flow.pools.get(POOL) and each.flow.pools[POOL].ready_workers == 2 for each in replicas))
-        yield running
-
-
-@pytest.fixture
-async def pool(replicas: tuple[Running, Running], local: LocalCapsule) -> AsyncIterator[snakepit.Pool]:
-    async with snakepit.Client(",".join(each.address for each in replicas)) as client:
-        await eventually(lambda: client.links == 2)
-        yield client.pool(POOL)
 
 
 async def the(pool: snakepit.Pool, **wanted: object) -> views.CallInfo:
@@ -124,7 +97,7 @@ async def test_a_call_with_a_key_is_cancelled_with_its_run(pool: snakepit.Pool, 
 async def test_a_replica_that_says_nothing_is_left_out_and_named(
     replicas: tuple[Running, Running], pool: snakepit.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ALL_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "ALL_SECONDS", 0.5)
     for _ in range(4):
         await pool.call("work", {"path": str(tmp_path / "runs")})
     assert len(await pool.calls()) == 4

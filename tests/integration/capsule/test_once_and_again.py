@@ -13,14 +13,12 @@ import pytest
 import snakepit
 from snakepit.errors import Started, WorkerLost
 from snakepit_control_plane.server import Running, make_store
-from support.capsules import LocalCapsule, capsule, spec
+from support.capsules import FATAL, LocalCapsule, capsule
 from support.control_plane import eventually, replica
 from support.redis_server import redis_server
 from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(50)
-
-CRASHERS = {"worker": {"processes": 2}, "restart": {"maxRestarts": 100}, "heartbeat": {"intervalSeconds": 0.2, "timeoutSeconds": 1}}
 
 
 @pytest.fixture
@@ -28,20 +26,6 @@ async def replicas() -> AsyncIterator[tuple[Running, Running]]:
     with redis_server() as redis:
         async with replica(make_store(redis.url)) as first, replica(make_store(redis.url)) as second:
             yield first, second
-
-
-@pytest.fixture
-async def local(replicas: tuple[Running, Running]) -> AsyncIterator[LocalCapsule]:
-    async with capsule(spec("support.fatal:Fatal", **CRASHERS), *replicas, pool=POOL) as running:
-        await eventually(lambda: all(each.flow.pools.get(POOL) and each.flow.pools[POOL].ready_workers == 2 for each in replicas))
-        yield running
-
-
-@pytest.fixture
-async def pool(replicas: tuple[Running, Running], local: LocalCapsule) -> AsyncIterator[snakepit.Pool]:
-    async with snakepit.Client(",".join(each.address for each in replicas)) as client:
-        await client.pools()
-        yield client.pool(POOL)
 
 
 def runs(path: Path) -> int:
@@ -91,7 +75,7 @@ async def test_a_dead_agent_is_maybe_and_only_idempotent_tools_run_again(
     work = asyncio.create_task(pool.call("work", {"path": str(tmp_path / "work"), "seconds": 30}, timeout=20))
     again = asyncio.create_task(pool.call("hang_first", {"path": str(tmp_path / "again")}, timeout=20))
     await eventually(lambda: runs(tmp_path / "work") == runs(tmp_path / "again") == 1)
-    async with capsule(spec("support.fatal:Fatal", **CRASHERS), *replicas, pool=POOL, capsule="sample-1"):
+    async with capsule(FATAL, *replicas, pool=POOL, capsule="sample-1"):
         local.agent.cancel()
         with pytest.raises(WorkerLost) as lost:
             await work

@@ -22,7 +22,6 @@ from snakepit_control_plane.model import capsule as workers
 from snakepit_control_plane.model.call import RECALLED
 from snakepit_control_plane.policy import placement as route
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.store.memory import MemoryStore
 from support.capsules import capsule, spec
 from support.control_plane import PATIENCE_SECONDS, Caller, calling, counted, eventually, replica
 from support.pool_of_one import ready
@@ -41,13 +40,6 @@ class Spell(NamedTuple):
     process: int
     begin: float
     end: float
-
-
-@pytest.fixture
-async def replicas() -> AsyncIterator[tuple[Running, Running]]:
-    store = MemoryStore()
-    async with replica(store) as first, replica(store) as second:
-        yield first, second
 
 
 @contextlib.asynccontextmanager

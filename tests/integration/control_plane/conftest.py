@@ -1,23 +1,13 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from snakepit_control_plane.policy.rights import LOOK
+import snakepit
 from snakepit_control_plane.server import Running
 from support.bare_client import Client, bare_client
-from support.callers import OBSERVER, known_agent
-from support.issuer import Issuer, issuer
-from support.reviewer import Reviewer, reviewer
+from support.callers import GATEWAY, put, token
 from support.simulated_agent import SimulatedAgent
-
-
-@pytest.fixture
-def signs(tmp_path: Path) -> Iterator[Issuer]:
-    """Whoever signs tokens, for replicas that check them."""
-    with issuer(tmp_path) as serving:
-        yield serving
 
 
 @pytest.fixture
@@ -28,22 +18,7 @@ async def client(server: Running) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def asks() -> Iterator[Reviewer]:
-    """Whoever says what callers may do, for replicas that ask. Whoever looks at workers may."""
-    with reviewer() as serving:
-        serving.give(OBSERVER, LOOK)
-        yield serving
-
-
-@pytest.fixture
-def asking_settings(signs: Issuer, asks: Reviewer, tmp_path: Path) -> dict[str, Any]:
-    """Of a replica that asks for tokens and rights."""
-    (tmp_path / "own").write_text("own")
-    return {"authentication": signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))}
-
-
-@pytest.fixture
-async def agent(server: Running, tmp_path: Path) -> AsyncIterator[SimulatedAgent]:
-    """With its token."""
-    async with known_agent(server.address, tmp_path) as made:
+async def gateway(server: Running, agent: SimulatedAgent, tmp_path: Path) -> AsyncIterator[snakepit.Client]:
+    """It may do nothing of its own."""
+    async with snakepit.Client(server.address, token_file=put(tmp_path / "gateway", token(GATEWAY))) as made:
         yield made

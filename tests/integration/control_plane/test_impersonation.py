@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,24 +17,17 @@ from snakepit_control_plane.policy import rights as policy
 from snakepit_control_plane.policy.rights import AS_GROUP, AS_USER, CALL, LOOK
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers import held
-from support.callers import put, token
+from support.callers import GATEWAY, token
 from support.control_plane import Caller, eventually, rpc
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent, settings
 
-GATEWAY = "system:serviceaccount:shop:gateway"
 EVE = "eve@example.com"
 
 
 @pytest.fixture
 def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
     return asking_settings
-
-
-@pytest.fixture
-async def gateway(server: Running, agent: SimulatedAgent, tmp_path: Path) -> AsyncIterator[Client]:
-    async with Client(server.address, token_file=put(tmp_path / "gateway", token(GATEWAY))) as client:
-        yield client
 
 
 async def test_each_call_of_one_link_is_that_of_the_caller_whom_it_names(

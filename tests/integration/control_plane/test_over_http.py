@@ -1,31 +1,26 @@
-"""The gateway before a control plane: every row of the table in snakepit.errors as HTTP has it, and whose its calls are."""
+"""The gateway before a control plane: every row of the table in snakepit.errors as HTTP has it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from snakepit.errors import BY_REASON, SnakepitError, ToolError
-from snakepit_control_plane.policy.rights import CALL, LOOK
-from snakepit_control_plane.server import Running
 from snakepit_gateway.problems import as_json, headers
-from support.callers import token
 from support.dev_server import Dev, dev
 from support.failures import PRODUCERS, Failing, pools
 from support.gateway import gateway
-from support.reviewer import Reviewer
-from support.simulated_agent import SimulatedAgent
 
 ELSEWHERE = {"CALL_NOT_FOUND", "TOOL_QUOTA", "PROTOCOL_MISMATCH", "DRAINING", "STALE_EPOCH", "UNAUTHENTICATED", "PERMISSION_DENIED"}
-"""What is asked in the console, and what agents and SDKs meet when they dial. The last two a caller meets as well: below."""
+"""What is asked in the console, and what agents and SDKs meet when they dial. The last two a caller meets as well: see
+gateway/test_who_asks.py.
+"""
 SECONDS = 20.0
-GATEWAY = "system:serviceaccount:snakepit-system:gateway"
 
 
 @pytest.fixture(scope="module")
@@ -100,59 +95,3 @@ async def test_where_waiting_helps_retry_after_says_how_long(stage: Dev) -> None
 
 def test_the_base_of_all_is_the_gateways_own_failure() -> None:
     assert SnakepitError.http == 500
-
-
-# ---- whose calls
-
-
-@pytest.fixture
-def own_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return request.getfixturevalue("asking_settings") if "asks" in request.fixturenames else {}
-
-
-@pytest.fixture
-def own_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway's."""
-    (tmp_path / "gateway").write_text(token(GATEWAY))
-    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(tmp_path / "gateway"))
-
-
-def bearer(subject: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(subject)}"}
-
-
-async def test_a_call_is_that_of_whoever_has_the_token_and_the_gateway_may_nothing(
-    server: Running, agent: SimulatedAgent, asks: Reviewer, own_token: None
-) -> None:
-    asks.give("ada", CALL, LOOK)
-    async with gateway(server.address) as http:
-        assert (await http.post("/v1/pools/default/test/tools/echo", json={"a": 1}, headers=bearer("ada"))).json() == {"a": 1}
-        assert agent.calls[-1].caller.subject == "ada"
-        assert (await http.get("/v1/whoami", headers=bearer("ada"))).json()["subject"] == "ada"
-        eve = await http.post("/v1/pools/default/test/tools/echo", json={}, headers=bearer("eve"))
-        assert (eve.status_code, eve.json()["reason"]) == (403, "PERMISSION_DENIED")
-        assert eve.headers["WWW-Authenticate"] == 'Bearer realm="snakepit", error="insufficient_scope"'
-
-
-@pytest.mark.parametrize(
-    ("given", "challenge"),
-    [
-        ({}, 'Bearer realm="snakepit"'),
-        ({"Authorization": "Basic YTpi"}, 'Bearer realm="snakepit", error="invalid_token"'),
-        ({"Authorization": "Bearer nonsense"}, 'Bearer realm="snakepit", error="invalid_token"'),
-    ],
-)
-async def test_without_a_token_that_holds_nobody_is_let_in(
-    server: Running, agent: SimulatedAgent, asks: Reviewer, own_token: None, given: dict[str, str], challenge: str
-) -> None:
-    async with gateway(server.address) as http:
-        for answer in (await http.post("/v1/pools/default/test/tools/echo", headers=given), await http.get("/v1/pools", headers=given)):
-            assert (answer.status_code, answer.json()["reason"]) == (401, "UNAUTHENTICATED")
-            assert answer.headers["WWW-Authenticate"] == challenge
-
-
-async def test_the_gateways_own_token_is_nobody_elses(server: Running, agent: SimulatedAgent, asks: Reviewer, own_token: None) -> None:
-    asks.give(GATEWAY, CALL, LOOK)
-    async with gateway(server.address) as http:
-        assert (await http.post("/v1/pools/default/test/tools/echo")).status_code == 401
-    assert agent.calls == []

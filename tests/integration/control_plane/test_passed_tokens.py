@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,24 +17,15 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.policy.rights import CALL, LOOK
 from snakepit_control_plane.server import Running
 from support.bare_client import bare_client
-from support.callers import ADA, BOB, put, token
+from support.callers import ADA, BOB, GATEWAY, token
 from support.control_plane import eventually, replica
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
-
-GATEWAY = "system:serviceaccount:shop:gateway"
 
 
 @pytest.fixture
 def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
     return asking_settings
-
-
-@pytest.fixture
-async def gateway(server: Running, agent: SimulatedAgent, tmp_path: Path) -> AsyncIterator[Client]:
-    """It may do nothing."""
-    async with Client(server.address, token_file=put(tmp_path / "gateway", token(GATEWAY))) as client:
-        yield client
 
 
 def ways(client: Client, bearer: str) -> list[Callable[[], Awaitable[Any]]]:

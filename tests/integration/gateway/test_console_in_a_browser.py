@@ -217,7 +217,7 @@ def test_calls_are_found_by_what_they_have_in_common_and_one_shows_its_way(page:
     page.get_by_label("Reason").press("Enter")
     rows = page.locator("#calls tbody tr")
     expect(rows.filter(has_text="fail").first).to_contain_text("LookupError")
-    assert rows.filter(has_not_text="TOOL_ERROR").count() == 0
+    expect(rows.filter(has_not_text="TOOL_ERROR")).to_have_count(0)
     rows.first.get_by_role("link").first.click()
     expect(page.locator("#call .way")).to_contain_text("answered")
     expect(page.locator("main")).to_contain_text("-c worker | grep")
@@ -228,6 +228,7 @@ def test_a_call_that_runs_is_seen_on_its_worker_and_cancelled(page: Page, client
     page.get_by_label("seconds number").fill("60")
     page.get_by_role("button", name="Call wait").click()
     expect(page.locator("#verdict")).to_contain_text("running")
+    wait_until(lambda: client.pool("bench").calls(state="running"), "it has come to the control plane")
     (call,) = client.pool("bench").calls(state="running")
     other = page.context.new_page()
     other.goto(POOL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -23,39 +23,19 @@ from snakepit_control_plane.policy.rights import (
     READ_SESSION,
 )
 from snakepit_control_plane.server import Running
-from support.callers import ADA, BOB, OBSERVER, known_agent, put, token
+from snakepit_gateway.console import viewer
+from support.callers import ADA, BOB, GATEWAY, put, token
 from support.control_plane import calling, eventually
 from support.gateway import served
-from support.issuer import Issuer, issuer
-from support.reviewer import Reviewer, reviewer
+from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
 
 PAGE = f"/pools/{POOL}"
 
 
 @pytest.fixture
-def signs(tmp_path: Path) -> Iterator[Issuer]:
-    with issuer(tmp_path) as serving:
-        yield serving
-
-
-@pytest.fixture
-def asks() -> Iterator[Reviewer]:
-    with reviewer() as serving:
-        serving.give(OBSERVER, LOOK)
-        yield serving
-
-
-@pytest.fixture
-def own_settings(signs: Issuer, asks: Reviewer, tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "own").write_text("own")
-    return {"authentication": signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))}
-
-
-@pytest.fixture
-async def agent(server: Running, tmp_path: Path) -> AsyncIterator[SimulatedAgent]:
-    async with known_agent(server.address, tmp_path) as made:
-        yield made
+def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
+    return asking_settings
 
 
 @pytest.fixture
@@ -63,7 +43,7 @@ async def browser(
     server: Running, agent: SimulatedAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A browser's cookies, and no header; the gateway has a token of its own, and no right."""
-    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(put(tmp_path / "gateway", token("gateway"))))
+    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(put(tmp_path / "gateway", token(GATEWAY))))
     async with served(server.address) as url, httpx.AsyncClient(base_url=url, timeout=20, headers={"origin": url}) as made:
         yield made
 
@@ -101,8 +81,9 @@ async def test_a_token_is_typed_once_and_kept_where_no_script_reads_it_until_sig
 
 
 async def test_who_may_only_look_is_offered_nothing_else_and_refused_it_anyway(
-    browser: httpx.AsyncClient, server: Running, agent: SimulatedAgent, asks: Reviewer
+    browser: httpx.AsyncClient, server: Running, agent: SimulatedAgent, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(viewer, "RIGHTS_SECONDS", 1.0)
     asks.give(ADA, LOOK, LIST_SESSIONS, LIST_CALLS, READ_CALL)
     asks.give(BOB, CALL)
     async with calling(server.address) as bob:
@@ -174,6 +155,5 @@ async def test_who_gives_a_token_back_is_shown_nothing_more_by_a_stream_that_is_
         asks.take(ADA, LOOK)
         server.door.access.forget()
         async with asyncio.timeout(20):
-            async for text in events:
-                if "may not" in text:
-                    break
+            while "may not" not in await anext(events):
+                pass

@@ -106,17 +106,16 @@ async def one(url: str, mode: Literal["auto", "legacy"], storm: Storm, chance: r
     return account
 
 
-async def kill_workers(pool: Pool, storm: Storm, chance: random.Random) -> int:
+async def kill_workers(pool: Pool, storm: Storm, chance: random.Random, killed: list[int]) -> None:
     """One after the other, as soon as it has been healed."""
-    killed = 0
     await storm.begun.wait()
     while True:
         with contextlib.suppress(SnakepitError):
             ready = [each for each in await pool.workers() if each.state == "ready"]
             if len(ready) == WORKERS:
-                os.kill(chance.choice(ready).pid, signal.SIGKILL)
-                killed += 1
-                print(f"{time.monotonic():.1f} killed worker {killed}")
+                killed.append(chance.choice(ready).pid)
+                os.kill(killed[-1], signal.SIGKILL)
+                print(f"{time.monotonic():.1f} killed worker {len(killed)}")
         await asyncio.sleep(0.5)
 
 
@@ -127,12 +126,14 @@ async def test_no_session_is_lost_and_every_failure_says_what_it_was() -> None:
     async with front("support.everything:Everything", processes=WORKERS) as made, snakepit.Client(made.server) as client:
         pool = client.pool(NAME)
         await has_workers(pool, WORKERS)
-        storm = Storm()
-        killing = asyncio.create_task(kill_workers(pool, storm, chance))
+        storm, killed = Storm(), list[int]()
+        killing = asyncio.create_task(kill_workers(pool, storm, chance, killed))
         modes: tuple[Literal["auto", "legacy"], ...] = ("auto", "legacy")
         clients = [one(made.url, modes[number % 2], storm, random.Random(chance.random())) for number in range(CLIENTS)]
         accounts = await asyncio.gather(*clients)
+        assert not killing.done()
         killing.cancel()
     outcomes = sum((each.outcomes for each in accounts), Counter[str]())
-    print(f"{CLIENTS} clients, {SECONDS:g} s: {dict(outcomes)}")
+    print(f"{CLIENTS} clients, {SECONDS:g} s, {len(killed)} workers killed: {dict(outcomes)}")
+    assert killed
     assert outcomes["OK"] > outcomes.total() / 2

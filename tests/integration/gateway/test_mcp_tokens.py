@@ -72,6 +72,7 @@ async def test_without_a_token_that_counts_a_client_is_told_where_to_get_one(
         challenge = refused.headers["www-authenticate"]
         assert challenge.startswith("Bearer ")
         assert error in challenge
+        assert ("error=" in challenge) == bool(error)
         address = challenge.partition('resource_metadata="')[2].rstrip('"')
         metadata = (await http.get(address)).json()
     assert metadata == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,24 @@ import pytest
 
 from snakepit_control_plane.policy.rights import CALL, LOOK, ON_POOLS
 from snakepit_control_plane.server import Running
-from support.callers import ADA, BOB, OBSERVER, known_agent, put, token
+from support.callers import ADA, BOB, GATEWAY, put, token
 from support.gateway import served
-from support.issuer import issuer
-from support.reviewer import Reviewer, reviewer
+from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
 
-GATEWAY = "system:serviceaccount:snakepit-system:snakepit-gateway"
 TOOLS = f"/v1/pools/{POOL}/tools"
 
 
 @pytest.fixture
-def asks() -> Iterator[Reviewer]:
+def asks(asks: Reviewer) -> Reviewer:
     """The gateway itself may do everything: so whoever got its identity would be noticed."""
-    with reviewer() as serving:
-        serving.give(GATEWAY, *ON_POOLS)
-        serving.give(OBSERVER, LOOK)
-        yield serving
+    asks.give(GATEWAY, *ON_POOLS)
+    return asks
 
 
 @pytest.fixture
-def own_settings(asks: Reviewer, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    (tmp_path / "own").write_text("own")
-    with issuer(tmp_path) as signs:
-        yield {"authentication": signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))}
-
-
-@pytest.fixture
-async def agent(server: Running, tmp_path: Path) -> AsyncIterator[SimulatedAgent]:
-    async with known_agent(server.address, tmp_path) as made:
-        yield made
+def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
+    return asking_settings
 
 
 @pytest.fixture
@@ -56,7 +44,7 @@ async def front(
 
 
 def bearing(bearer: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    return {"Authorization": bearer if " " in bearer else f"Bearer {bearer}"} if bearer else {}
 
 
 async def by_mcp(front: httpx.AsyncClient, bearer: str, tool: str, **arguments: object) -> httpx.Response:
@@ -99,18 +87,24 @@ async def test_a_request_is_its_tokens_bearers_whichever_way_it_goes(
     assert {way: answer.status_code for way, answer in answers.items() if not answer.is_success} == {}
     assert len(agent.calls) == 4
     assert {each.caller.subject for each in agent.calls} == {ADA}
+    assert (await front.get("/v1/whoami", headers=bearing(token(ADA)))).json()["subject"] == ADA
 
 
 @pytest.mark.parametrize(
     "bearer",
-    ["", "garbage", token(ADA, exp=time.time() - 60), token(ADA, aud=["https://kubernetes.default.svc"])],
-    ids=["none", "garbage", "expired", "of another audience"],
+    ["", "garbage", "Basic YTpi", token(ADA, exp=time.time() - 60), token(ADA, aud=["https://kubernetes.default.svc"])],
+    ids=["none", "garbage", "no bearer's", "expired", "of another audience"],
 )
 async def test_without_a_good_token_nobody_is_anybody(front: httpx.AsyncClient, agent: SimulatedAgent, asks: Reviewer, bearer: str) -> None:
     asks.give(ADA, CALL, LOOK)
     for way, answer in (await every_way(front, bearer)).items():
         assert answer.status_code == 401, way
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer"), way
+        said = answer.headers["WWW-Authenticate"]
+        if way == "mcp":
+            assert said.startswith("Bearer"), way
+        else:
+            assert answer.json()["reason"] == "UNAUTHENTICATED", way
+            assert said == 'Bearer realm="snakepit"' + ', error="invalid_token"' * bool(bearer), way
     assert not agent.calls
 
 
@@ -120,6 +114,7 @@ async def test_who_may_not_is_told_so_and_the_gateways_own_rights_are_nobodys(
     for way, answer in (await every_way(front, token(BOB))).items():
         if way != "mcp":
             assert (answer.status_code, answer.json()["reason"]) == (403, "PERMISSION_DENIED"), way
+            assert answer.headers["WWW-Authenticate"] == 'Bearer realm="snakepit", error="insufficient_scope"', way
         assert BOB in answer.text
         assert GATEWAY not in answer.text
     assert not agent.calls

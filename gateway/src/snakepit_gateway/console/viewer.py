@@ -19,6 +19,9 @@ CANCEL = "delete snakepools/calls"
 SESSION = {"read": "get snakepools/sessions", "rebind": "update snakepools/sessions", "delete": "delete snakepools/sessions"}
 """On those of others. One's own are one's own."""
 
+RIGHTS_SECONDS = 10.0
+"""Until they are looked at again."""
+
 
 @dataclass(frozen=True)
 class Viewer:
@@ -44,7 +47,7 @@ class Viewer:
         return await self._shared("pools", "", 1.0, self.pools.pools)
 
     async def rights(self, name: str) -> frozenset[str]:
-        return await self._shared("rights", name, 10.0, self.pool(name).rights)
+        return await self._shared("rights", name, RIGHTS_SECONDS, self.pool(name).rights)
 
     async def info(self, name: str) -> PoolInfo:
         return await self._shared("info", name, 0.4, self.pool(name).info)
