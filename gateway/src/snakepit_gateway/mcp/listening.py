@@ -26,6 +26,7 @@ class Watch:
         self.handler = ListenHandler(self.bus, max_subscriptions=MOST_LISTENERS, max_buffered_events=16)
         self.askers: deque[Pool] = deque()
         self.poll: asyncio.Task[None] | None = None
+        self.looked = asyncio.Event()
 
     async def run(self) -> None:
         """Ask as one listener after the other, each with its own rights: where one may no more, the next is asked for."""
@@ -37,8 +38,10 @@ class Watch:
                 if known is not None and now != known:
                     await self.bus.publish(ToolsListChanged())
                 known = now
+            self.looked.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), POLL_SECONDS)
+        self.looked.set()
         self.handler.close()  # their clients listen elsewhere
 
 
@@ -53,7 +56,7 @@ class Watches:
 
     @contextlib.asynccontextmanager
     async def watching(self, pool: Pool) -> AsyncIterator[Watch]:
-        """Raises CallerLimit."""
+        """Whatever changes from now on is heard of. Raises CallerLimit."""
         if self._listeners >= MOST_LISTENERS:
             raise CallerLimit(f"this gateway has {MOST_LISTENERS} listeners already", details={"limit": "listeners"}, retry_after=30)
         watch = self._of.setdefault(pool.name, Watch(self._leaving))
@@ -62,6 +65,7 @@ class Watches:
         if watch.poll is None:
             watch.poll = asyncio.create_task(watch.run(), name=f"watch the tools of {pool.name}")
         try:
+            await watch.looked.wait()
             yield watch
         finally:
             self._listeners -= 1
