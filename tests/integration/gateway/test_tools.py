@@ -47,11 +47,20 @@ async def test_a_form_has_bytes_text_and_json(pools: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "parts", [{"data": ("a.json", b"[" * 100_000, "application/json")}, {"data": ("a.bin", b"x"), "also": (None, b"[" * 100_000)}]
+)
+async def test_a_part_of_a_form_that_is_nested_too_deeply_is_refused(pools: httpx.AsyncClient, parts: Any) -> None:
+    answer = await pools.post("front/tools/sizes", files=parts)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_ARGUMENTS"), answer.text
+
+
+@pytest.mark.parametrize(
     ("content", "kind", "status", "reason"),
     [
         (b"[1]", "application/json", 400, "INVALID_ARGUMENTS"),
         (b"{", "application/json", 400, "INVALID_ARGUMENTS"),
         (b'{"value": "\xff"}', "application/json", 400, "INVALID_ARGUMENTS"),
+        (b'{"\xff": 1}', "application/json", 400, "INVALID_ARGUMENTS"),
         (b'{"value": {"$base64": 3}}', "application/json", 400, "INVALID_ARGUMENTS"),
         (b'{"value": ' + b"[" * 5000, "application/json", 400, "INVALID_ARGUMENTS"),
         (b"value=1", "application/x-www-form-urlencoded", 415, "UNSUPPORTED_MEDIA_TYPE"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import UploadFile
@@ -21,10 +21,11 @@ from snakepit_gateway.values import arguments
 JSON, OCTETS, FORM = "application/json", "application/octet-stream", "multipart/form-data"
 MAX_PARTS = 1000
 MAX_FIELD_BYTES = 4 << 20
+T = TypeVar("T")
 Schema = Callable[[], Awaitable[Mapping[str, Any]]]
 _EMPTY = Payload(b"{}")
 _OURS = b'"$'
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_object, _raw = msgspec.json.Decoder(dict[str, Any]), msgspec.json.Decoder(msgspec.Raw)
 
 
 class HungUp(Cancelled):
@@ -72,15 +73,17 @@ def of_json(body: bytes) -> Payload:
     """Raises InvalidArguments."""
     if not body:
         return _EMPTY
-    try:
-        if _OURS not in body:
-            _object.decode(body)
-            return Payload(body)
-        return payloads.encode_arguments(arguments(msgspec.json.decode(body, type=dict[str, Any])))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidArguments(f"the body is not a JSON object of arguments: {why_unreadable(body, error)}") from None
-    except RecursionError:
-        raise InvalidArguments("the arguments are nested too deeply") from None
+    what = "the body is not a JSON object of arguments"
+    if _OURS in body:
+        return payloads.encode_arguments(_read(body, what, lambda data: arguments(_object.decode(data))))
+    _read(body, what, _check)
+    return Payload(body)
+
+
+def _check(body: bytes) -> None:
+    """Is it a JSON object? Whatever is in it, nothing is made of it: whose it is is not known yet."""
+    if memoryview(_raw.decode(body))[:1] != b"{":
+        _object.decode(body)  # which says what it is
 
 
 async def _form(scope: Scope, receive: Receive, schema: Schema) -> dict[str, Any]:
@@ -104,12 +107,7 @@ async def _part(name: str, part: UploadFile | str, schema: Any) -> Any:
     if isinstance(part, str):
         return part if _takes_text(schema) else _guessed(part)
     data = await part.read()
-    if part.content_type != JSON:
-        return data
-    try:
-        return arguments(msgspec.json.decode(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidArguments(f"part {name[:80]!r} is not JSON: {why_unreadable(data, error)}") from None
+    return _read(data, f"part {name[:80]!r} is not JSON", _value) if part.content_type == JSON else data
 
 
 def _takes_text(schema: Any) -> bool:
@@ -118,18 +116,25 @@ def _takes_text(schema: Any) -> bool:
 
 def _guessed(text: str) -> Any:
     try:
-        return arguments(msgspec.json.decode(text))
-    except (msgspec.MsgspecError, UnicodeError):
+        return _read(text.encode(errors="surrogatepass"), "", _value)
+    except InvalidArguments:
         return text
 
 
 def value(kind: str, body: bytes) -> Any:
     """One value: JSON, or bytes of any other media type. Raises InvalidArguments."""
-    if kind not in ("", JSON) and not kind.endswith("+json"):
-        return body
+    return _read(body, "the body is not JSON", _value) if kind in ("", JSON) or kind.endswith("+json") else body
+
+
+def _value(data: bytes) -> Any:
+    return arguments(msgspec.json.decode(data))
+
+
+def _read(data: bytes, what: str, read: Callable[[bytes], T]) -> T:
+    """Raises InvalidArguments, which says `what`."""
     try:
-        return arguments(msgspec.json.decode(body))
+        return read(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidArguments(f"the body is not JSON: {why_unreadable(body, error)}") from None
+        raise InvalidArguments(f"{what}: {why_unreadable(data, error)}") from None
     except RecursionError:
-        raise InvalidArguments("the value is nested too deeply") from None
+        raise InvalidArguments(f"{what}: it is nested too deeply") from None
