@@ -23,7 +23,7 @@ from snakepit_control_plane.policy.rights import (
     READ_SESSION,
 )
 from snakepit_control_plane.server import Running
-from snakepit_gateway.console import viewer
+from snakepit_gateway.console import desk, viewer
 from support.callers import ADA, BOB, GATEWAY, put, token
 from support.control_plane import calling, eventually
 from support.gateway import served
@@ -143,6 +143,20 @@ async def test_two_people_see_each_their_own(browser: httpx.AsyncClient, server:
         assert "Rebind" in mine
         assert (await browser.get(f"{PAGE}/session", params={"id": other})).status_code == 404
         assert "Your own calls only" in (await browser.get(f"{PAGE}/calls")).text
+
+
+async def test_a_stranger_who_watches_takes_nobodys_place(
+    browser: httpx.AsyncClient, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "MOST_WATCHING", 1)
+    asks.give(ADA, LOOK)
+    for headers in ({}, {"cookie": f"{desk.COOKIE}=wrong"}):
+        async with browser.stream("GET", PAGE, params={"live": "1"}, headers=headers) as strange, aclosing(strange.aiter_text()) as told:
+            assert "Sign in" in await anext(told)
+            await sign_in(browser, ADA)
+            async with browser.stream("GET", PAGE, params={"live": "2"}) as answer, aclosing(answer.aiter_text()) as events:
+                assert 'id="state"' in await anext(events)
+        browser.cookies.clear()
 
 
 async def test_who_gives_a_token_back_is_shown_nothing_more_by_a_stream_that_is_open(

@@ -34,6 +34,13 @@ def test_of_a_list_those_of_its_elements_are_sent_that_changed_and_all_of_it_whe
     assert reader.take(workers("idle", "busy", "idle"), 4.0) == []
 
 
+def test_what_is_no_more_is_not_remembered() -> None:
+    reader = Reader()
+    for day in range(100):
+        reader.take([Part("capsules", "", f"c{day}", (Part(f"c{day}", "idle"),))], day)
+    assert set(reader.sent) == {"capsules", "c99"}
+
+
 def test_a_reader_gets_so_many_bytes_a_second_and_what_it_got_longest_ago_first() -> None:
     reader, each, seconds = Reader(), BURST_BYTES // 10, 60
     sent: list[Part] = []

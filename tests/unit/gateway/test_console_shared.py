@@ -56,6 +56,16 @@ async def test_a_failure_is_everybodys_for_as_long_as_an_answer_would_be() -> No
     assert times == 1
 
 
+async def test_what_nobody_looks_at_any_more_is_not_kept() -> None:
+    shared, asked = Shared(), Asked()
+    asked.go.set()
+    for at in range(5):
+        await shared.get(at, 0.0, asked)
+    await asyncio.sleep(0.01)
+    await shared.get("last", 60.0, asked)
+    assert list(shared._kept) == ["last"]  # noqa: SLF001
+
+
 async def test_only_so_much_is_kept() -> None:
     shared, asked = Shared(), Asked()
     asked.go.set()

@@ -92,7 +92,7 @@ class Desk:
 
         async def handle(request: Request) -> Response:
             if request.query_params.get("live"):
-                return self._live(template, gather, request)
+                return await self._live(template, gather, request)
             try:
                 viewer = await self.viewer(request)
                 context = await self.context(viewer, request, await gather(viewer, request))
@@ -135,7 +135,13 @@ class Desk:
 
     # ---- streams
 
-    def _live(self, template: str, gather: Gather, request: Request) -> Response:
+    async def _live(self, template: str, gather: Gather, request: Request) -> Response:
+        try:
+            await (await self.viewer(request)).who()  # A stranger takes nobody's place.
+        except Unauthenticated as error:
+            return Live(self._say(request, str(error), True), lambda: 30.0, self._gateway.leaving)
+        except SnakepitError:
+            pass  # It is said in the stream, which asks again.
         if self._watching >= MOST_WATCHING:
             full = f"{MOST_WATCHING} pages are being watched: reload this one to see what is new"
             return Live(self._say(request, full), lambda: 30.0, self._gateway.leaving)

@@ -47,6 +47,9 @@ class Reader:
         self.room = min(BURST_BYTES, self.room + (now - self.at) * BYTES_PER_SECOND)
         self.at = now
         taken: list[Part] = []
+        parts = list(parts)
+        there = {each.id for part in parts for each in (part, *part.children)}
+        self.sent = {id_: sent for id_, sent in self.sent.items() if id_ in there}
         for part in sorted(self._changed(parts), key=lambda each: self.sent.get(each.id, (0, -1.0))[1]):
             if self.room <= 0:
                 break

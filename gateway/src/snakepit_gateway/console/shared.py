@@ -21,9 +21,14 @@ class _Kept:
     answer: asyncio.Future[Any]
     fresh_until: float
 
+    @property
+    def is_over(self) -> bool:
+        return self.answer.done() and (time.monotonic() >= self.fresh_until or self.answer.cancelled())
+
 
 class Shared:
-    """Answers by key, which must name who asks. Bounded: what was looked at longest ago is forgotten first."""
+    """Answers by key, which must name who asks. What was looked at longest ago is forgotten first: when it isn't fresh any more, or
+    when there is too much."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
@@ -31,13 +36,13 @@ class Shared:
     async def get(self, key: Hashable, seconds: float, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer, at most so many seconds old. Raises what asking raised, to everybody who shares it."""
         kept = self._kept.get(key)
-        if kept is None or (kept.answer.done() and (time.monotonic() >= kept.fresh_until or kept.answer.cancelled())):
+        if kept is None or kept.is_over:
             kept = self._kept[key] = _Kept(asyncio.ensure_future(ask()), 0.0)
             began = time.monotonic()
             kept.answer.add_done_callback(lambda done: self._arrived(kept, seconds, began, done))
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
         self._kept.move_to_end(key)
+        while self._kept and (len(self._kept) > MOST_KEPT or next(iter(self._kept.values())).is_over):
+            self._kept.popitem(last=False)
         return cast(T, await asyncio.shield(kept.answer))
 
     @staticmethod

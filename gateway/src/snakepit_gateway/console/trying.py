@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -169,15 +170,14 @@ async def _run(pool: Calls, tool: ToolInfo, values: dict[str, Any], timeout: flo
             async for chunk in stream:
                 yield "value", chunk
         return
-    latest: list[tuple[float, str]] = []
+    latest: deque[tuple[float, str]] = deque(maxlen=1)
     call = asyncio.ensure_future(pool.call(tool.name, values, timeout=timeout, on_progress=lambda *said: latest.append(said)))
     try:
         while not (await asyncio.wait([call], timeout=PROGRESS_SECONDS))[0]:
             if latest:
-                yield "progress", latest[-1]
-                latest.clear()
+                yield "progress", latest.pop()
         if latest:
-            yield "progress", latest[-1]
+            yield "progress", latest.pop()
         yield "value", await call
     finally:
         call.cancel()
