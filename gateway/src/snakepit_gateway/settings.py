@@ -36,6 +36,8 @@ class Settings:
     """Is there a console at `/`? (SNAKEPIT_GATEWAY_CONSOLE: on or off)"""
     mcp: bool = True
     """Are tools served at `/mcp`? (SNAKEPIT_GATEWAY_MCP: on or off)"""
+    dev: bool = False
+    """Is it that of `snakepit dev`, where kubectl knows nothing? (SNAKEPIT_GATEWAY_DEV: on or off)"""
     authorization_servers: tuple[str, ...] = ()
     """Issuers of the tokens that the control plane takes, for MCP clients that get one by themselves
     (SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS): URLs, with commas between."""
@@ -71,6 +73,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
         console=read("SNAKEPIT_GATEWAY_CONSOLE", _on_or_off, Settings.console),
         mcp=read("SNAKEPIT_GATEWAY_MCP", _on_or_off, Settings.mcp),
+        dev=read("SNAKEPIT_GATEWAY_DEV", _on_or_off, Settings.dev),
         authorization_servers=read("SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS", _issuers, Settings.authorization_servers),
     )
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):

@@ -111,6 +111,7 @@ class Gateway:
             "SNAKEPIT_LOG_LEVEL": "warning",
             **os.environ,
             "SNAKEPIT_LOG_FORMAT": "json",
+            "SNAKEPIT_GATEWAY_DEV": "on",
             "SNAKEPIT_GATEWAY_LISTEN": f"fd://{self._listener.fileno()}",
             "SNAKEPIT_SERVER": server,
             "SNAKEPIT_CA_FILE": OFF,

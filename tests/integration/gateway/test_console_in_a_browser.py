@@ -10,6 +10,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -211,7 +213,7 @@ def test_a_worker_is_drained_by_keyboard_and_asked_for_twice(page: Page, client:
     wait_until(lambda: lives() == worker.restarts + 1, "a fresh worker took its place")
 
 
-def test_calls_are_found_by_what_they_have_in_common_and_one_shows_its_way(page: Page) -> None:
+def test_calls_are_found_by_what_they_have_in_common_and_one_shows_its_way(page: Page, program: Dev) -> None:
     page.goto(f"{POOL}/calls")
     page.get_by_label("Reason").fill("TOOL_ERROR")
     page.get_by_label("Reason").press("Enter")
@@ -220,7 +222,10 @@ def test_calls_are_found_by_what_they_have_in_common_and_one_shows_its_way(page:
     expect(rows.filter(has_not_text="TOOL_ERROR")).to_have_count(0)
     rows.first.get_by_role("link").first.click()
     expect(page.locator("#call .way")).to_contain_text("answered")
-    expect(page.locator("main")).to_contain_text("-c worker | grep")
+    command = page.locator("code", has_text="snakepit logs").inner_text()
+    expect(page.locator("main")).not_to_contain_text("kubectl")
+    assert command.endswith(f"--server {program.server}")
+    subprocess.run([sys.executable, "-m", "snakepit.cli", *command.split()[1:]], check=True, timeout=60)
 
 
 def test_a_call_that_runs_is_seen_on_its_worker_and_cancelled(page: Page, client: snakepit.sync.Client) -> None:

@@ -96,12 +96,15 @@ async def test_who_may_only_look_is_offered_nothing_else_and_refused_it_anyway(
         page = (await browser.get(f"{PAGE}/worker", params={"id": worker})).text
         assert "Read-only" in page
         assert "Drain" not in page
+        assert f"kubectl logs -n {POOL.partition('/')[0]} {worker.rpartition('/')[0]} -c worker<" in page
         assert "Read-only" in (await browser.get(f"{PAGE}/tool", params={"name": "echo"})).text
         assert "bobs" in (await browser.get(f"{PAGE}/sessions")).text
         calls = (await browser.get(f"{PAGE}/calls")).text
         assert BOB in calls
         call = calls.split("/call?id=")[1].split('"')[0]
-        assert "Cancel" not in (await browser.get(f"{PAGE}/call", params={"id": call})).text
+        page = (await browser.get(f"{PAGE}/call", params={"id": call})).text
+        assert "Cancel" not in page
+        assert f"-c worker | grep {call}" in page
         for path, query in {
             "worker/drain": {"id": worker},
             "worker/recycle": {"id": worker},

@@ -131,7 +131,8 @@ class Desk:
         query = [(key, value) for key, value in request.query_params.multi_items() if key not in ("live", "done")]
         # Each its own address: of one address a browser has one answer at a time, and a second tab would wait.
         live = f"{quote(request.url.path)}?{urlencode([*query, ('live', secrets.token_hex(4))])}"
-        return {**frame(request), "live": live, "who": await viewer.who(), "typed": viewer.typed, **gathered}
+        dev = self._gateway.client.server if self._gateway.settings.dev else ""
+        return {**frame(request), "dev": dev, "live": live, "who": await viewer.who(), "typed": viewer.typed, **gathered}
 
     # ---- streams
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 Schema = Callable[[], Awaitable[Mapping[str, Any]]]
 _EMPTY = Payload(b"{}")
 _OURS = b'"$'
+_BRACE = ord("{")
 _object, _raw = msgspec.json.Decoder(dict[str, Any]), msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -82,7 +83,7 @@ def of_json(body: bytes) -> Payload:
 
 def _check(body: bytes) -> None:
     """Is it a JSON object? Whatever is in it, nothing is made of it: whose it is is not known yet."""
-    if memoryview(_raw.decode(body))[:1] != b"{":
+    if memoryview(_raw.decode(body))[0] != _BRACE:
         _object.decode(body)  # which says what it is
 
 
