@@ -26,17 +26,28 @@ from snakepit_control_plane.telemetry import Telemetry
 
 
 class OpenCount:
-    """How many calls a replica has open, so that one that stops can wait for the last of them. `count`: those without an answer."""
+    """Which calls a replica has open, so that one that stops can wait for the last of them."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.unanswered: dict[Call, None] = {}
+        """In the order in which they came."""
+        self._to_fetch = 0
         self._delivering = 0
         self._idle: asyncio.Event | None = None
 
-    def one_less(self) -> None:
-        self.count -= 1
-        if self._idle is not None:
-            self._perhaps_idle()
+    @property
+    def count(self) -> int:
+        """Those without an answer, or whose caller has yet to fetch its large result."""
+        return len(self.unanswered) + self._to_fetch
+
+    def to_fetch(self) -> None:
+        """A call's large result is there, for its caller to fetch."""
+        self._to_fetch += 1
+
+    def fetched(self) -> None:
+        """It was, or nobody will."""
+        self._to_fetch -= 1
+        self._perhaps_idle()
 
     @contextlib.contextmanager
     def delivering(self) -> Iterator[None]:
@@ -69,9 +80,7 @@ class OpenCalls(OpenCount):
 
     def __init__(self, agents: AgentLinks, telemetry: Telemetry, memory: MemoryBudget, records: Records) -> None:
         super().__init__()
-        self.unanswered: dict[Call, None] = {}
-        """In the order in which they came."""
-        self.records = records
+        self._records = records
         self._agents = agents
         self._telemetry = telemetry
         self._memory = memory
@@ -89,7 +98,6 @@ class OpenCalls(OpenCount):
         shares_memory: bool = False,
     ) -> Call:
         """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key."""
-        self.count += 1
         call = Call(request, request.tool, frame, frame.call, reply, next(self._arrivals), sink, source, shares_memory)
         self.unanswered[call] = None
         return call
@@ -122,7 +130,6 @@ class OpenCalls(OpenCount):
             return
         call.answered = True
         now = self._clock()
-        self.count -= 1
         del self.unanswered[call]
         if self._idle is not None:
             self._perhaps_idle()
@@ -254,7 +261,8 @@ class OpenCalls(OpenCount):
         outcome = outcome_of(result)
         if call.pool is not None:
             pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
-            if (records := call.pool.records or self.records.of(call.pool)) is not None:
+            records = call.pool.records
+            if records is not None or (records := self._records.of(call.pool)) is not None:
                 records.ended(call, result, outcome, now)
         self._telemetry.calls.add(pool, tool, outcome)
         self._telemetry.seconds.observe(pool, now - call.request.came_at)

@@ -66,7 +66,7 @@ class Transfers(Stage):
             stream.abandon()  # Somebody uses ids twice: the first one keeps its own.
         else:
             self._open[call.call_id] = call, stream
-            self._calls.count += 1
+            self._calls.to_fetch()
             stream.on_close = lambda: self._end(capsule, id_, call.call_id)
         self._calls.answer(call, frame)
 
@@ -127,4 +127,4 @@ class Transfers(Stage):
     def _end(self, capsule: Capsule, id_: int, call_id: str) -> None:
         self._gone(capsule, id_)
         del self._open[call_id]
-        self._calls.one_less()
+        self._calls.fetched()

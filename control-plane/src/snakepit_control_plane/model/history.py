@@ -6,7 +6,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 MINUTES = 60
 MINUTE = 60.0
@@ -30,6 +30,10 @@ LEAST_COMPARED = 100
 """Calls of a minute that say something."""
 
 
+Ended = tuple[float, float, float, str]
+"""A call: when, after how many seconds, how many of them it has waited, and its reason."""
+
+
 class Minute:
     """One minute, from `begin` on, of the loop's clock. `queue_seconds` are of those that waited."""
 
@@ -44,6 +48,12 @@ class Minute:
     @property
     def calls(self) -> int:
         return sum(self.seconds)
+
+    def failed(self, reason: str) -> None:
+        """One of its calls has."""
+        if reason not in self.errors and len(self.errors) >= MOST_REASONS:
+            reason = OTHER
+        self.errors[reason] = self.errors.get(reason, 0) + 1
 
     def close(self) -> None:
         """Nothing is counted any more: it takes a quarter of the memory."""
@@ -63,17 +73,17 @@ class History:
         self.end = -math.inf
         self.slow_seconds = SLOW_SECONDS
 
-    def count(self, now: float, seconds: float, waited: float, reason: str) -> None:
-        """A call has ended. On the path of each call."""
-        minute = self._now if now < self.end else self._next(now)
-        minute.seconds[bisect_left(BOUNDS, seconds)] += 1
-        if waited:
-            minute.queue_seconds[bisect_left(BOUNDS, waited)] += 1
-        if reason != "OK":
-            errors = minute.errors
-            if reason not in errors and len(errors) >= MOST_REASONS:
-                reason = OTHER
-            errors[reason] = errors.get(reason, 0) + 1
+    def count(self, ended: Iterable[Ended]) -> None:
+        """In their order. Many at once: one by one, each would wait for code that others have pushed out of the processor's cache."""
+        minute, end = self._now, self.end
+        for now, seconds, waited, reason in ended:
+            if now >= end:
+                minute, end = self._next(now), self.end
+            minute.seconds[bisect_left(BOUNDS, seconds)] += 1
+            if waited:
+                minute.queue_seconds[bisect_left(BOUNDS, waited)] += 1
+            if reason != "OK":
+                minute.failed(reason)
 
     def last(self, now: float) -> list[Minute]:
         """Those of the last hour, the oldest first."""

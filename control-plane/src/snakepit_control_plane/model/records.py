@@ -17,7 +17,7 @@ import msgspec
 
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call, Leg, Path
-from snakepit_control_plane.model.history import History
+from snakepit_control_plane.model.history import Ended, History
 
 if TYPE_CHECKING:
     from snakepit_control_plane.model.pool import Pool
@@ -35,7 +35,7 @@ ROOM_SHARE = 0.1
 """Of all records, that are taken away at once."""
 
 COUNTED_AT_ONCE = 256
-"""Calls go into the history together: one by one, each would wait for code that others have pushed out of the processor's cache."""
+"""Calls go into the history together (see `History.count`)."""
 
 MOST_POOLS = 1000
 """That have records and a history; others have none."""
@@ -176,7 +176,7 @@ class PoolRecords:
     def __init__(self, every: Records, room: float) -> None:
         self._all = every
         self._history = History(every.wall)
-        self._uncounted: list[tuple[float, float, float, str]] = []
+        self._uncounted: list[Ended] = []
         self.usual, self.notable = Ring(), Ring()
         self.pace(room)
 
@@ -199,8 +199,7 @@ class PoolRecords:
     @property
     def history(self) -> History:
         """Of all calls that have ended."""
-        for each in self._uncounted:
-            self._history.count(*each)
+        self._history.count(self._uncounted)
         self._uncounted.clear()
         return self._history
 
