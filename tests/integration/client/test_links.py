@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -13,6 +15,7 @@ import pytest
 import snakepit
 from snakepit import Client, Started
 from snakepit._wire import bulk_calls
+from snakepit._wire.dial import BACKOFF_SECONDS
 from snakepit._wire.protocol import NEWEST
 from snakepit.client import peers
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -68,26 +71,37 @@ async def test_a_server_of_another_protocol_version_is_said_as_it_is() -> None:
         await server.stop(0)
 
 
-async def test_a_replica_that_welcomes_and_sends_away_in_one_breath_is_dialled_anew() -> None:
-    class Leaving(link_pb2_grpc.LinkServiceServicer):
-        dials = 0
+class Leaving(link_pb2_grpc.LinkServiceServicer):
+    """Welcomes, and sends the first so many away in the same breath. `dialled`: when, by the event loop's clock."""
 
-        async def Link(self, requests: object, context: object) -> AsyncIterator[link_pb2.LinkResponse]:  # noqa: N802
-            self.dials += 1
-            welcome = link_pb2.Frame(welcome=link_pb2.Welcome(protocol=NEWEST))
-            away = [link_pb2.Frame(go_away=link_pb2.GoAway())] if self.dials == 1 else []
-            yield link_pb2.LinkResponse(frames=[welcome, *away])
-            await asyncio.Event().wait()  # until the client hangs up
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self.dialled: list[float] = []
 
-    server, leaving = grpc.aio.server(), Leaving()
+    async def Link(self, requests: object, context: object) -> AsyncIterator[link_pb2.LinkResponse]:  # noqa: N802
+        self.dialled.append(asyncio.get_running_loop().time())
+        welcome = link_pb2.Frame(welcome=link_pb2.Welcome(protocol=NEWEST))
+        away = [link_pb2.Frame(go_away=link_pb2.GoAway())] if len(self.dialled) <= self._times else []
+        yield link_pb2.LinkResponse(frames=[welcome, *away])
+        await asyncio.Event().wait()  # until the client hangs up
+
+
+@pytest.mark.parametrize("times", [1, 4])
+async def test_a_replica_that_welcomes_and_sends_away_in_one_breath_is_dialled_anew_with_growing_pauses(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    server, leaving = grpc.aio.server(), Leaving(times)
     link_pb2_grpc.add_LinkServiceServicer_to_server(leaving, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         async with Client(f"127.0.0.1:{port}", lanes=False) as client:
-            await eventually(lambda: leaving.dials == 2 and client.links == 1, "it is dialled anew")
+            await eventually(lambda: len(leaving.dialled) == times + 1 and client.links == 1, "it is dialled anew")
     finally:
         await server.stop(0)
+    pauses = [later - earlier for earlier, later in pairwise(leaving.dialled)]
+    assert all(pause >= BACKOFF_SECONDS.seconds(n) * 0.9 for n, pause in enumerate(pauses, 1)), pauses
 
 
 async def test_a_replica_that_dies_during_a_call_is_lost_and_the_call_maybe_ran(server: Running) -> None:

@@ -84,7 +84,8 @@ class Uses:
 @dataclass(frozen=True)
 class Replica:
     """An open link, and what its other end said of itself. `channel` is for RPCs beside the link; `bulk`: its bulk lanes, if it has a lane.
-    `uses`: what has to be over before they are closed, where the replica stops as it should. `silence`: does it answer?"""
+    `attempt`: the number of the dial that led here. `opened`: when, by the event loop's clock. `uses`: what has to be over before link and
+    channel are closed, where the replica stops as it should. `silence`: does it answer?"""
 
     link: Link
     channel: grpc.aio.Channel
@@ -93,6 +94,8 @@ class Replica:
     max_payload_bytes: int
     max_large_payload_bytes: int
     bulk: BulkLanes | None = None
+    attempt: int = 0
+    opened: float = 0.0
     uses: Uses = field(default_factory=Uses)
     silence: Silence = field(default_factory=Silence)
 
@@ -200,7 +203,8 @@ class Dialer:
         return bool(self._dialling) and self._dialling.keys() <= self.replicas.keys()
 
     def renew(self, replica: Replica) -> None:
-        """The replica is about to stop (GoAway): dial its address anew at once, as another replica may answer there.
+        """The replica is about to stop (GoAway): dial its address anew at once, as another replica may answer there; after a pause, where
+        the link had only just been opened, or whoever sends everybody away would be dialled without end.
 
         The old link stays until it ends by itself, and its channel until nothing beside the link needs it: what a replica has said before
         it stopped may still be on its way to a slow reader.
@@ -211,10 +215,11 @@ class Dialer:
         old = self._dialling[replica.address]
         self._retiring.add(old)
         old.add_done_callback(self._retiring.discard)
-        self._start_dialling(replica.address)
+        self._start_dialling(replica.address, next_attempt(replica.attempt, _now() - replica.opened))
 
-    def _start_dialling(self, address: str) -> None:
-        self._dialling[address] = asyncio.create_task(self._dial_forever(address, self._names[address]), name=f"dial {address}")
+    def _start_dialling(self, address: str, attempt: int = 0) -> None:
+        dialling = self._dial_forever(address, self._names[address], attempt)
+        self._dialling[address] = asyncio.create_task(dialling, name=f"dial {address}")
 
     async def _resolve_forever(self) -> None:
         while True:
@@ -233,10 +238,11 @@ class Dialer:
                 async with asyncio.timeout(RESOLVE_SECONDS if self.replicas else 1.0):
                     await self._again.wait()
 
-    async def _dial_forever(self, address: str, host: str) -> None:
-        attempt = 0
+    async def _dial_forever(self, address: str, host: str, attempt: int) -> None:
+        if attempt:
+            await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt, random.random))
         while asyncio.current_task() not in self._retiring:
-            attempt = next_attempt(attempt, await self._try(address, host))
+            attempt = next_attempt(attempt, await self._try(address, host, attempt))
             self._again.set()
             await asyncio.sleep(BACKOFF_SECONDS.jittered(attempt + 1, random.random))
 
@@ -265,12 +271,12 @@ class Dialer:
             log.warning("control-plane replica %s at %s does not answer: new calls go elsewhere", replica.id, replica.address)
         return sign is Sign.GONE
 
-    async def _try(self, address: str, host: str) -> float:
+    async def _try(self, address: str, host: str, attempt: int) -> float:
         """How long a link was open. Whatever goes wrong, another dial follows: nobody else would ever dial that address."""
         try:
             try:
                 async with self._trust.channel(address, host) as channel:
-                    return await self._keep(*await self._open(address, host, channel))
+                    return await self._keep(*await self._open(address, host, channel, attempt))
             except grpc.RpcError as error:
                 raise await self._trust.explain(error, address, host) or error from None
         except Exception as error:
@@ -285,12 +291,10 @@ class Dialer:
         self._linked.append(replica)
         if self._look is None:
             self._look_again()
-        now = asyncio.get_running_loop().time
-        opened = now()
         self.last_error = None
         try:
             await self._until_closed(replica, first)
-            lasted = now() - opened
+            lasted = _now() - replica.opened
             if asyncio.current_task() in self._retiring:
                 if replica.bulk is not None:
                     replica.bulk.close()
@@ -317,10 +321,10 @@ class Dialer:
         failure, cause = _told(address, error), None if isinstance(error, _EXPECTED) else error
         if self.last_error is None or str(self.last_error) != str(failure):
             log.warning("no link to %s: %s", address, failure, exc_info=cause)
-        self.last_error, self.failed_at = failure, asyncio.get_running_loop().time()
+        self.last_error, self.failed_at = failure, _now()
         return 0.0
 
-    async def _open(self, address: str, host: str, channel: grpc.aio.Channel) -> tuple[Replica, Sequence[link_pb2.Frame]]:
+    async def _open(self, address: str, host: str, channel: grpc.aio.Channel, attempt: int) -> tuple[Replica, Sequence[link_pb2.Frame]]:
         call = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self._metadata() or None)
         async with asyncio.timeout(WELCOME_SECONDS):
             hello = self._hello(address)
@@ -336,7 +340,8 @@ class Dialer:
         link = Link(self._on_frames, name=f"link to {address}")
         over = asyncio.ensure_future(call.read()) if isinstance(lane, Lane) else None
         link.use(lane, over)
-        replica = Replica(link, channel, address, welcome.replica, welcome.max_payload_bytes, welcome.max_large_payload_bytes, bulk)
+        most = welcome.max_payload_bytes, welcome.max_large_payload_bytes
+        replica = Replica(link, channel, address, welcome.replica, *most, bulk, attempt, _now())
         return replica, first.frames[1:]
 
     async def _lane(self, address: str, host: str, welcome: link_pb2.Welcome, call: Any) -> tuple[Lane | StreamLane, BulkLanes | None]:
@@ -355,6 +360,10 @@ class Dialer:
         if self._lanes is Lanes.NEEDED:
             raise ServerUnavailable(f"no lane could be opened to {where[0]}:{where[1]}")
         return StreamLane(call.read, call.write, link_pb2.LinkRequest, call.done_writing), None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 _EXPECTED = (SnakepitError, grpc.RpcError, TimeoutError, asyncio.InvalidStateError)
