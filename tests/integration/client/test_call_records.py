@@ -11,10 +11,10 @@ import pytest
 
 from snakepit import Client
 from snakepit.client import views
-from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, SnakepitError, ToolError
+from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, ReplicaLost, SnakepitError, ToolError
 from snakepit.v1 import link_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, replica
+from support.control_plane import Caller, clients, eventually, replica
 from support.simulated_agent import POOL, SimulatedAgent, hang, simulated_agent
 
 WORKER = "capsule-0/0"
@@ -186,3 +186,21 @@ async def test_a_stream_is_cancelled_too(server: Running, agent: SimulatedAgent,
         with pytest.raises((Cancelled, grpc.aio.AioRpcError), match="cancelled, as asked for"):
             await stream
         await eventually(lambda: not agent.running)
+
+
+async def test_a_replica_that_goes_while_all_are_asked_is_lost_and_whoever_asked_is_not_cancelled(
+    server: Running, agent: SimulatedAgent, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def silent(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    await eventually(lambda: client.links == 1)
+    monkeypatch.setattr(server.door, "caller", silent)
+    asking = asyncio.create_task(client.pool(POOL).calls())
+    await asked.wait()
+    clients(server)[0].close("the test cuts it")
+    with pytest.raises(ReplicaLost):
+        await asking

@@ -17,7 +17,6 @@ LOOK_SECONDS = 1.0
 does; and while this replica stands still, nobody's time passes."""
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
-_BROKEN: Any = grpc.aio.InternalError
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

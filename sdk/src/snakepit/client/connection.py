@@ -200,19 +200,11 @@ class Connection:
             return safe
 
         while True:
-            peer = self.peers.next(tries.avoided) or await self.peers.wait(deadline)
-            peer.replica.uses.begin()
+            peer, metadata = self.peers.next(tries.avoided) or await self.peers.wait(deadline), self.metadata()
             try:
-                reply: R = await peer.rpc(request, answer)(request, timeout=max(0.0, deadline - now()), metadata=self.metadata())
-                return reply
-            except grpc.RpcError as raised:
-                error = from_rpc_error(raised)
-            except asyncio.CancelledError:
-                error = from_cancelled()
-            finally:
-                peer.replica.uses.end()
-            if is_broken(error):
-                error = local_errors.replica_lost(peer.replica.address, error.message)
+                return await _ask_one(peer, request, answer, max(0.0, deadline - now()), metadata)
+            except SnakepitError as failure:
+                error = failure
             if self.peers.stopped:
                 raise error
             await self._pause(peer, tries, error, twice)
@@ -224,8 +216,15 @@ class Connection:
         await self.peers.every_link(ALL_SECONDS / 2)
         if not self.peers.all:
             await self.peers.wait(None)
-        peers = self.peers.all
-        answers = await asyncio.gather(*(self._ask_one(peer, request, answer) for peer in peers))
+        peers, metadata = self.peers.all, self.metadata()
+
+        async def ask(peer: Peer) -> R | SnakepitError:
+            try:
+                return await _ask_one(peer, request, answer, ALL_SECONDS, metadata)
+            except SnakepitError as error:
+                return error
+
+        answers = await asyncio.gather(*map(ask, peers))
         replies = [each for each in answers if not isinstance(each, SnakepitError)]
         failures = {peer.replica.address: each for peer, each in zip(peers, answers, strict=True) if isinstance(each, SnakepitError)}
         silent = tuple(address for address, each in failures.items() if each.status in _SILENT)
@@ -234,19 +233,6 @@ class Connection:
         if not replies:
             raise next((each for each in failures.values() if isinstance(each, CallNotFound)), next(iter(failures.values())))
         return replies, silent
-
-    async def _ask_one(self, peer: Peer, request: Message, answer: type[R]) -> R | SnakepitError:
-        peer.replica.uses.begin()
-        try:
-            reply: R = await peer.rpc(request, answer)(request, timeout=ALL_SECONDS, metadata=self.metadata())
-            return reply
-        except grpc.RpcError as raised:
-            error = from_rpc_error(raised)
-        finally:
-            peer.replica.uses.end()
-        if is_broken(error):
-            return local_errors.replica_lost(peer.replica.address, error.message)
-        return error
 
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
@@ -311,6 +297,21 @@ class Connection:
             raise (local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
             exchange.cancel()
+
+
+async def _ask_one(peer: Peer, request: Message, answer: type[R], seconds: float, metadata: Metadata) -> R:
+    """Raises SnakepitError."""
+    peer.replica.uses.begin()
+    try:
+        reply: R = await peer.rpc(request, answer)(request, timeout=seconds, metadata=metadata)
+        return reply
+    except grpc.RpcError as raised:
+        error = from_rpc_error(raised)
+    except asyncio.CancelledError:
+        error = from_cancelled()
+    finally:
+        peer.replica.uses.end()
+    raise local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error
 
 
 def _left(deadline: float) -> float:
