@@ -18,6 +18,7 @@ from playwright.async_api import Browser, async_playwright
 from starlette.applications import Starlette
 
 from snakepit.client import views
+from snakepit.client.history import Minute, PoolHistory
 from snakepit_gateway import console
 from snakepit_gateway.gateway import Gateway
 from snakepit_gateway.settings import Settings
@@ -42,8 +43,8 @@ class Large:
         now = datetime.now(UTC)
         self._sessions = [self._session(at, now) for at in range(SESSIONS)]
         minute = now.replace(second=0, microsecond=0)
-        minutes = [views.Minute(minute - timedelta(minutes=at), 60_000 + 997 * at, {"TOOL_ERROR": at}, 0.01, 0.2, 0.1) for at in range(60)]
-        self._history = views.PoolHistory(minutes, 1000.0, 0.01, 0.2, {"TOOL_ERROR": 3}, ())
+        minutes = [Minute(minute - timedelta(minutes=at), 60_000 + 997 * at, {"TOOL_ERROR": at}, 0.01, 0.2, 0.1) for at in range(60)]
+        self._history = PoolHistory(minutes, 1000.0, 0.01, 0.2, {"TOOL_ERROR": 3}, ())
 
     def pool(self, *_: Any, **__: Any) -> Large:
         return self
@@ -70,7 +71,7 @@ class Large:
     async def sessions(self) -> list[views.SessionInfo]:
         return self._sessions
 
-    async def history(self) -> views.PoolHistory:
+    async def history(self) -> PoolHistory:
         return self._history
 
     async def calls(self, *, limit: int = 100, state: str | None = None, **_: Any) -> views.CallList:

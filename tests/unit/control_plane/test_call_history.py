@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from snakepit.client.views import PoolHistory, pool_history
+from snakepit.client.history import PoolHistory, pool_history
 from snakepit.v1 import call_pb2
 from snakepit_control_plane.model.history import BOUNDS, MOST_REASONS, OTHER, SLOW_SECONDS, History
 

@@ -24,13 +24,6 @@ REFUSED = link_pb2.Result(error=common_pb2.Error(reason="POOL_SATURATED", messag
 FAILED = link_pb2.Result(tool_error=common_pb2.ToolError(type="ValueError", message="secret"))
 
 
-class Pool:
-    """All that the records want of one."""
-
-    def __init__(self) -> None:
-        self.records: PoolRecords | None = None
-
-
 def call_of(now: float, seconds: float = 0.0, **fields: object) -> Call:
     call = make_call(**fields)
     call.request = msgspec.structs.replace(call.request, came_at=now - seconds)
@@ -42,7 +35,7 @@ def end(records: PoolRecords, now: float, result: link_pb2.Result = WELL, second
 
 
 def of(records: Records) -> PoolRecords:
-    made = records.of(Pool())  # type: ignore[arg-type]
+    made = records.of_pool()
     assert made is not None
     return made
 
@@ -122,12 +115,12 @@ def test_no_ring_that_is_shorter_than_others_loses_anything(lengths: list[int], 
 
 def test_a_pools_records_go_with_it_and_so_many_pools_have_some() -> None:
     every = Records(10)
-    pools = [Pool() for _ in range(MOST_POOLS + 1)]
-    assert [every.of(pool) is not None for pool in pools] == [True] * MOST_POOLS + [False]  # type: ignore[arg-type]
+    pools = [every.of_pool() for _ in range(MOST_POOLS + 1)]
+    assert [pool is not None for pool in pools] == [True] * MOST_POOLS + [False]
     del pools
     gc.collect()
-    assert every.of(Pool()) is not None  # type: ignore[arg-type]
-    assert Records(0).of(Pool()) is None  # type: ignore[arg-type]
+    assert every.of_pool() is not None
+    assert Records(0).of_pool() is None
 
 
 def test_a_record_has_neither_arguments_nor_results_nor_words_of_errors() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from snakepit.client.views import Minute
+from snakepit.client.history import Minute
 from snakepit_gateway.console import picture
 from snakepit_gateway.console.words import rate, seconds, size, span
 

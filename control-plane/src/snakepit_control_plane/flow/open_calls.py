@@ -261,8 +261,9 @@ class OpenCalls(OpenCount):
         outcome = outcome_of(result)
         if call.pool is not None:
             pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
-            records = call.pool.records
-            if records is not None or (records := self._records.of(call.pool)) is not None:
+            if call.pool.records is None:
+                call.pool.records = self._records.of_pool()
+            if (records := call.pool.records) is not None:
                 records.ended(call, result, outcome, now)
         self._telemetry.calls.add(pool, tool, outcome)
         self._telemetry.seconds.observe(pool, now - call.request.came_at)

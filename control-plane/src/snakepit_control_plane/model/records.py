@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import msgspec
@@ -18,9 +17,6 @@ import msgspec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call, Leg, Path
 from snakepit_control_plane.model.history import Ended, History
-
-if TYPE_CHECKING:
-    from snakepit_control_plane.model.pool import Pool
 
 KEPT_SECONDS = 30.0
 """A ring reaches back so far, at the least, if its pool is the only busy one: there its calls are sampled."""
@@ -235,12 +231,13 @@ class Records:
         self._room = most
         self._pools: WeakSet[PoolRecords] = WeakSet()
 
-    def of(self, pool: Pool) -> PoolRecords | None:
-        """Those of the pool; None: it has none."""
-        if pool.records is None and self.most and len(self._pools) < MOST_POOLS:
-            pool.records = PoolRecords(self, self.most)
-            self._pools.add(pool.records)
-        return pool.records
+    def of_pool(self) -> PoolRecords | None:
+        """Those of a pool that has none yet; None: it gets none."""
+        if not self.most or len(self._pools) >= MOST_POOLS:
+            return None
+        made = PoolRecords(self, self.most)
+        self._pools.add(made)
+        return made
 
     def one_more(self) -> None:
         self._room -= 1

@@ -9,7 +9,8 @@ import msgspec
 from starlette.requests import Request
 
 from snakepit.client.findings import of_pool
-from snakepit.client.views import PoolHistory, PoolInfo
+from snakepit.client.history import PoolHistory
+from snakepit.client.views import PoolInfo
 from snakepit.errors import SnakepitError
 from snakepit_gateway.console.desk import Context, draw, said
 from snakepit_gateway.console.live import Part

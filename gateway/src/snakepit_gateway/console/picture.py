@@ -11,7 +11,8 @@ from itertools import pairwise
 import msgspec
 
 from snakepit._names import parse_worker
-from snakepit.client.views import CallInfo, Minute, WorkerInfo
+from snakepit.client.history import Minute
+from snakepit.client.views import CallInfo, WorkerInfo
 
 HOUR = 60
 _LONG_SECONDS = 1.0

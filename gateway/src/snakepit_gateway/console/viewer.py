@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from snakepit.client.client import Pools
+from snakepit.client.history import PoolHistory
 from snakepit.client.pool import Pool
-from snakepit.client.views import CallerInfo, CallInfo, PoolHistory, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
+from snakepit.client.views import CallerInfo, CallInfo, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
 from snakepit_gateway.console.shared import Shared
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from snakepit._names import new_id, parse_pool, pool_name
 from snakepit.client import codec, requests, views
 from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
+from snakepit.client.history import PoolHistory, pool_history
 from snakepit.client.session import Session
 from snakepit.v1 import access_pb2, call_pb2, pool_pb2, session_pb2, tool_pb2
 
@@ -139,11 +140,11 @@ class Pool(Calls):
         replies, _ = await self._connection.ask_all(request, call_pb2.CancelCallResponse)
         return any(reply.cancelled for reply in replies)
 
-    async def history(self) -> views.PoolHistory:
+    async def history(self) -> PoolHistory:
         """The pool's last hour by minutes: calls, how they failed, how long they took and waited."""
         request = call_pb2.GetHistoryRequest(pool=self.name)
         replies, missing = await self._connection.ask_all(request, call_pb2.GetHistoryResponse)
-        return views.pool_history(replies, missing)
+        return pool_history(replies, missing)
 
     async def drain_worker(self, worker: str) -> None:
         """Send the worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""

@@ -5,7 +5,6 @@ Times are aware datetimes in UTC, durations seconds. As JSON their names are wri
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,8 +14,6 @@ import msgspec
 from snakepit.v1 import access_pb2, call_pb2, common_pb2, pool_pb2, session_pb2
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-MINUTE = 60.0
 
 
 class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -169,32 +166,6 @@ class CallList(list[CallInfo]):
     missing: tuple[str, ...] = ()
 
 
-class Minute(msgspec.Struct, frozen=True, rename="camel"):
-    """Calls that ended in this minute. Percentiles are bounds that so many calls stayed within, a third apart; None: there were none.
-    `errors` by reason."""
-
-    begin: datetime
-    calls: int
-    errors: dict[str, int]
-    p50_seconds: float | None
-    p99_seconds: float | None
-    queue_p99_seconds: float | None
-
-
-class PoolHistory(msgspec.Struct, frozen=True, rename="camel"):
-    """A pool's last hour, the oldest minute first; those without a call are left out. All but `minutes` is of the last minute.
-
-    `missing`: the addresses of replicas that did not say theirs in time.
-    """
-
-    minutes: list[Minute]
-    calls_per_second: float
-    p50_seconds: float | None
-    p99_seconds: float | None
-    errors: dict[str, int]
-    missing: tuple[str, ...]
-
-
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:
     """A pool as the wire has it, as a plain value."""
     return _plain(PoolInfo, pool)
@@ -238,71 +209,6 @@ def call_list(replies: Sequence[call_pb2.ListCallsResponse], limit: int, missing
     found = CallList(call_info(call) for call in calls[:limit])
     found.missing = missing
     return found
-
-
-class _Counts:
-    """A minute's, of all replicas."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[int] = Counter()
-        self.queue_seconds: Counter[int] = Counter()
-        self.errors: Counter[str] = Counter()
-
-    def add(self, minute: call_pb2.GetHistoryResponse.Minute | _Counts) -> None:
-        if isinstance(minute, _Counts):
-            self.seconds.update(minute.seconds)
-            self.queue_seconds.update(minute.queue_seconds)
-        else:
-            self.seconds.update(dict(enumerate(minute.seconds)))
-            self.queue_seconds.update(dict(enumerate(minute.queue_seconds)))
-        self.errors.update(minute.errors)
-
-
-def pool_history(replies: Sequence[call_pb2.GetHistoryResponse], missing: tuple[str, ...]) -> PoolHistory:
-    """What the replicas have said, as one history."""
-    minutes: defaultdict[int, _Counts] = defaultdict(_Counts)
-    bounds, now = list(replies[0].bounds), replies[0].time.ToNanoseconds() / 1e9
-    for reply in replies:
-        for each in reply.minutes:
-            minutes[round(each.begin_time.ToNanoseconds() / 1e9 / MINUTE)].add(each)
-    this, lately = int(now // MINUTE), _Counts()
-    for index in (this - 1, this):
-        if index in minutes:
-            lately.add(minutes[index])
-    # Of the minute before, the part that is less than a minute ago.
-    ago = 1 - now % MINUTE / MINUTE
-    calls = sum(minutes[this].seconds.values()) + ago * sum(minutes[this - 1].seconds.values())
-    return PoolHistory(
-        [_minute(index, counts, bounds) for index, counts in sorted(minutes.items()) if counts.seconds],
-        calls / MINUTE,
-        _quantile(lately.seconds, bounds, 0.5),
-        _quantile(lately.seconds, bounds, 0.99),
-        dict(lately.errors),
-        missing,
-    )
-
-
-def _minute(index: int, counts: _Counts, bounds: list[float]) -> Minute:
-    waited = Counter(counts.queue_seconds)
-    waited[-1] = counts.seconds.total() - waited.total()
-    return Minute(
-        datetime.fromtimestamp(index * MINUTE, UTC),
-        counts.seconds.total(),
-        dict(counts.errors),
-        _quantile(counts.seconds, bounds, 0.5),
-        _quantile(counts.seconds, bounds, 0.99),
-        _quantile(waited, bounds, 0.99),
-    )
-
-
-def _quantile(counts: Counter[int], bounds: list[float], share: float) -> float | None:
-    """The bound that so many stayed within; -1 counts those without a time, beyond the last bound is taken for it."""
-    wanted, seen = share * counts.total(), 0
-    for place, count in sorted(counts.items()):
-        seen += count
-        if count and seen >= wanted:
-            return 0.0 if place < 0 else bounds[min(place, len(bounds) - 1)]
-    return None
 
 
 def _plain(kind: type[T], message: Any, **changed: Any) -> T:
