@@ -112,6 +112,17 @@ async def test_a_call_is_cancelled_wherever_it_is(server: Running, agent: Simula
     assert {call.reason for call in await pool.calls()} == {"CANCELLED"}
 
 
+async def test_an_id_that_is_empty_is_no_calls(agent: SimulatedAgent, client: Client) -> None:
+    pool = client.pool(POOL)
+    hanging = asyncio.create_task(pool.call("hang", {}))
+    await eventually(lambda: len(agent.running) == 1)
+    assert not await pool.cancel("")
+    with pytest.raises(CallNotFound):
+        await pool.call_info("")
+    agent.let_go()
+    await hanging
+
+
 async def test_a_call_that_its_agent_gives_back_has_each_of_its_ways(server: Running, agent: SimulatedAgent, client: Client) -> None:
     pool, told = client.pool(POOL), iter(("NO_SLOT", "RECALLED"))
 

@@ -65,7 +65,7 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
 
     async def GetCall(self, request: call_pb2.GetCallRequest, context: Context) -> call_pb2.GetCallResponse:  # noqa: N802
         pool, sees = await self._admit(context, READ_CALL, request.pool)
-        its = (each for each in self._all(pool, 0) if each.record.call_id == request.call_id and sees(each.record))
+        its = (each for each in self._all(pool, 0, request.call_id) if sees(each.record))
         response = call_pb2.GetCallResponse()
         for found in islice(its, MOST_OF_AN_ID):
             message = self._info(pool, found)
@@ -109,23 +109,23 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
         await self._door.access.check(caller, CALL, pool.name)
         return pool, lambda record: record.subject == caller.subject
 
-    def _open(self, pool: Pool, call_id: str = "") -> Iterator[Call]:
+    def _open(self, pool: Pool, call_id: str | None = None) -> Iterator[Call]:
         """Calls without an answer, the newest first; all, or those of that id."""
         for call in reversed(self._flow.calls.unanswered):
-            if call.pool is pool and (not call_id or call.call_id == call_id):
+            if call.pool is pool and (call_id is None or call.call_id == call_id):
                 yield call
 
-    def _all(self, pool: Pool, state: int) -> Iterator[Found]:
-        """What is known of calls in that state (0: any)."""
+    def _all(self, pool: Pool, state: int, call_id: str | None = None) -> Iterator[Found]:
+        """What is known of calls in that state (0: any), of all or those of that id."""
         now = self._flow.clock()
         if state != ENDED:
-            runs = {call.call_id for call in self._open(pool) if call.request.leads}
-            for call in self._open(pool):
+            runs = {call.call_id for call in self._open(pool, call_id) if call.request.leads}
+            for call in self._open(pool, call_id):
                 its = RUNNING if call.state is SENT or call.state is LEFT else QUEUED
                 if state in (0, its) and not (call.state is JOINED and call.call_id in runs):
                     yield Found(record_of(call, None, "", now), its)
         if state in (0, ENDED) and pool.records is not None:
-            yield from (Found(record, ENDED) for record in pool.records)
+            yield from (Found(record, ENDED) for record in pool.records if call_id is None or record.call_id == call_id)
 
     def _info(self, pool: Pool, found: Found) -> call_pb2.CallInfo:
         return info(pool.name, self._replica, *found, wall=time.time() - self._flow.clock())
