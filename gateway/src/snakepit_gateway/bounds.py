@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Mapping
@@ -11,13 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._names import call_id
 from snakepit.errors import PayloadTooLarge, SnakepitError, Started
-from snakepit_gateway.problems import ForeignOrigin, HeadersTooLarge, problem
+from snakepit_gateway.problems import ForeignOrigin, HeadersTooLarge, RequestTimeout, problem
 from snakepit_gateway.room import LARGE_BYTES, Room
 from snakepit_gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32 * 1024
+PATIENCE_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 64 * 1024
+"""A large body is waited for so long, and longer as it comes at this rate: who sends nothing keeps nobody out for long."""
 REQUEST_ID = b"x-request-id"
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -56,16 +60,14 @@ class Bounds:
         try:
             self._check(scope, headers)
             await self._app(scope, body.read, write)
-        except SnakepitError as error:
+        except Exception as error:
+            told = error if isinstance(error, SnakepitError) else body.refused  # whoever reads it may have wrapped that
+            if told is None:
+                log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"])
+                told = SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
             if begun:
                 raise
-            await problem(error, also={"Connection": "close"})(scope, receive, write)
-        except Exception:
-            log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"])
-            if begun:
-                raise
-            failed = SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
-            await problem(failed)(scope, receive, write)
+            await problem(told, also={"Connection": "close"})(scope, receive, write)
         finally:
             body.let_go()
 
@@ -95,10 +97,21 @@ class _Body:
     def __init__(self, receive: Receive, headers: Headers, most: int, room: Room) -> None:
         self._receive, self._headers, self._most, self._room = receive, headers, most, room
         self._came = self._held = 0
+        self._waited = 0.0
+        self._is_whole = False
+        self.refused: SnakepitError | None = None
 
     async def read(self) -> Message:
-        """Raises SnakepitError."""
-        message = await self._receive()
+        """Raises SnakepitError, which is `refused` then."""
+        try:
+            return await self._read()
+        except SnakepitError as error:
+            self.refused = error
+            raise
+
+    async def _read(self) -> Message:
+        message = await (self._more() if self._held and not self._is_whole else self._receive())
+        self._is_whole = not message.get("more_body")
         self._came += len(message.get("body", b""))
         if self._came > self._most:
             raise _too_large(self._most)
@@ -106,6 +119,17 @@ class _Body:
             await self._room.take(size)
             self._held = size
         return message
+
+    async def _more(self) -> Message:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS + self._came / SLOWEST_BYTES_PER_SECOND - self._waited):
+                return await self._receive()
+        except TimeoutError:
+            raise RequestTimeout(f"{self._came} bytes of the body have come, and the rest comes too slowly") from None
+        finally:
+            self._waited += loop.time() - began
 
     def let_go(self) -> None:
         if self._held:

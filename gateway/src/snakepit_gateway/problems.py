@@ -39,6 +39,10 @@ class UnsupportedMediaType(SnakepitError, reason="UNSUPPORTED_MEDIA_TYPE", statu
     """The body's Content-Type is none that is read there."""
 
 
+class RequestTimeout(SnakepitError, reason="REQUEST_TIMEOUT", status=Status.DEADLINE_EXCEEDED, http=408, started=Started.NO):
+    """Its body is large, takes the room of others, and doesn't come."""
+
+
 class HeadersTooLarge(SnakepitError, reason="HEADERS_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, http=431, started=Started.NO):
     """`details["limit"]` names the limit, `details["bytes"]` its value."""
 
@@ -57,6 +61,7 @@ OF_HTTP = (
     MethodNotAllowed,
     PreconditionFailed,
     UnsupportedMediaType,
+    RequestTimeout,
     HeadersTooLarge,
     ForeignOrigin,
     GatewayFull,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from snakepit_control_plane.server import Running
+from snakepit_gateway import bounds, room
 from support.gateway import gateway, served
 
+MIB = 1 << 20
 ELSEWHERE = "https://elsewhere.example"
 
 
@@ -63,6 +66,38 @@ async def test_a_limit_is_named_where_it_is_met(server: Running) -> None:
         assert (long.status_code, long.json()["details"]["limit"]) == (431, "MAX_HEADER_BYTES")
         large = await http.post("/healthz", content=b"x" * 1001)
         assert (large.status_code, large.json()["details"]["limit"]) == (413, "SNAKEPIT_GATEWAY_MAX_BODY_BYTES")
+
+
+@pytest.mark.parametrize("path", ["/v1/pools/default/none/tools/t", "/mcp/default/none"])
+async def test_who_takes_the_room_of_others_and_sends_nothing_is_let_go(
+    server: Running, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(room, "WAIT_SECONDS", 5.0)
+    async with served(server.address, max_body_bytes=MIB, max_held_bytes=MIB) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+        writer.write(f"{head}Accept: application/json, text/event-stream\r\n\r\n1\r\n{{\r\n".encode())
+        await writer.drain()
+        other = asyncio.create_task(http.post("/v1/pools/default/none/tools/t", content=b" " * (MIB - 2) + b"{}"))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        assert b'"REQUEST_TIMEOUT"' in await reader.readuntil(b"}")
+        assert (await other).json()["reason"] == "POOL_NOT_FOUND"
+        writer.close()
+
+
+async def test_a_large_body_that_comes_is_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.5)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            await asyncio.sleep(0.3)
+            yield b" " * (MIB // 4)
+        yield b"{}"
+
+    async with served(server.address, max_body_bytes=2 * MIB) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+        answer = await http.post("/v1/pools/default/none/tools/t", content=slowly())
+        assert answer.json()["reason"] == "POOL_NOT_FOUND"
 
 
 @pytest.mark.parametrize("endless", [b"GET /healthz HTTP/1.1\r\nX-Endless: ", b"GET /"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from snakepit_gateway import bounds
 from snakepit_gateway import room as module
 from snakepit_gateway.problems import GatewayFull
 from snakepit_gateway.room import Room
+from snakepit_gateway.settings import Settings
 
 
 async def test_who_comes_when_there_is_none_waits_and_the_first_is_first() -> None:
@@ -66,3 +69,28 @@ async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.details["limit"] == "SNAKEPIT_GATEWAY_MAX_HELD_BYTES"
     room.leave(100)
     await room.take(100)
+
+
+async def test_whose_large_body_is_whole_may_wait_for_as_long_as_its_answer_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.0)
+    parts = iter([(b"a", True), (b"b", False)])
+    gone, answered = asyncio.Event(), []
+
+    async def receive() -> Message:
+        if (part := next(parts, None)) is not None:
+            return {"type": "http.request", "body": part[0], "more_body": part[1]}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def app(_scope: Scope, read: Receive, _send: Send) -> None:
+        while (message := await read())["type"] == "http.request":
+            if not message["more_body"]:
+                asyncio.get_running_loop().call_later(0.05, gone.set)
+        answered.append(message)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost")]}
+    await bounds.Bounds(app, Settings())(scope, receive, send)
+    assert answered == [{"type": "http.disconnect"}]
