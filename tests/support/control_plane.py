@@ -142,3 +142,17 @@ async def outcome(task: asyncio.Task[Any]) -> Any:
 HINT = common_pb2.AFFINITY_HINT
 STRICT_QUEUE = common_pb2.AFFINITY_STRICT_QUEUE
 STRICT_FAIL_FAST = common_pb2.AFFINITY_STRICT_FAIL_FAST
+
+
+def waiting(server: Running) -> int:
+    """How many calls of the pool are in its queue."""
+    return server.flow.pools[POOL].queue.depth
+
+
+async def collect(stream: Any) -> list[router_pb2.ExecuteStreamResponse]:
+    """All that is left of it."""
+    async with asyncio.timeout(10):
+        chunks = []
+        while (chunk := await stream.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            chunks.append(chunk)
+        return chunks

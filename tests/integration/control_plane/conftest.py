@@ -1,12 +1,14 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 import snakepit
+from snakepit._names import new_id
 from snakepit_control_plane.server import Running
 from support.bare_client import Client, bare_client
 from support.callers import GATEWAY, put, token
+from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import SimulatedAgent
 
 
@@ -22,3 +24,21 @@ async def gateway(server: Running, agent: SimulatedAgent, tmp_path: Path) -> Asy
     """It may do nothing of its own."""
     async with snakepit.Client(server.address, token_file=put(tmp_path / "gateway", token(GATEWAY))) as made:
         yield made
+
+
+@pytest.fixture
+def key() -> str:
+    return new_id()
+
+
+@pytest.fixture(scope="module")
+def shared_redis() -> Iterator[RedisServer]:
+    with redis_server() as running:
+        yield running
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """For tests that hurt it, or whose pool has settings of its own."""
+    with redis_server() as running:
+        yield running

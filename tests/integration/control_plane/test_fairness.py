@@ -14,14 +14,10 @@ import snakepit
 from snakepit.errors import CallerLimit, InvalidArguments, PoolSaturated, Started
 from snakepit.v1 import common_pb2, router_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, counted, eventually, rpc
+from support.control_plane import Caller, counted, eventually, rpc, waiting
 from support.simulated_agent import POOL, settings, simulated_agent
 
 LIMITED = settings(call={"maxConcurrentPerCaller": 2})
-
-
-def waiting(server: Running) -> int:
-    return server.flow.pools[POOL].queue.depth
 
 
 @asynccontextmanager

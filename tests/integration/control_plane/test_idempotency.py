@@ -1,15 +1,8 @@
-"""An idempotency key runs once; a repeat joins or gets the stored outcome, through whichever replica, after restarts too."""
+"""An idempotency key runs once; a repeat joins or gets the stored outcome, through whichever replica."""
 
 import asyncio
 import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -25,89 +18,22 @@ from snakepit.errors import (
     QueueTimeout,
     SessionNotFound,
     Started,
-    StoreUnavailable,
     ToolError,
     WorkerLost,
 )
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.idempotency import calls as keyed_calls
-from snakepit_control_plane.server import Running, make_store
-from snakepit_control_plane.store.memory import MemoryStore
+from snakepit_control_plane.server import Running
 from support.control_plane import Caller, calling, counted, eventually, outcome, replica
-from support.ports import free_port
-from support.redis_server import RedisServer, redis_server
-from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent, success
-
-PROGRAM = [sys.executable, "-m", "snakepit_control_plane.main"]
-
-
-@pytest.fixture
-def key() -> str:
-    return new_id()
-
-
-@pytest.fixture(scope="module")
-def shared_redis() -> Iterator[RedisServer]:
-    with redis_server() as running:
-        yield running
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """For tests that hurt it, or whose pool has settings of its own."""
-    with redis_server() as running:
-        yield running
-
-
-class Pair:
-    """Two replicas on one store, with an agent and a caller each. `ran` has what the tool `work` was called with."""
-
-    def __init__(self, servers: list[Running], agents: list[SimulatedAgent], callers: list[Caller], ran: list[Any]) -> None:
-        self.servers, self.agents, self.callers, self.ran = servers, agents, callers, ran
-
-    def waiting(self) -> int:
-        """Callers with a key that wait for an outcome."""
-        return sum(len(entry.callers) for server in self.servers for entry in server.flow.idempotency.upkeep.entries.values())
-
-    def let_go(self) -> None:
-        for agent in self.agents:
-            agent.let_go()
-
-
-@contextlib.asynccontextmanager
-async def pair(url: str, **options: Any) -> AsyncIterator[Pair]:
-    ran: list[Any] = []
-
-    async def work(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-        ran.append(json.loads(call.arguments.data))
-        await agent.gate.wait()
-        return success({"run": len(ran)})
-
-    async with contextlib.AsyncExitStack() as stack:
-        memory = MemoryStore()
-        servers, agents, callers = [], [], []
-        for number in range(2):
-            server = await stack.enter_async_context(replica(make_store(url) if url else memory))
-            agent = simulated_agent(server.address, name=f"capsule-{number}", slots=4, **options)
-            servers.append(server)
-            agents.append(await stack.enter_async_context(agent))
-            agents[-1].tools["work"] = work
-            agents[-1].offer()
-            callers.append(await stack.enter_async_context(calling(server.address)))
-        await eventually(lambda: all("work" in server.flow.pools[POOL].tools for server in servers))
-        yield Pair(servers, agents, callers, ran)
-        await eventually(lambda: not any(server.flow.idempotency.upkeep.entries for server in servers), "every key is let go")
-        assert not any(server.flow.calls.count or server.flow.pools[POOL].queue.joined for server in servers)
+from support.pairs import Pair, pair, value
+from support.redis_server import RedisServer
+from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
 
 @pytest.fixture(params=["memory", "redis"])
 async def two(request: pytest.FixtureRequest, shared_redis: RedisServer) -> AsyncIterator[Pair]:
     async with pair(shared_redis.url if request.param == "redis" else "") as made:
         yield made
-
-
-def value(response: Any) -> Any:
-    return response.json.struct_value.fields["run"].number_value
 
 
 # ---- joined and replayed
@@ -375,128 +301,3 @@ async def test_a_deadline_that_ended_a_running_tool_is_an_outcome(two: Pair, key
         await two.callers[1].call("work", idempotency_key=key)
     assert repeated.value.started is not Started.NO
     assert len(two.ran) == 1
-
-
-# ---- the store and the replicas come and go
-
-
-async def test_with_the_store_away_a_key_is_refused_at_once_and_other_calls_go_on(own_redis: RedisServer, key: str) -> None:
-    async with pair(own_redis.url) as two:
-        two.let_go()
-        own_redis.kill()
-        await eventually(lambda: two.servers[0].store.problem)
-        async with asyncio.timeout(0.5):
-            with pytest.raises(StoreUnavailable) as refused:
-                await two.callers[0].call("work", idempotency_key=key)
-            assert refused.value.started is Started.NO
-            assert (await two.callers[0].call("work")).worker
-        own_redis.start()
-        await eventually(lambda: not two.servers[0].store.problem)
-        assert (await two.callers[0].call("work", idempotency_key=key)).worker
-        assert len(two.ran) == 2
-
-
-async def test_a_result_that_the_store_could_not_take_is_answered_and_stored_when_it_is_back(own_redis: RedisServer, key: str) -> None:
-    async with pair(own_redis.url) as two:
-        first = two.callers[0].start("work", idempotency_key=key)
-        await eventually(lambda: two.ran)
-        own_redis.freeze()
-        two.let_go()
-        assert value(await first) == 1
-        assert value(await two.callers[0].call("work", idempotency_key=key)) == 1
-        own_redis.thaw()
-        await eventually(lambda: not two.servers[0].flow.idempotency.upkeep.entries)
-        await eventually(lambda: not two.servers[1].store.problem)
-        assert value(await two.callers[1].call("work", idempotency_key=key)) == 1
-        assert len(two.ran) == 1
-
-
-async def test_a_claim_that_may_have_reached_a_hanging_store_does_not_keep_the_key(own_redis: RedisServer, key: str) -> None:
-    async with pair(own_redis.url) as two:
-        two.let_go()
-        own_redis.freeze()
-        with pytest.raises(StoreUnavailable) as refused:
-            await two.callers[0].call("work", idempotency_key=key)
-        assert refused.value.started is Started.NO
-        own_redis.thaw()
-        await eventually(lambda: not two.servers[1].store.problem)
-        assert value(await two.callers[1].call("work", idempotency_key=key)) == 1
-        assert len(two.ran) == 1
-
-
-async def test_after_a_flush_the_running_claim_is_written_down_again(own_redis: RedisServer, key: str) -> None:
-    async with pair(own_redis.url) as two:
-        first = two.callers[0].start("work", idempotency_key=key)
-        await eventually(lambda: two.ran)
-        own_redis.command("FLUSHALL")
-        await eventually(lambda: b"call:" in own_redis.command("KEYS", "*"))
-        repeat = two.callers[1].start("work", idempotency_key=key)
-        await eventually(lambda: two.waiting() == 2)
-        two.let_go()
-        assert [value(await first), value(await repeat)] == [1, 1]
-        assert len(two.ran) == 1
-
-
-async def test_a_repeat_after_a_restart_of_the_control_plane_gets_the_stored_result(shared_redis: RedisServer, key: str) -> None:
-    async with pair(shared_redis.url) as two:
-        two.let_go()
-        await two.callers[0].call("work", idempotency_key=key)
-    async with pair(shared_redis.url) as two:
-        assert value(await two.callers[0].call("work", idempotency_key=key)) == 1
-        assert not two.ran
-
-
-async def test_a_replica_that_stops_stores_the_outcome_of_what_it_lets_finish(shared_redis: RedisServer, key: str) -> None:
-    async with pair(shared_redis.url) as two:
-        first = two.callers[0].start("work", idempotency_key=key)
-        await eventually(lambda: two.ran)
-        first.cancel()
-        stopping = asyncio.create_task(two.servers[0].stop(linger=0, drain=5))
-        await eventually(lambda: two.servers[0].stopping)
-        repeat = two.callers[1].start("work", idempotency_key=key)
-        await eventually(lambda: two.waiting() == 1)
-        two.let_go()
-        assert value(await repeat) == 1
-        await stopping
-        assert len(two.ran) == 1
-
-
-@contextlib.contextmanager
-def replica_process(store: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    address = f"127.0.0.1:{free_port()}"
-    environment = {"SNAKEPIT_LISTEN": address, "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_STORE": store}
-    with log.open("wb") as output, subprocess.Popen(PROGRAM, env={**os.environ, **environment}, stderr=output) as process:
-        try:
-            yield process, address
-        finally:
-            process.kill()
-
-
-def serves(process: subprocess.Popen[bytes], log: Path) -> bool:
-    said = log.read_text()
-    assert process.poll() is None, said
-    return "serves on" in said
-
-
-async def started(process: subprocess.Popen[bytes], log: Path) -> None:
-    """A program takes its time on a loaded machine."""
-    async with asyncio.timeout(30):
-        while not serves(process, log):
-            await asyncio.sleep(0.02)
-
-
-async def test_the_call_of_a_replica_killed_with_9_becomes_worker_lost_maybe(shared_redis: RedisServer, key: str, tmp_path: Path) -> None:
-    async with pair(shared_redis.url) as two:
-        with replica_process(shared_redis.url, tmp_path / "log") as (process, address):
-            await started(process, tmp_path / "log")
-            async with simulated_agent(address, name="capsule-9") as agent, calling(address) as caller:
-                doomed = caller.start("hang", idempotency_key=key)
-                await eventually(lambda: agent.running)
-                repeat = two.callers[0].start("hang", idempotency_key=key)
-                await eventually(lambda: two.waiting() == 1)
-                process.send_signal(signal.SIGKILL)
-                for result in (await outcome(repeat), await outcome(two.callers[1].start("hang", idempotency_key=key))):
-                    assert isinstance(result, WorkerLost)
-                    assert (result.started, result.details["how"]) == (Started.MAYBE, "replica lost")
-                await asyncio.gather(doomed, return_exceptions=True)
-        assert not any(agent.calls for agent in two.agents)
