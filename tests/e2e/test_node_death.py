@@ -95,6 +95,70 @@ def spread_capsules(pool: str, namespace: str) -> None:
     eventually(on_two_nodes, "a capsule on each node", timeout=120)
 
 
+class Death:
+    """Of a node under load: what was there before, and what callers and Kubernetes said of it."""
+
+    def __init__(self, pool: str, namespace: str, home: str, away: str) -> None:
+        self.pool, self.namespace, self.home, self.away = pool, namespace, home, away
+        before = pods_of(pool, namespace=namespace)
+        (self.lost,) = [p["metadata"]["name"] for p in before if p["spec"]["nodeName"] == away]
+        self.start = max(seconds_of(p, "Ready") - made(p) for p in before)
+
+    def at_full_strength(self) -> list[dict[str, Any]]:
+        pods = [p for p in pods_of(self.pool, namespace=self.namespace) if is_ready(p) and p["spec"]["nodeName"] == self.home]
+        return pods if len(pods) == 2 else []
+
+    def load(self, name: str, concurrency: int, **more: Any) -> Load:
+        return Load(name, self.pool, namespace=self.namespace, server=ALL_REPLICAS, concurrency=concurrency, node=self.home, **more)
+
+    def is_gone(self) -> bool:
+        return len(get("pods", namespace=self.namespace, selector=f"snakepit.dev/pool={self.pool}")) == 2
+
+    def happens(self, how: str) -> None:
+        with self.load("dead-node", CALLERS) as load, self.load("dead-session", SESSIONS, session="s") as session:
+            load.wait_for_more()
+            session.wait_for_more()
+            with dead(self.away, how) as self.died:
+                self.strong = eventually(self.at_full_strength, "two capsules on the node that is left", timeout=90)
+                self.full = time.time() - self.died
+                load.wait_for_more(200)
+                session.wait_for_more()
+                self.reached = time.time()
+            eventually(self.is_gone, "what was dead is gone")
+            load.wait_for_more()
+            session.wait_for_more()
+            self.calls, kept = load.finish(), session.finish()
+        self.failures = [*self.calls["failures"], *kept["failures"]]
+        self.told = max((each["at"] - self.died for each in self.failures if each["at"] < self.reached), default=0.0)
+        self.replaced = max(map(made, self.strong)) - self.died
+
+    def costs_the_calls_that_it_held(self, timeout: int) -> None:
+        assert {each["started"] for each in self.failures} <= {"MAYBE", "NO"}, self.failures
+        # One at the silent replica, one at the silent capsule.
+        assert len(self.calls["failures"]) <= 2 * CALLERS, self.calls["failures"]
+        assert set(self.calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, self.calls["failures"]
+        # A replica that is reached again learns only from the store that its node's capsules were declared lost meanwhile.
+        late = [each for each in self.failures if each["at"] >= self.reached]
+        assert all("another replica declared it lost" in each["message"] for each in late), late
+        # It was heard last before that; one second is for a machine that has much else to do.
+        assert self.told < timeout + 1
+
+    def is_made_good_elsewhere(self, timeout: int, *, leads: bool) -> None:
+        # The operator hears of it up to a second later, and waits up to another one for a replica that may be dead, too. Who stands by
+        # has seen the leader's lease renewed up to two seconds late, and looks every two seconds whether its time is over.
+        assert self.replaced < timeout + 4 + 5 * leads
+        avoided = [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in self.strong if made(p) > self.died]
+        # Where the scheduler found no other place at first, any node was as good.
+        told_so = [each["message"] for each in get("events", namespace=self.namespace) if each["involvedObject"]["name"] == self.pool]
+        assert avoided == [self.away] or any("(PodStuck)" in each for each in told_so), (avoided, told_so)
+        assert self.full < self.replaced + 2 * self.start + 10, "what it takes beside is the start of a pod"
+
+    def stays_dead(self) -> None:
+        alive = {p["metadata"]["name"] for p in pods_of(self.pool, namespace=self.namespace)}
+        assert self.lost not in alive, "what comes back is fenced"
+        assert {str(w["id"]).rpartition("/")[0] for w in workers(self.pool, namespace=self.namespace)} == alive
+
+
 @pytest.mark.parametrize(
     ("how", "leads", "timeout"),
     [("killed", True, DEFAULT_SECONDS), ("cut off", False, SHORT_SECONDS)],
@@ -109,55 +173,13 @@ def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_bac
     spread("control-plane")
     lead_from(away if leads else home)
     spread_capsules(pool, namespace)
-    before = pods_of(pool, namespace=namespace)
-    (lost,) = [p["metadata"]["name"] for p in before if p["spec"]["nodeName"] == away]
-    start = max(seconds_of(p, "Ready") - made(p) for p in before)
-
-    def at_full_strength() -> list[dict[str, Any]]:
-        pods = [p for p in pods_of(pool, namespace=namespace) if is_ready(p) and p["spec"]["nodeName"] == home]
-        return pods if len(pods) == 2 else []
-
-    with (
-        Load("dead-node", pool, namespace=namespace, server=ALL_REPLICAS, concurrency=CALLERS, node=home) as load,
-        Load("dead-session", pool, namespace=namespace, server=ALL_REPLICAS, concurrency=SESSIONS, session="s", node=home) as session,
-    ):
-        load.wait_for_more()
-        session.wait_for_more()
-        with dead(away, how) as died:
-            strong = eventually(at_full_strength, "two capsules on the node that is left", timeout=90)
-            full = time.time() - died
-            load.wait_for_more(200)
-            session.wait_for_more()
-            reached = time.time()
-        eventually(lambda: len(get("pods", namespace=namespace, selector=f"snakepit.dev/pool={pool}")) == 2, "what was dead is gone")
-        load.wait_for_more()
-        session.wait_for_more()
-        calls, kept = load.finish(), session.finish()
-    failures = [*calls["failures"], *kept["failures"]]
-    told = max((each["at"] - died for each in failures if each["at"] < reached), default=0.0)
-    late = [each for each in failures if each["at"] >= reached]
-    replaced = max(map(made, strong)) - died
+    death = Death(pool, namespace, home, away)
+    death.happens(how)
     print(
-        f"node {how}{', the leading operator on it' * leads}: the last caller was told after {told:.1f} s, the capsule replaced after"
-        f" {replaced:.1f} s, full strength after {full:.1f} s; a pod took {start:.0f} s to start before"
+        f"node {how}{', the leading operator on it' * leads}: the last caller was told after {death.told:.1f} s, the capsule replaced after"
+        f" {death.replaced:.1f} s, full strength after {death.full:.1f} s; a pod took {death.start:.0f} s to start before"
     )
-    print([(round(each["at"] - died, 1), each["reason"], each["message"]) for each in failures])
-    assert {each["started"] for each in failures} <= {"MAYBE", "NO"}, failures
-    # One at the silent replica, one at the silent capsule.
-    assert len(calls["failures"]) <= 2 * CALLERS, calls["failures"]
-    assert set(calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, calls["failures"]
-    # A replica that is reached again learns only from the store that its node's capsules were declared lost meanwhile.
-    assert all("another replica declared it lost" in each["message"] for each in late), late
-    # It was heard last before that; one second is for a machine that has much else to do.
-    assert told < timeout + 1
-    # The operator hears of it up to a second later, and waits up to another one for a replica that may be dead, too. Who stands by has
-    # seen the leader's lease renewed up to two seconds late, and looks every two seconds whether its time is over.
-    assert replaced < timeout + 4 + 5 * leads
-    avoided = [p["metadata"]["annotations"].get("snakepit.dev/avoids-nodes") for p in strong if made(p) > died]
-    # Where the scheduler found no other place at first, any node was as good.
-    told_so = [each["message"] for each in get("events", namespace=namespace) if each["involvedObject"]["name"] == pool]
-    assert avoided == [away] or any("(PodStuck)" in each for each in told_so), (avoided, told_so)
-    assert full < replaced + 2 * start + 10, "what it takes beside is the start of a pod"
-    alive = {p["metadata"]["name"] for p in pods_of(pool, namespace=namespace)}
-    assert lost not in alive, "what comes back is fenced"
-    assert {str(w["id"]).rpartition("/")[0] for w in workers(pool, namespace=namespace)} == alive
+    print([(round(each["at"] - death.died, 1), each["reason"], each["message"]) for each in death.failures])
+    death.costs_the_calls_that_it_held(timeout)
+    death.is_made_good_elsewhere(timeout, leads=leads)
+    death.stays_dead()
