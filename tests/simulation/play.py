@@ -14,7 +14,8 @@ from unittest.mock import patch
 
 from simulation.account import Account
 from simulation.contents import MESSAGE_BYTES, PIECE_BYTES, WINDOW_BYTES
-from simulation.network import Channel, SimulatedBulk, SimulatedLane
+from simulation.lanes import SimulatedBulk, SimulatedLane
+from simulation.network import Channel
 from simulation.world import World
 
 from snakepit import _names as names
