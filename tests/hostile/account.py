@@ -13,6 +13,7 @@ import time
 from hostile.sockets import Sockets
 from hostile.world import POOL, World, run
 from snakepit import errors
+from snakepit._wire.bulk_calls import IDLE_SECONDS
 from support.dev_server import wait_until
 
 SECONDS = float(os.environ.get("SNAKEPIT_HOSTILE_SECONDS", "0"))
@@ -69,6 +70,7 @@ class Account:
         if SECONDS:
             self.rest = self._rest()
         self._diary("rest")
+        time.sleep(IDLE_SECONDS + 1)  # How many lanes it keeps depends on whether two of its calls met.
         self.before = world.figures()
         self._diary()
         self.rows: list[str] = []
@@ -130,17 +132,17 @@ class Account:
         ratios = self._ratios() if SECONDS else {}
 
         def settled() -> bool:
-            self._diary("rest")
             now = self.world.figures()
-            self._diary()
             few = all(now.descriptors[each] <= before.descriptors[each] for each in (0, 1)) and now.tasks <= before.tasks
             return (few and now.in_use < before.in_use + MOST_IN_USE) or time.sleep(0.5) is not None
 
+        self._diary("rest")
         try:
             wait_until(settled, f"what there was before: {before}", REST_SECONDS)
         finally:
-            print(*self.rows, f"before: {before}", f"after: {self.world.figures()}", sep="\n", file=sys.stderr)
-        now = self.world.figures()
+            now = self.world.figures()
+            print(*self.rows, f"before: {before}", f"after: {now}", sep="\n", file=sys.stderr)
+            self._diary()
         assert not (found := list(filter(made_up, now.series))), found
         assert len(now.series - before.series) < MOST_SERIES, sorted(now.series - before.series)
         assert now.trimmed - before.trimmed < MOST_GROWTH[0], (before, now)
