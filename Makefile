@@ -6,9 +6,11 @@ STAMP := .venv/.installed
 TEST_PROCESSES ?= 3
 BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
+DOCS_STAMP := .venv-docs/.installed
+MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs clean cluster-up cluster-down requirements pictures
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,7 +34,7 @@ demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed 
 
 # Our programs start hundreds of times there, so they are compiled first; so are the tests, as pytest writes them, for the next run.
 # SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
-test: setup lint ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
+test: setup lint $(DOCS_STAMP) ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
 	@$(BIN)/python -m compileall -q $(DISTRIBUTIONS:%=%/src) tests/support
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
@@ -119,15 +121,26 @@ crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
 
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
-	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release; do \
+	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release docs; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
 
-docs: setup ## Generate docs/errors.md, references and pictures, and check that what the documents point at is there
+docs: setup ## Generate references and pictures, check what the documents point at, and make the site
 	@$(BIN)/python hack/docs.py
+	@$(MAKE) --no-print-directory site
+
+$(DOCS_STAMP): requirements/docs.txt hack/mermaid.py
+	@echo "setting up .venv-docs, for what makes the site ..."
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@.venv-docs/bin/python hack/mermaid.py .venv-docs/mermaid.min.js
+	@touch $@
+
+site: $(DOCS_STAMP) ## Make the site out of docs/, in site/: a warning is an error
+	@$(MKDOCS) build -q
 
 pictures: setup ## Take the pictures of the console that docs/console.md shows, in a browser (chromium)
 	@SNAKEPIT_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/integration/gateway/test_console_in_a_browser.py
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .venv-bench .venv-release .state .mypy_cache .ruff_cache .pytest_cache build dist site
+	@rm -rf .venv .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist site

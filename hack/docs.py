@@ -5,7 +5,8 @@ in the chart it is the schema of its values.
 
 It checks links and their anchors (of a .py, the name of a test in it), paths of the repository in `code`, `make` targets and SNAKEPIT_*
 variables. Pages that sources name must be there, and nothing may be cited by the number that it has in a list. It checks that every
-variable that is read stands in docs/environment.md, and the length of lines. It judges no prose.
+variable that is read stands in docs/environment.md, that each page has its place on the site, and the length of lines. It judges no
+prose.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import chart_values
+import nav
 import pictures
 import references
 import rights
@@ -232,6 +234,7 @@ def check() -> list[str]:
     found += [f"{d.relative_to(ROOT)}: {p}" for d in documents() for p in long_lines(d)]
     found += _cited_wrongly()
     found += undocumented((ROOT / "docs/environment.md").read_text(), known_variables("*/src/*.py"))
+    found += nav.check()
     found += stale()
     if COMMAND_LINE.read_text() != command_line_page():
         found.append("the commands in docs/command-line.md are not up to date: run make docs")
