@@ -1,5 +1,5 @@
-"""Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, rooms.md, two references and the pictures;
-in the chart it is the schema of its values.
+"""Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, rooms.md, the fields in logs.md, two
+references and the pictures; in the chart it is the schema of its values.
 
 --check writes nothing.
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import chart_values
+import log_lines
 import nav
 import pictures
 import references
@@ -104,6 +105,8 @@ def _generated() -> list[tuple[Path, str]]:
     return [
         (ERRORS, errors_page()),
         (chart_values.SCHEMA, chart_values.schema_text(chart_values.VALUES.read_text())),
+        (log_lines.SCHEMA, log_lines.schema_text()),
+        (log_lines.PAGE, log_lines.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
     ]
 

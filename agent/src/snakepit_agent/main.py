@@ -10,10 +10,9 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 
 from snakepit._telemetry import tracing
-from snakepit._telemetry.logs import configure_logging
+from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._wire.health import HealthServer
 from snakepit_agent.agent import Agent
 from snakepit_agent.settings import Settings, from_environment
@@ -86,15 +85,15 @@ def main() -> None:
     import uvloop
 
     try:
-        configure_logging("agent")
+        configure_logging("agent", pool=os.environ.get("SNAKEPIT_POOL", ""), capsule=os.environ.get("SNAKEPIT_CAPSULE", ""))
         settings = from_environment(os.environ)
     except ValueError as error:
-        sys.exit(str(error))
+        fail(str(error))
     tracing.configure("snakepit-agent")
     try:
         uvloop.run(_main(settings))
     except OSError as error:
-        sys.exit(f"the agent can't start: {error}")
+        fail(f"the agent can't start: {error}")
     finally:
         tracing.shutdown()
 

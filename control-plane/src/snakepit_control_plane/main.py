@@ -9,12 +9,11 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 
 import uvloop
 
 from snakepit._telemetry import tracing
-from snakepit._telemetry.logs import configure_logging
+from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_control_plane.server import AddressInUse, serve
 from snakepit_control_plane.settings import Settings, from_environment
 
@@ -24,11 +23,11 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Exit 0 after TERM, 1 with one sentence when it can't start."""
     try:
-        settings = from_environment(os.environ)
         configure_logging("control-plane")
+        settings = from_environment(os.environ)
         uvloop.run(run(settings))
     except (AddressInUse, ValueError) as error:
-        sys.exit(str(error))
+        fail(str(error))
     finally:
         tracing.shutdown()
 

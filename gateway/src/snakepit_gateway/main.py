@@ -7,11 +7,10 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 # isort: split
 import os
 import socket
-import sys
 
 from snakepit import Client
 from snakepit._telemetry import tracing
-from snakepit._telemetry.logs import configure_logging
+from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_gateway.app import make_app
 from snakepit_gateway.server import Server
 from snakepit_gateway.settings import Settings, from_environment
@@ -20,12 +19,12 @@ from snakepit_gateway.settings import Settings, from_environment
 def main() -> None:
     """Exit 0 after TERM, 1 with one sentence when it can't start."""
     try:
-        settings = from_environment(os.environ)
         configure_logging("gateway")
+        settings = from_environment(os.environ)
         inherited = [] if settings.file_descriptor is None else [socket.socket(fileno=settings.file_descriptor)]
         server(settings, Client()).run(inherited or None)
     except ValueError as error:  # of settings, or of a certificate
-        sys.exit(str(error))
+        fail(str(error))
     finally:
         tracing.shutdown()
 

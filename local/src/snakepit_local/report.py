@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import time
 from collections.abc import Mapping, Set
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from snakepit._telemetry import log_lines
+from snakepit._telemetry.log_lines import LogLine
 from snakepit.client import ToolInfo
 from snakepit_operator.model import FleetView
 
@@ -46,14 +47,10 @@ class Reporter:
 
     def gateway_line(self, line: str) -> bool:
         """What the gateway has logged, as JSON; it logs only what is wrong. Returns False, and says nothing, if it is something else."""
-        try:
-            record = json.loads(line)
-            message = record["message"]
-        except (ValueError, KeyError, TypeError):
+        record = log_lines.decode(line)
+        if record is None:
             return False
-        trace = record.get("exception", "")
-        said = f"gateway: {message}\n{trace}" if trace else f"gateway: {message}"
-        self.say(said, "yellow" if record.get("level") == "warning" else "red")
+        self.say(_with_trace(f"gateway: {record.message}", record), "yellow" if record.level == "warning" else "red")
         return True
 
     def author_line(self, capsule: str, line: str) -> None:
@@ -65,21 +62,18 @@ class Reporter:
 
         What was printed is returned; empty: nothing.
         """
-        try:
-            record = json.loads(line)
-            message, cause = record["message"], record.get("cause", "")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        record = log_lines.decode(line)
+        if record is None:
             self.author_line(capsule, line)
             return line
-        if cause and not self._is_its_own(pool, capsule, cause, lasting="tries" in record):
+        message, cause, lasting = record.message, str(record.details.get("cause", "")), "tries" in record.details
+        if cause and not self._is_its_own(pool, capsule, cause, lasting=lasting):
             return ""
         if cause and pool in self._reloading and self._states.get(pool, (False, 0))[0]:
             first, line_break, frames = message.partition("\n")
             message = f"{first} (the workers of before go on){line_break}{frames}"
-        said = f"pool {pool}: {message}" if cause else f"capsule {capsule}: {message}"
-        trace = record.get("exception", "")
-        said = f"{said}\n{trace}" if trace else said
-        self.say(said, "yellow" if "tries" in record or record.get("level") == "warning" else "red")
+        said = _with_trace(f"pool {pool}: {message}" if cause else f"capsule {capsule}: {message}", record)
+        self.say(said, "yellow" if lasting or record.level == "warning" else "red")
         return said
 
     def _is_its_own(self, pool: str, capsule: str, cause: str, *, lasting: bool) -> bool:
@@ -142,6 +136,10 @@ class Reporter:
                 if url:
                     self.say(f"or over HTTP: {example_over_http(url, name, tools, needy[name])}")
                     self.say(f"or over MCP: {url}/mcp/{name}")
+
+
+def _with_trace(said: str, record: LogLine) -> str:
+    return f"{said}\n{record.exception}" if record.exception else said
 
 
 def example(address: str, pool: str, tools: list[ToolInfo], needy: Set[str] = frozenset()) -> str:

@@ -128,7 +128,8 @@ class Applier:
             await self._kube.merge(EVENTS, namespace, name, {"count": count, "lastTimestamp": body["lastTimestamp"]})
 
     async def _delete(self, pool: SnakePool, deletion: Deletion) -> bool:
-        log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message)
+        of = {"pool": f"{pool.metadata.namespace}/{pool.metadata.name}", "capsule": deletion.name}
+        log.info("deleting capsule %s: %s %s", deletion.name, deletion.reason, deletion.message, extra=of)
         grace = grace_seconds(pool.spec.drain)
         await self._kube.delete(PODS, pool.metadata.namespace, deletion.name, deletion.uid, grace)
         return True
@@ -144,7 +145,9 @@ class Applier:
             if error.refused:
                 raise KubeError(error.code, error.reason, in_template(error.message, body)) from error
             raise
-        log.info("created capsule %s", creation.name)
+        log.info(
+            "created capsule %s", creation.name, extra={"pool": f"{pool.metadata.namespace}/{pool.metadata.name}", "capsule": creation.name}
+        )
         return True
 
 

@@ -193,12 +193,12 @@ class Controller:
         except (KubeError, TimeoutError, msgspec.ValidationError) as error:
             why = str(error) or type(error).__name__
         except Exception as error:  # a fault of ours in one pool must not stop the others
-            log.exception("reconciling %s failed", pool)
+            log.exception("reconciling %s failed", pool, extra={"pool": pool})
             why = repr(error)
         else:
             self._failures.pop(pool, None)
             return after
         attempt = self._failures[pool] = self._failures.get(pool, 0) + 1
         pause = RETRY_SECONDS.seconds(attempt) * (0.5 + random.random() / 2)
-        log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause)
+        log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause, extra={"pool": pool})
         return pause

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from pathlib import Path
 
-from snakepit._telemetry.logs import configure_logging
+from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._wire.health import HealthServer
 from snakepit_operator.controller import Controller
 from snakepit_operator.external_scaler import ExternalScaler
@@ -107,7 +106,7 @@ def main() -> None:
         configure_logging("operator")
         settings = load()
     except ValueError as error:
-        sys.exit(str(error))
+        fail(str(error))
     for name in ("kopf", "aiohttp"):
         logging.getLogger(name).setLevel(logging.ERROR)
     asyncio.run(_run(settings))

@@ -106,7 +106,7 @@ class Reconciler:
         try:
             return pods.pool_settings(pool_view(raw))
         except msgspec.ValidationError as error:
-            log.error("pool %s can't be read by this version of the operator: %s", name, error)
+            log.error("pool %s can't be read by this version of the operator: %s", name, error, extra={"pool": name})
             return None
 
     async def reconsider(self, name: str, now: float) -> float | None:
@@ -223,7 +223,7 @@ class Reconciler:
         except KubeError as error:
             if not error.ending:
                 raise
-            log.info("pool %s: its namespace is being deleted; no more capsules are made", name)
+            log.info("pool %s: its namespace is being deleted; no more capsules are made", name, extra={"pool": name})
             self.memories[name] = msgspec.structs.replace(step.memory, ending=True)
             return None
         return done
@@ -235,7 +235,7 @@ class Reconciler:
         if now - memory.left_at < OTHERS_SECONDS:
             return
         self.memories[name] = msgspec.structs.replace(memory, left_at=now)
-        log.warning("pool %s is left alone: the operator with the Lease %s looks after it", name, release)
+        log.warning("pool %s is left alone: the operator with the Lease %s looks after it", name, release, extra={"pool": name})
         said = f"The operator with the Lease {release} looks after this pool, the one with {self._release} leaves it alone"
         then = "let only one of the two watch this namespace (watchNamespaces)"
         await self._applier.tell(pool, [NewEvent("Warning", Reason.ANOTHER_RELEASE, f"{said}: {then}")])

@@ -12,6 +12,7 @@ import pytest
 
 from snakepit.spec import encode_spec
 from support.capsules import spec
+from support.log_lines import lines
 from support.replica import replica
 
 pytestmark = pytest.mark.timeout(40)
@@ -39,7 +40,7 @@ async def test_without_settings_it_says_all_that_is_missing_and_exits_with_1() -
     program = await start()
     _, said = await asyncio.wait_for(program.communicate(), 20)
     assert program.returncode == 1
-    assert [line.split(":")[0] for line in said.decode().splitlines()] == [
+    assert [each["message"].split(":")[0] for each in lines(said.splitlines())] == [
         "SNAKEPIT_POOL",
         "SNAKEPIT_CAPSULE",
         "SNAKEPIT_SERVER",

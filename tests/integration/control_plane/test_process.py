@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support import log_lines
 from support.authority import Authority
 from support.ports import free_port
 
@@ -67,7 +68,7 @@ def test_wrong_settings_are_named_all_at_once() -> None:
     with program(SNAKEPIT_STORE="mysql://x", SNAKEPIT_LISTEN="nowhere", SNAKEPIT_MAX_PAYLOAD_BYTES="-1") as process:
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 1
-        assert [re.split("[=:]", line)[0] for line in errors.strip().splitlines()] == [
+        assert [re.split("[=:]", each["message"])[0] for each in log_lines.lines(errors.splitlines())] == [
             "SNAKEPIT_LISTEN",
             "SNAKEPIT_STORE",
             "SNAKEPIT_MAX_PAYLOAD_BYTES",

@@ -13,6 +13,7 @@ import pytest
 
 from snakepit import DeadlineExceeded, ToolError
 from snakepit_worker.testing import LocalAgent, LocalWorker, wait_until
+from support import log_lines
 
 TALKING = "support.talking:Talking"
 
@@ -25,8 +26,8 @@ class Log:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Every line is JSON, or this raises."""
-        return [json.loads(line) for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        """Every line is as the schema of our logs says, or this raises."""
+        return log_lines.lines(line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
 
     def line(self, message: str) -> dict[str, Any]:
         """Wait for the line with this message."""

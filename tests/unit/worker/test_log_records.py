@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakepit_worker.log_records import END, NO_CALL, PIECE, Backlog, Label, Record, Splitter, as_json, as_text, encode
+from support import log_lines
 
 CALL = Label("c1", "ada", "classify")
 OTHER = Label("c2", "", "count")
@@ -49,7 +50,7 @@ def test_whatever_is_written_in_whatever_pieces_every_line_is_json_and_no_record
     for record in records:
         line = as_json(record, "worker", "capsule/0")
         assert line.count(b"\n") == 1
-        assert json.loads(line)["message"] == record.message
+        assert log_lines.line(line)["message"] == record.message
 
 
 def test_a_line_that_never_ends_is_given_out_in_pieces() -> None:

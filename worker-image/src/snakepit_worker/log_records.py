@@ -6,12 +6,14 @@ C code and child processes write. Nothing in the pipe can end a line of the log 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
+
+from snakepit._telemetry import log_lines
+from snakepit._telemetry.log_lines import LogLine
 
 MARK = b"\x1e"
 """Begins a record: "record separator" in ASCII. JSON never contains it as it is."""
@@ -23,9 +25,6 @@ RECORD_BYTES = 256 * 1024
 """No record of ours is longer: its message and its exception have a piece each, which JSON makes up to six times as long."""
 
 END = "end"
-
-TOOL_LOGGER = "snakepit.tool"
-"""A tool's own logger, `ctx.logger`, has its name behind this."""
 
 
 class Label(msgspec.Struct, array_like=True, frozen=True):
@@ -118,40 +117,32 @@ def _parse(line: bytes, label: Label, now: float) -> Iterator[Record]:
         yield record
 
 
+def line(record: Record, component: Any, worker: str) -> LogLine:
+    """The record as a line of the log (docs/logs.md). What the author's process makes up is kept to its form."""
+    label, printed = record.label, record.source in ("stdout", "stderr")
+    return LogLine(
+        time=log_lines.moment(record.when),
+        level=record.level if record.level in log_lines.LEVELS else "info",
+        component=component,
+        message=record.message,
+        logger="" if printed else record.source,
+        stream=record.source if printed else "",  # type: ignore[arg-type]
+        worker=worker,
+        call=label.call,
+        session=label.session,
+        tool=label.tool,
+        exception=record.exception,
+    )
+
+
 def as_json(record: Record, component: str, worker: str) -> bytes:
     """The record as a line of the log for programs."""
-    label = record.label
-    fields = {
-        "time": _time(record.when),
-        "level": record.level,
-        "component": component,
-        "worker": worker,
-        "call": label.call,
-        "session": label.session,
-        "tool": label.tool,
-        "logger" if record.source not in ("stdout", "stderr") else "stream": record.source,
-        "message": record.message,
-        "exception": record.exception,
-    }
-    return _encode({name: value for name, value in fields.items() if value or name == "message"}) + b"\n"
+    return log_lines.encode(line(record, component, worker))
 
 
 def as_text(record: Record, component: str, worker: str) -> bytes:
-    """A line of the log for people: which tool's it was in front of it, where it was one, and which call's where an exception follows."""
-    label = record.label
-    session = f" [{label.session}]" if label.session else ""
-    call = f"{label.tool}{session}: " if label.call else ""
-    logged = f"{record.level.upper()} {record.source}: " if record.source not in ("", "stdout", "stderr") else ""
-    if label.call and record.source == f"{TOOL_LOGGER}.{label.tool}":
-        logged = f"{record.level.upper()}: "
-    which = f" (call {label.call})" if label.call and record.exception else ""
-    exception = f"\n{record.exception.rstrip()}" if record.exception else ""
-    return f"{call}{logged}{record.message}{which}{exception}\n".encode("utf-8", "backslashreplace")
-
-
-def _time(when: float) -> str:
-    seconds, fraction = divmod(when, 1)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(fraction * 1000):03d}Z"
+    """A line of the log for people."""
+    return f"{log_lines.as_text(line(record, component, worker))}\n".encode("utf-8", "backslashreplace")
 
 
 class Backlog:

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from snakepit._ipc.worker import CallFrame
+from snakepit._telemetry.log_lines import level_of
 from snakepit_worker.log_records import END, NO_CALL, PIECE, Label, Record, encode
 
 _FIONREAD = 0x541B
@@ -202,8 +203,7 @@ class _Handler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        level = record.levelname.lower()
-        _pipe.write(encode(Record(record.created, level, record.name, _bounded(message), _label(_current()), exception)))
+        _pipe.write(encode(Record(record.created, level_of(record.levelno), record.name, _bounded(message), _label(_current()), exception)))
 
     @staticmethod
     def _exception(record: logging.LogRecord) -> str:

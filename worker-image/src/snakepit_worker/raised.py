@@ -9,8 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from snakepit._telemetry.log_lines import TOOL_LOGGER
 from snakepit_worker import logs
-from snakepit_worker.log_records import TOOL_LOGGER
 
 VARIABLE = "SNAKEPIT_LOG_TOOL_ERRORS"
 

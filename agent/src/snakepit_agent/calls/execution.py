@@ -5,6 +5,7 @@ Which call may go where is decided by `slots`; what happens to processes by `lif
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -24,6 +25,8 @@ from snakepit_agent.model.call import HeldCall
 from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.workers.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
 
 _LONGEST = 1e9
 
@@ -154,7 +157,10 @@ class Execution:
         self.give_back([*channel.recall(), *self.arguments.drop_of(incarnation)], "WORKER_GONE")
         worker = self._supervisor.processes.worker_id(incarnation)
         for held in self._ledger.remove(incarnation):
-            self._answers.end(held, results.lost(held, worker, exit_))
+            failed = results.lost(held, worker, exit_)
+            of = {"worker": worker, "call": held.call_id, "session": held.session_id, "tool": held.tool}
+            log.info("%s: %s", failed.reason, failed.message, extra={**of, "traceparent": held.traceparent})
+            self._answers.end(held, failed)
             held.ended()
 
     def release(self, held: HeldCall) -> None:

@@ -147,7 +147,8 @@ class Uplink:
         """A result is told again when the link breaks and comes back."""
         known = self._known.get(id_)
         if known is None:
-            log.warning("the result of call %s is dropped: its replica %s is gone", frame.result.call_id, id_)
+            told = "the result of call %s is dropped: its replica %s is gone"
+            log.warning(told, frame.result.call_id, id_, extra={"call": frame.result.call_id})
             return
         self._send(known, known.outcomes.remember(frame, now))
 

@@ -66,7 +66,8 @@ class Monitor:
     def _tell_stacks(self, now: float) -> None:
         for incarnation, channel in self._processes.channels.items():
             if (stacks := channel.stacks) is not None and (text := stacks.unasked(now)):
-                log.info("worker %s was asked for its stacks:\n%s", self._processes.worker_id(incarnation), text)
+                worker = self._processes.worker_id(incarnation)
+                log.info("worker %s was asked for its stacks:\n%s", worker, text, extra={"worker": worker})
 
     def reads_nothing(self, incarnation: str) -> None:
         """The worker has left all its calls unread."""
@@ -79,7 +80,7 @@ class Monitor:
                 self._processes.tell(incarnation, Ping())
             case Reaction.SUSPECT:
                 name = self._processes.worker_id(incarnation)
-                log.warning("worker %s runs no call and does not answer: it gets no new ones until it does", name)
+                log.warning("worker %s runs no call and does not answer: it gets no new ones until it does", name, extra={"worker": name})
                 self._suspect(self._processes.channels[incarnation], True)
                 self._processes.dump(incarnation)
             case Reaction.LOST:

@@ -41,7 +41,7 @@ def where(text: str, thread: int = 0) -> str:
 def tell(text: str, worker: str, log: logging.Logger) -> None:
     """In the log, of a worker that was killed; `text` may be empty."""
     if text:
-        log.warning("worker %s wrote before it was killed:\n%s", worker, without_machinery(text))
+        log.warning("worker %s wrote before it was killed:\n%s", worker, without_machinery(text), extra={"worker": worker})
 
 
 def without_machinery(text: str) -> str:

@@ -88,7 +88,8 @@ class Supervisor:
         decided = self.lifecycle.became_ready(incarnation, frame.setup_seconds, time.monotonic(), clipped(frame.python, 100))
         if decided is None:
             return False
-        log.info("worker %s is ready after %.3f s", self.processes.worker_id(incarnation), frame.setup_seconds)
+        worker = self.processes.worker_id(incarnation)
+        log.info("worker %s is ready after %.3f s", worker, frame.setup_seconds, extra={"worker": worker})
         if not self.lifecycle.seats.is_failing:
             self._start_log.forget()
         self._ledger.open(incarnation, self.slots)
@@ -111,7 +112,8 @@ class Supervisor:
 
     def kill(self, incarnation: str, reason: str, message: str) -> None:
         """Kill the worker for a reason that is to be told."""
-        log.warning("worker %s is killed: %s", self.processes.worker_id(incarnation), message)
+        worker = self.processes.worker_id(incarnation)
+        log.warning("worker %s is killed: %s", worker, message, extra={"worker": worker})
         self.apply(self.lifecycle.kill(incarnation, reason, message))
 
     def died(self, incarnation: str, reason: str, exit_: Exit, stacks: str, name: str) -> None:

@@ -345,7 +345,8 @@ class Fleet:
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""
-        log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how)
+        of = {"pool": pool.name, "capsule": capsule.name}
+        log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how, extra=of)
         self.flow.telemetry.lost.labels(pool.name).inc()
         capsule.liveness = pool_pb2.LIVENESS_LOST
         pool.lost.append((capsule.name, capsule.incarnation, capsule.pod_uid))

@@ -89,9 +89,8 @@ class Monitor:
         verdicts, hold = judge_pool(signs, pool.spec.heartbeat, held_for)
         if hold and not pool.silence_held:
             silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
-            log.warning(
-                "%s of the %s capsules of pool %s are silent at once: none is declared lost for it", silent, len(capsules), pool.name
-            )
+            told = "%s of the %s capsules of pool %s are silent at once: none is declared lost for it"
+            log.warning(told, silent, len(capsules), pool.name, extra={"pool": pool.name})
         pool.silence_held = hold
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
         for capsule, verdict in zip(capsules, verdicts, strict=True):
@@ -132,7 +131,8 @@ class Monitor:
             left = await self._store.declare_lost(pool.name, capsule.incarnation, FENCE_SECONDS)
         except StoreUnavailable as error:
             pool.store_away_at = self._flow.clock()
-            log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error)
+            of = {"pool": pool.name, "capsule": capsule.name}
+            log.warning("capsule %s is silent, but not declared lost: %s", capsule.name, error, extra=of)
             return DOUBT_SECONDS
         if pool.capsules.get(capsule.incarnation) is not capsule:
             return 0.0

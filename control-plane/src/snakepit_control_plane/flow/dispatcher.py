@@ -122,7 +122,8 @@ class Dispatcher:
 
     def undo(self, call: Call, error: Exception) -> None:
         """Nobody has foreseen it. The caller has an answer, and no slot, no place in the queue and no count is left behind."""
-        log.error("call %s of pool %s could not be sent", call.call_id, call.request.pool, exc_info=error)
+        of = {"pool": call.request.pool, "call": call.call_id, "session": call.request.session_id, "tool": call.request.tool}
+        log.error("call %s of pool %s could not be sent", call.call_id, call.request.pool, exc_info=error, extra=of)
         pool, worker, now = call.pool, call.worker, self._loop.time()
         if pool is not None and worker is not None and call.state in (RESERVED, SENT):
             worker.capsule.inflight.pop(call.message.id, None)

@@ -60,7 +60,7 @@ class Tools:
             given, body = answer(payload)
             await send_whole(send, 200, [*given, (CALL_ID, called.encode()), (WORKER, worker.encode())], body)
         except HungUp:
-            log.debug("call %s: its caller hung up", called)
+            log.debug("call %s: its caller hung up", called, extra={"call": called})
         except SnakepitError as error:
             token = b"authorization" in headers
             await problem(error, token=token, also={"Snakepit-Call-Id": called})(scope, receive, send)

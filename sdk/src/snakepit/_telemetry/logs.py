@@ -1,47 +1,59 @@
-"""Logging of our programs: JSON lines on stderr, or plain text for people. It sets up the root logger and nothing else.
+"""Logging of our programs: JSON lines on stderr (docs/logs.md), or plain text for people. It sets up the root logger, and Python's hooks
+for what nobody has caught, and nothing else.
 
-SNAKEPIT_LOG_FORMAT (json, text) and SNAKEPIT_LOG_LEVEL (debug, info, warning, error) choose; text is the default on a terminal.
-A record logged with `extra={"traceparent": ...}` carries its trace and span ids; other extras become fields.
+SNAKEPIT_LOG_FORMAT (json, text) and SNAKEPIT_LOG_LEVEL (debug, info, warning, error) choose; text is the default on a terminal. Extras of a
+record that are fields of a line are those fields, `traceparent` is its trace and span ids, and others are its details.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from datetime import UTC, datetime
-from typing import Any
+import threading
+from typing import Any, NoReturn
+
+from snakepit._telemetry.log_lines import FIELDS, MOST, LogLine, bounded, details, encode, level_of, moment, trace_ids
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_OWN = {"time", "level", "component", "message", "logger", "exception", "details"}
+"""What a record says in another way."""
+
+log = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record."""
+    """One JSON object a record. `always`: what each line of this program has, such as its pool."""
 
-    def __init__(self, component: str) -> None:
+    def __init__(self, component: str, **always: str) -> None:
         super().__init__()
-        self._component = component
+        self._component: Any = component
+        self._always = always
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "component": self._component,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        line.update(_trace_ids(extra.pop("traceparent", "")))
-        line.update(extra)
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        known: dict[str, Any] = self._always | trace_ids(str(extra.pop("traceparent", "")))
+        known |= {name: str(extra.pop(name)) for name in FIELDS - _OWN if name in extra}
+        exception = self.formatException(record.exc_info) if record.exc_info else ""
+        line = LogLine(
+            time=moment(record.created),
+            level=level_of(record.levelno),
+            component=self._component,
+            logger=record.name,
+            message=bounded(record.getMessage()),
+            exception=exception[-MOST:],
+            details=details(extra),
+            **known,
+        )
+        return encode(line).decode().removesuffix("\n")
 
 
-def configure_logging(component: str) -> None:
-    """Send the root logger's records to stderr, once. Raises ValueError naming the variable that is wrong."""
+def configure_logging(component: str, **always: str) -> None:
+    """Send the root logger's records to stderr, once, and what nobody has caught with them. `always`: fields of each line.
+
+    Raises ValueError naming the variable that is wrong.
+    """
     form = os.environ.get("SNAKEPIT_LOG_FORMAT") or ("text" if sys.stderr.isatty() else "json")
     level = os.environ.get("SNAKEPIT_LOG_LEVEL") or "info"
     if form not in ("json", "text"):
@@ -50,10 +62,30 @@ def configure_logging(component: str) -> None:
         raise ValueError(f"SNAKEPIT_LOG_LEVEL={level!r} is unknown: use {', '.join(_LEVELS)}")
     handler = logging.StreamHandler()
     text = logging.Formatter(f"%(asctime)s {component} %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    handler.setFormatter(JsonFormatter(component) if form == "json" else text)
+    handler.setFormatter(JsonFormatter(component, **always) if form == "json" else text)
     logging.basicConfig(level=_LEVELS[level.lower()], handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _told
+    threading.excepthook = _told_of_a_thread
 
 
-def _trace_ids(traceparent: str) -> dict[str, str]:
-    parts = traceparent.split("-")
-    return {"trace_id": parts[1], "span_id": parts[2]} if len(parts) >= 4 else {}
+def fail(sentence: str) -> NoReturn:
+    """End the program with status 1, and say why: in the log, a line each, or plainly where there is none yet."""
+    for line in sentence.splitlines():
+        log.critical("%s", line)
+    sys.exit(1)
+
+
+def _told(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        log.critical("the program ends: %s: %s", kind.__name__, error, exc_info=(kind, error, traceback))
+
+
+def _told_of_a_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_type is SystemExit:
+        return  # as Python has it
+    name = told.thread.name if told.thread is not None else "unknown"
+    error = told.exc_value or told.exc_type()
+    log.error("the thread %s ends: %s: %s", name, told.exc_type.__name__, error, exc_info=(told.exc_type, error, told.exc_traceback))

@@ -238,7 +238,8 @@ class Binding:
             error = problem
         except Exception as problem:
             # Nobody has foreseen it; the call gives its slot back all the same.
-            log.exception("session %s of pool %s could not be bound", entry.id, entry.pool)
+            of = {"pool": entry.pool, "session": entry.id}
+            log.exception("session %s of pool %s could not be bound", entry.id, entry.pool, extra=of)
             error = SnakepitError(f"session {entry.id!r} could not be bound: {problem!r}", started=Started.NO)
         now = self._sessions.clock()
         entry.busy = False

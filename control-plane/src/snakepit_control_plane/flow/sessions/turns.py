@@ -184,7 +184,8 @@ class Sessions(Stage):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Nobody has foreseen it; whoever waits is told instead of waiting for a deadline.
-            log.error("a question about session %s of pool %s went wrong", entry.id, entry.pool, exc_info=error)
+            of = {"pool": entry.pool, "session": entry.id}
+            log.error("a question about session %s of pool %s went wrong", entry.id, entry.pool, exc_info=error, extra=of)
             entry.busy = entry.asking = False
             message = f"what is known of session {entry.id!r} could not be found out: {error!r}"
             self.refuse_all(entry, SnakepitError(message, started=Started.NO))

@@ -178,8 +178,9 @@ class SessionCount:
         if not pool.mark.update(count, most):
             return
         self._told()
+        of = {"pool": pool.name}
         if pool.mark.standing > before:
             then = "new ones are refused" if pool.mark.standing == MARKS[-1] else f"at {most} new ones are refused"
-            log.warning("pool %s has %d of its %d sessions (session.maxSessions): %s", pool.name, count, most, then)
+            log.warning("pool %s has %d of its %d sessions (session.maxSessions): %s", pool.name, count, most, then, extra=of)
         else:
-            log.info("pool %s has %d of its %d sessions again", pool.name, count, most)
+            log.info("pool %s has %d of its %d sessions again", pool.name, count, most, extra=of)
