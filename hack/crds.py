@@ -16,6 +16,7 @@ TARGETS = (ROOT / "crds/snakepit.dev_snakepools.yaml", ROOT / "charts/snakepit/f
 HEADER = "# Generated from sdk/src/snakepit/spec by `make crds`: change it there.\n"
 
 
+_READY_MESSAGE = '.status.conditions[?(@.type=="Ready")].message'
 _COLUMNS = (
     ("Ready", "integer", ".status.readyReplicas", "Capsules with a warm worker."),
     ("Desired", "integer", ".status.desiredReplicas", "Capsules that there should be."),
@@ -25,6 +26,15 @@ _COLUMNS = (
     ("Reason", "string", ".status.reason", "The one word that says most."),
     ("Age", "date", ".metadata.creationTimestamp", ""),
 )
+_WIDE_COLUMNS = (
+    ("Updated", "integer", ".status.updatedReplicas", "Capsules of the newest template."),
+    ("Available", "integer", ".status.availableReplicas", "Capsules that the control plane sends calls to."),
+    ("Workers", "integer", ".status.workers", "Ready worker processes."),
+    ("Slots", "integer", ".status.totalSlots", "Slots of all ready workers."),
+    ("Budget", "integer", ".status.slo.budgetLeftPercent", "Percent of the error budget that is left."),
+    ("Message", "string", _READY_MESSAGE, "The reason, in a sentence."),
+)
+"""With `-o wide`."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -64,7 +74,10 @@ def _version() -> dict[str, Any]:
                 "labelSelectorPath": ".status.selector",
             },
         },
-        "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
+        "additionalPrinterColumns": [
+            *(_column(*column) for column in _COLUMNS),
+            *({**_column(*column), "priority": 1} for column in _WIDE_COLUMNS),
+        ],
     }
 
 

@@ -60,8 +60,10 @@ exception is a result, not a failure: plain gRPC gets it as `tool_error`.
 A refusal that comes from a limit names the limit's setting in `details["limit"]`, and what it allows in the detail
 that says of what: `bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` or `tools`.
 
-| Python | gRPC | HTTP | reason | started | meaning |
-|---|---|---|---|---|---|
+The column "fault" says [how a pool's objectives count it](slo.md#what-counts): what is the platform's fault is bad.
+
+| Python | gRPC | HTTP | reason | started | fault | meaning |
+|---|---|---|---|---|---|---|
 """
 
 PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto|charts|crds|docs|examples|hack|tests)/[\w./*-]*")
@@ -91,7 +93,7 @@ def _row(kind: type[SnakepitError]) -> str:
     meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
     if kind is SnakepitError:
         meaning = "Something else went wrong; also the base class of all others."
-    return f"| `{kind.__name__}` | {kind.status.name} | {kind.http} | {kind.reason} | {started} | {meaning} |\n"
+    return f"| `{kind.__name__}` | {kind.status.name} | {kind.http} | {kind.reason} | {started} | {kind.fault} | {meaning} |\n"
 
 
 def _started(kind: type[SnakepitError]) -> str:

@@ -53,6 +53,10 @@ CHANGES: dict[str, Any] = {
     "session.maxValueBytes": 10,
     "session.maxBytes": 20_000_000,
     "session.ordered": False,
+    "slo.availabilityPercent": 99.9,
+    "slo.latencyMilliseconds": 500,
+    "slo.latencyPercent": 95,
+    "slo.toolErrors": "bad",
     "rollout.maxSurge": 2,
     "rollout.maxUnavailable": 1,
     "rollout.progressDeadlineSeconds": 60,
@@ -62,12 +66,16 @@ CHANGES: dict[str, Any] = {
 """By the field's path, another value than its default."""
 
 
+_REQUIRED: dict[str, dict[str, Any]] = {"autoscaling": {"maxReplicas": 9}, "slo": {"latencyMilliseconds": 700}}
+"""What a section can't do without."""
+
+
 def changed(spec: dict[str, Any], path: str, value: Any = None) -> dict[str, Any]:
     """The spec with that field changed, to `value` or to what CHANGES says."""
     after = copy.deepcopy(spec)
     *sections, last = path.split(".")
     within = after
     for section in sections:
-        within = within.setdefault(section, {"maxReplicas": 9} if section == "autoscaling" else {})
+        within = within.setdefault(section, dict(_REQUIRED.get(section, {})))
     within[last] = CHANGES[path] if value is None else value
     return after

@@ -56,6 +56,15 @@ RULE_EXAMPLES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
         {"template": {"spec": {"containers": [{"name": "snakepit-agent", "image": "mine"}]}}},
     ),
     ({"session": {"maxValueBytes": 4096, "maxBytes": 4096}}, {"session": {"maxValueBytes": 4097, "maxBytes": 4096}}),
+    ({"slo": {"availabilityPercent": 99.9}}, {"slo": {"toolErrors": "bad"}}),
+    (
+        {"slo": {"latencyMilliseconds": 500, "latencyPercent": 95}},
+        {"slo": {"availabilityPercent": 99.9, "latencyPercent": 95}},
+    ),
+    (
+        {"slo": {"latencyMilliseconds": 2000}, "call": {"timeoutSeconds": 2}},
+        {"slo": {"latencyMilliseconds": 2001}, "call": {"timeoutSeconds": 2}},
+    ),
 )
 """Of each rule, in their order: a spec that it accepts, and one that it refuses."""
 

@@ -171,7 +171,7 @@ class Running:
 
     def _pools(self) -> Iterator[tuple[pool_pb2.Pool, int]]:
         """As metrics want them."""
-        return ((pool.describe(), pool.spec.session.max_sessions) for pool in self.flow.pools.values())
+        return ((pool.describe(self.flow.clock()), pool.spec.session.max_sessions) for pool in self.flow.pools.values())
 
     async def _tell_health(self) -> None:
         while True:

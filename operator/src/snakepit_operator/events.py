@@ -11,7 +11,7 @@ from snakepit.spec.fields import API_VERSION, KIND, Condition, SnakePool, SnakeP
 from snakepit_operator.model import FleetView, Outcome, Reason
 from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest
-from snakepit_operator.status import AVAILABLE, DEGRADED, PROGRESSING, READY, STALLED, STORE
+from snakepit_operator.status import AVAILABLE, DEGRADED, OBJECTIVES, PROGRESSING, READY, STALLED, STORE
 
 BURST = 20
 REFILL_SECONDS = 10.0
@@ -20,7 +20,9 @@ _NAMES_SHOWN = 5
 _MESSAGE_LENGTH = 1024
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.SETTINGS_PENDING})
 """Reasons for not being available that are as they should be, or soon will be."""
-_ALARMS = frozenset({Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL, Reason.SCALING_LIMITED, Reason.SETTINGS_REFUSED})
+_ALARMS = frozenset(
+    {Reason.SESSIONS_NEARLY_FULL, Reason.SESSIONS_FULL, Reason.SCALING_LIMITED, Reason.SETTINGS_REFUSED, Reason.BUDGET_SPENT}
+)
 """Reasons of conditions that are as expected, and deserve a warning."""
 _LOSSES = frozenset({Reason.CAPSULE_LOST, Reason.POD_FAILED, Reason.POD_STUCK})
 """Why a capsule is deleted that nobody wished away."""
@@ -60,6 +62,8 @@ def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterat
             continue
         if was is None and condition.type != PROGRESSING and _fine(condition):
             continue  # the first look at a healthy pool is no news
+        if condition.type == OBJECTIVES and Reason.BUDGET_SPENT not in (condition.reason, was and was.reason):
+            continue  # a control plane that has just started counts from the beginning
         yield NewEvent(
             "Normal" if _fine(condition) else "Warning", condition.reason, f"{condition.type} is {condition.status}: {condition.message}"
         )

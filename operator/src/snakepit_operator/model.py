@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from snakepit.spec.fields import SloStatus
 from snakepit_operator.autoscale import Demand
 
 HANGS_SECONDS = 10.0
@@ -53,6 +54,9 @@ class Reason(enum.StrEnum):
     STORE_UNAVAILABLE = "StoreUnavailable"
     SCALED_BY_DEMAND = "ScaledByDemand"
     SCALING_LIMITED = "ScalingLimited"
+    WITHIN_BUDGET = "WithinBudget"
+    BUDGET_SPENT = "BudgetSpent"
+    TOO_FEW_CALLS = "TooFewCalls"
 
 
 class Phase(enum.StrEnum):
@@ -165,6 +169,8 @@ class FleetView(Struct, frozen=True, kw_only=True):
     held_generation: int | None = None
     demand: Demand | None = None
     in_use: bool = False
+    slo: SloStatus | None = None
+    """Of a pool with objectives: what is left of their budgets."""
 
     def capsule(self, pod: PodView) -> CapsuleView | None:
         """What is known of this very pod: a namesake from before doesn't count."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from snakepit.spec.fields import AutoscalingSpec, Condition, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import AutoscalingSpec, Condition, SloStatus, SnakePool, SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
@@ -20,7 +20,7 @@ from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
 AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"
 READY, STALLED = "Ready", "Stalled"
 """What is so, in one word, for tools that know no conditions of ours: kstatus, and whatever waits by it."""
-SYNCED, STORE, AUTOSCALING = "Synced", "SessionStoreReady", "AutoscalingActive"
+SYNCED, STORE, AUTOSCALING, OBJECTIVES = "Synced", "SessionStoreReady", "AutoscalingActive", "ObjectivesMet"
 
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
@@ -83,6 +83,7 @@ def status(
         queue_depth=fleet.queue_depth if fleet else None,
         sessions=fleet.sessions if fleet else None,
         in_use=fleet.in_use if fleet else None,
+        slo=fleet.slo if fleet and pool.spec.slo else None,
         reason=ready.reason,
         conditions=conditions({READY: ready, **findings, **stuck}, pool, now),
     )
@@ -157,7 +158,11 @@ class _View:
             SYNCED: self.synced(fleet) if fleet else unknown,
             STORE: self.store(fleet) if fleet else unknown,
         }
-        return found if (policy := self.pool.spec.autoscaling) is None else {**found, AUTOSCALING: self.autoscaling(policy)}
+        if (policy := self.pool.spec.autoscaling) is not None:
+            found[AUTOSCALING] = self.autoscaling(policy)
+        if self.pool.spec.slo is not None:
+            found[OBJECTIVES] = self.objectives(fleet) if fleet else unknown
+        return found
 
     def available(self, fleet: FleetView) -> Finding:
         if fleet.available:
@@ -235,6 +240,20 @@ class _View:
             said += "" if advice.capsules else ", and to 0 when no session has its worker there"
         limited = advice.is_limited and self.wanted == policy.max_replicas
         return Finding("True", Reason.SCALING_LIMITED if limited else Reason.SCALED_BY_DEMAND, f"{said}; spec.replicas is ignored")
+
+    def objectives(self, fleet: FleetView) -> Finding:
+        """Without figures, which change all the time: `status.slo` has them."""
+        slo = fleet.slo or SloStatus()
+        found = {name: each for name, each in (("availability", slo.availability), ("latency", slo.latency)) if each is not None}
+        left = {name: each.budget_left_percent for name, each in found.items() if each.budget_left_percent is not None}
+        spent = [f"{name} ({found[name].target_percent:g} %)" for name, each in left.items() if each < 0]
+        if spent:
+            return Finding(
+                "False", Reason.BUDGET_SPENT, f"more calls were bad than the objective allows: {', '.join(spent)}; see status.slo"
+            )
+        if not left:
+            return Finding("Unknown", Reason.TOO_FEW_CALLS, "the objectives allow not one bad call of so few")
+        return Finding("True", Reason.WITHIN_BUDGET, "no more calls were bad than the objectives allow")
 
     def _movement(self) -> Reason | None:
         old = len(self.active) - self.updated

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
 
-from snakepit.spec.fields import SnakePool
+from snakepit._objectives import budget_left
+from snakepit.spec.fields import ObjectiveStatus, SloStatus, SnakePool
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.autoscale import Demand
 from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView, Reason
@@ -155,7 +157,32 @@ def fleet_view(
         store_message=next((answer.session_store_message for answer in broken or answers), ""),
         demand=demand,
         in_use=bool(busy or queued) or _is_in_use(demand, known),
+        slo=_slo(pools),
     )
+
+
+def _slo(pools: Sequence[pool_pb2.Pool]) -> SloStatus | None:
+    """Each replica has counted its own calls. Of the budgets only what is told: a view is another one where they have become another."""
+    said: dict[str, list[pool_pb2.Objective]] = {}
+    for each in (objective for pool in pools for objective in pool.objectives):
+        said.setdefault(each.name, []).append(each)
+    if not said:
+        return None
+    found = {name: _objective(each) for name, each in said.items()}
+    left = [each.budget_left_percent for each in found.values() if each.budget_left_percent is not None]
+    since = min(each.since.seconds for each in chain.from_iterable(said.values()))
+    return SloStatus(
+        since=datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        budget_left_percent=min(left, default=None),
+        availability=found.get("availability"),
+        latency=found.get("latency"),
+    )
+
+
+def _objective(said: Sequence[pool_pb2.Objective]) -> ObjectiveStatus:
+    target = said[0].target_percent
+    left = budget_left(target, sum(each.calls for each in said), sum(each.bad_calls for each in said))
+    return ObjectiveStatus(target_percent=target, budget_left_percent=left)
 
 
 def _is_in_use(demand: Demand | None, capsules: Mapping[str, CapsuleView]) -> bool:

@@ -72,6 +72,15 @@ class Started(enum.StrEnum):
 _STARTED = tuple(Started)
 
 
+class Fault(enum.StrEnum):
+    """Whose fault a failure is, as a pool's objectives count it (docs/slo.md). A caller's has nothing to do with how well a pool serves."""
+
+    PLATFORM = "platform"
+    """The pool's, or what it runs on: workers, slots, control plane, store."""
+    AUTHOR = "author"
+    CALLER = "caller"
+
+
 class SnakepitError(Exception):
     """A call or a request that failed.
 
@@ -85,6 +94,7 @@ class SnakepitError(Exception):
     default_started: ClassVar[Started] = Started.UNKNOWN
     within_tools: ClassVar[bool] = True
     """A tool can meet it in what it asks for through its context. Where it lets it through, its own call fails so, with `started` YES."""
+    fault: ClassVar[Fault] = Fault.PLATFORM
     of_context = False
     """Raised by a tool's context, not by the author: a tool that lets it through has failed for this reason."""
 
@@ -96,6 +106,7 @@ class SnakepitError(Exception):
         http: int | None = None,
         started: Started | None = None,
         within_tools: bool = True,
+        fault: Fault | None = None,
     ) -> None:
         """A row of the table. What a class doesn't say is as in the class that it derives from."""
         cls.reason = reason or cls.reason
@@ -103,6 +114,7 @@ class SnakepitError(Exception):
         cls.status = status or cls.status
         cls.default_started = started or cls.default_started
         cls.within_tools = within_tools and cls.within_tools
+        cls.fault = fault or cls.fault
 
     def __init__(
         self,
@@ -123,23 +135,25 @@ class PayloadWarning(UserWarning):
     """A value held something that can't be carried: a marker, `{"$unserializable": "module.Type"}`, stands in its place."""
 
 
-class InvalidArguments(SnakepitError, reason="INVALID_ARGUMENTS", status=Status.INVALID_ARGUMENT, started=Started.NO):
+class InvalidArguments(SnakepitError, reason="INVALID_ARGUMENTS", status=Status.INVALID_ARGUMENT, started=Started.NO, fault=Fault.CALLER):
     """The arguments don't fit the tool's signature, or a request's field is wrong; the message names it."""
 
 
-class PoolNotFound(SnakepitError, reason="POOL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO):
+class PoolNotFound(SnakepitError, reason="POOL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO, fault=Fault.CALLER):
     """No such pool; the message names it."""
 
 
-class ToolNotFound(SnakepitError, reason="TOOL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO):
+class ToolNotFound(SnakepitError, reason="TOOL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO, fault=Fault.CALLER):
     """`details["nearest"]` has the nearest names, comma-separated."""
 
 
-class SessionNotFound(SnakepitError, reason="SESSION_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO):
+class SessionNotFound(SnakepitError, reason="SESSION_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO, fault=Fault.CALLER):
     """No such session in that pool: it was never created, was deleted, or has expired."""
 
 
-class CallNotFound(SnakepitError, reason="CALL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO, within_tools=False):
+class CallNotFound(
+    SnakepitError, reason="CALL_NOT_FOUND", status=Status.NOT_FOUND, started=Started.NO, within_tools=False, fault=Fault.CALLER
+):
     """Nobody knows of a call with that id in that pool: it never came, or its record has made room for others'."""
 
 
@@ -156,7 +170,7 @@ class PoolSaturated(SnakepitError, reason="POOL_SATURATED", status=Status.RESOUR
     """The pool's queue is full."""
 
 
-class CallerLimit(SnakepitError, reason="CALLER_LIMIT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
+class CallerLimit(SnakepitError, reason="CALLER_LIMIT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, fault=Fault.CALLER):
     """The caller has as many calls or links open as a limit allows, or opens links too fast; `details["limit"]` names the limit."""
 
 
@@ -164,7 +178,7 @@ class QueueTimeout(SnakepitError, reason="QUEUE_TIMEOUT", status=Status.RESOURCE
     """The call waited `queue.timeoutSeconds` for a free slot."""
 
 
-class WorkerBusy(SnakepitError, reason="WORKER_BUSY", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
+class WorkerBusy(SnakepitError, reason="WORKER_BUSY", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, fault=Fault.CALLER):
     """The session is `strict_fail_fast`, and its worker has no free slot."""
 
 
@@ -192,27 +206,31 @@ class SessionQuota(SnakepitError, reason="SESSION_QUOTA", status=Status.RESOURCE
     """The pool has as many sessions as `session.maxSessions` allows."""
 
 
-class StateQuota(SnakepitError, reason="STATE_QUOTA", status=Status.RESOURCE_EXHAUSTED, http=413, started=Started.NO):
+class StateQuota(SnakepitError, reason="STATE_QUOTA", status=Status.RESOURCE_EXHAUSTED, http=413, started=Started.NO, fault=Fault.AUTHOR):
     """The session's state is as large as `session.maxKeys`, `maxValueBytes` or `maxBytes` allows; `details["limit"]` names the limit."""
 
 
-class ToolQuota(SnakepitError, reason="TOOL_QUOTA", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, within_tools=False):
+class ToolQuota(
+    SnakepitError, reason="TOOL_QUOTA", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, within_tools=False, fault=Fault.CALLER
+):
     """A client offers more tools than one client, or one pool, may have; `details["limit"]` names the limit."""
 
 
-class CallTooDeep(SnakepitError, reason="CALL_TOO_DEEP", status=Status.FAILED_PRECONDITION, started=Started.NO):
+class CallTooDeep(SnakepitError, reason="CALL_TOO_DEEP", status=Status.FAILED_PRECONDITION, started=Started.NO, fault=Fault.AUTHOR):
     """Tools that call tools: this call is nested in too many others, as in a circle of tools that call each other."""
 
 
-class WouldDeadlock(SnakepitError, reason="DEADLOCK", status=Status.FAILED_PRECONDITION, started=Started.NO):
+class WouldDeadlock(SnakepitError, reason="DEADLOCK", status=Status.FAILED_PRECONDITION, started=Started.NO, fault=Fault.AUTHOR):
     """The call can only run where the calls that it is nested in hold every slot: they would wait for it, and it for them."""
 
 
-class PayloadTooLarge(SnakepitError, reason="PAYLOAD_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, http=413, started=Started.NO):
+class PayloadTooLarge(
+    SnakepitError, reason="PAYLOAD_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, http=413, started=Started.NO, fault=Fault.CALLER
+):
     """The arguments (started "no") or the result ("yes"): `details["limit"]` names the limit, `details["bytes"]` its value."""
 
 
-class Cancelled(SnakepitError, reason="CANCELLED", status=Status.CANCELLED):
+class Cancelled(SnakepitError, reason="CANCELLED", status=Status.CANCELLED, fault=Fault.CALLER):
     """The caller cancelled the call, or went away."""
 
 
@@ -225,20 +243,30 @@ class ServerUnavailable(SnakepitError, reason="SERVER_UNAVAILABLE", status=Statu
 
 
 class ProtocolMismatch(
-    SnakepitError, reason="PROTOCOL_MISMATCH", status=Status.FAILED_PRECONDITION, http=502, started=Started.NO, within_tools=False
+    SnakepitError,
+    reason="PROTOCOL_MISMATCH",
+    status=Status.FAILED_PRECONDITION,
+    http=502,
+    started=Started.NO,
+    within_tools=False,
+    fault=Fault.CALLER,
 ):
     """The other end of the link speaks another version of the protocol."""
 
 
-class Unauthenticated(SnakepitError, reason="UNAUTHENTICATED", status=Status.UNAUTHENTICATED, started=Started.NO, within_tools=False):
+class Unauthenticated(
+    SnakepitError, reason="UNAUTHENTICATED", status=Status.UNAUTHENTICATED, started=Started.NO, within_tools=False, fault=Fault.CALLER
+):
     """The credentials are missing or not valid."""
 
 
-class PermissionDenied(SnakepitError, reason="PERMISSION_DENIED", status=Status.PERMISSION_DENIED, started=Started.NO, within_tools=False):
+class PermissionDenied(
+    SnakepitError, reason="PERMISSION_DENIED", status=Status.PERMISSION_DENIED, started=Started.NO, within_tools=False, fault=Fault.CALLER
+):
     """The credentials are valid and don't allow this."""
 
 
-class ToolError(SnakepitError, reason="TOOL_ERROR", status=Status.UNKNOWN, started=Started.YES):
+class ToolError(SnakepitError, reason="TOOL_ERROR", status=Status.UNKNOWN, started=Started.YES, fault=Fault.AUTHOR):
     """The author's code raised. `type` is the exception's class name, `traceback` is text."""
 
     def __init__(self, type: str, message: str, traceback: str = "") -> None:

@@ -110,10 +110,10 @@ def test_a_pool_that_its_autoscaler_may_take_to_zero_is_waited_for(policy: dict[
 
 def test_of_an_autoscaled_pool_as_many_capsules_are_wanted_as_are_there_for_all_that_a_replica_knows() -> None:
     policy = {"minReplicas": 0, "maxReplicas": 9}
-    assert make_pool("a", "a", replicas=7, autoscaling=policy).describe().desired_capsules == 2
-    assert make_pool(replicas=7, autoscaling=policy).describe().desired_capsules == 0, "a pool at zero lacks nothing"
-    assert make_pool("a", replicas=7, autoscaling={"minReplicas": 3, "maxReplicas": 9}).describe().desired_capsules == 3
-    assert make_pool("a", replicas=7).describe().desired_capsules == 7
+    assert make_pool("a", "a", replicas=7, autoscaling=policy).describe(0.0).desired_capsules == 2
+    assert make_pool(replicas=7, autoscaling=policy).describe(0.0).desired_capsules == 0, "a pool at zero lacks nothing"
+    assert make_pool("a", replicas=7, autoscaling={"minReplicas": 3, "maxReplicas": 9}).describe(0.0).desired_capsules == 3
+    assert make_pool("a", replicas=7).describe(0.0).desired_capsules == 7
 
 
 def test_a_suspended_pool_says_so_even_if_it_is_scaled_to_zero_or_was_ready_a_moment_ago() -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePool, SnakePoolStatus
+from snakepit.spec.fields import ObjectiveStatus, SloStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Phase, Plan, Reason
 from snakepit_operator.status import status
@@ -74,6 +75,53 @@ def test_what_nobody_but_a_person_gets_on_is_stalled() -> None:
     refused = status(of, Observed((serving,), seen), Plan(), NOW, problem=("PodRefused", "exceeded quota"))
     assert "Stalled" not in conditions(refused), "a quota may have room in a moment"
     assert told(of, refused) == "InProgress"
+
+
+OBJECTIVES = {"availabilityPercent": 99.9, "latencyMilliseconds": 500}
+
+
+def promised(availability: int | None, latency: int | None) -> SnakePoolStatus:
+    """Of a pool with two objectives, with so much left of their budgets."""
+    left = {"availability": (99.9, availability), "latency": (99.0, latency)}
+    found = {name: ObjectiveStatus(target_percent=target, budget_left_percent=each) for name, (target, each) in left.items()}
+    return look(pool(replicas=0, slo=OBJECTIVES), seen=fleet(slo=SloStatus(since="2026-11-24T01:00:00Z", **found)))
+
+
+@pytest.mark.parametrize(
+    ("availability", "latency", "expected"),
+    [
+        (12, 0, ("True", "WithinBudget", "no more calls were bad than the objectives allow")),
+        (None, 3, ("True", "WithinBudget", "no more calls were bad than the objectives allow")),
+        (None, None, ("Unknown", "TooFewCalls", "the objectives allow not one bad call of so few")),
+        (-1, 3, ("False", "BudgetSpent", "more calls were bad than the objective allows: availability (99.9 %); see status.slo")),
+        (
+            -1,
+            -100,
+            (
+                "False",
+                "BudgetSpent",
+                "more calls were bad than the objective allows: availability (99.9 %), latency (99 %); see status.slo",
+            ),
+        ),
+    ],
+)
+def test_a_pool_with_objectives_says_whether_it_meets_them(
+    availability: int | None, latency: int | None, expected: tuple[str, str, str]
+) -> None:
+    found = promised(availability, latency)
+    assert conditions(found)["ObjectivesMet"] == expected
+    assert found.slo is not None
+    assert found.slo.availability is not None
+    assert found.slo.availability.budget_left_percent == availability
+    assert conditions(found)["Ready"][0] == "True", "it serves calls, whatever it has promised"
+
+
+def test_nothing_is_said_of_objectives_where_there_are_none_or_nobody_counts() -> None:
+    seen = fleet(slo=SloStatus(since="2026-11-24T01:00:00Z"))
+    assert "ObjectivesMet" not in conditions(look(pool(replicas=0), seen=seen))
+    assert look(pool(replicas=0), seen=seen).slo is None
+    assert conditions(look(pool(replicas=0, slo=OBJECTIVES)))["ObjectivesMet"][:2] == ("Unknown", "ControlPlaneUnknown")
+    assert conditions(look(pool(replicas=0, slo=OBJECTIVES), seen=fleet()))["ObjectivesMet"][1] == "TooFewCalls"
 
 
 def test_the_counts() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.model import FleetView, Phase
@@ -37,6 +39,32 @@ def test_a_ready_pod() -> None:
     assert found.active
     assert found.changed - found.created == 7
     assert found.reason == ""
+
+
+def counted(since: int, **calls: tuple[int, int]) -> fleet_pb2.PoolState:
+    """What a replica says: of each objective the calls that count, and the bad ones of them."""
+    found = [
+        pool_pb2.Objective(name=name, target_percent=99, calls=all_, bad_calls=bad, since=Timestamp(seconds=since))
+        for name, (all_, bad) in calls.items()
+    ]
+    return fleet_pb2.PoolState(pool=pool_pb2.Pool(name=POOL, objectives=found))
+
+
+def test_a_budget_is_of_what_all_replicas_have_counted() -> None:
+    states = [counted(3600, availability=(150, 1), latency=(40, 1)), counted(0, availability=(50, 0), latency=(9, 0))]
+    found = fleet_view(states, [], [(), ()]).slo
+    assert msgspec.to_builtins(found) == {
+        "since": "1970-01-01T00:00:00Z",
+        "budgetLeftPercent": 50,
+        "availability": {"targetPercent": 99, "budgetLeftPercent": 50},
+        "latency": {"targetPercent": 99},
+    }
+
+
+def test_the_view_of_a_pool_is_no_other_with_each_call_that_counts() -> None:
+    one, other = (fleet_view([counted(0, availability=(calls, 0))], [], [()]) for calls in (1000, 1001))
+    assert one == other
+    assert fleet_view([counted(0)], [], [()]).slo is None
 
 
 def test_a_pod_without_any_status_is_pending() -> None:

@@ -66,9 +66,14 @@ def test_scale_finds_its_fields() -> None:
 
 def test_columns_show_fields_that_exist() -> None:
     columns = {each["name"]: each["jsonPath"] for each in version()["additionalPrinterColumns"]}
-    assert list(columns) == ["Ready", "Desired", "Busy", "Queue", "Sessions", "Reason", "Age"]
-    status = ROOT_SCHEMA["properties"]["status"]["properties"]
-    assert all(path.removeprefix(".status.") in status for path in columns.values() if path.startswith(".status."))
+    wide = [each["name"] for each in version()["additionalPrinterColumns"] if each.get("priority")]
+    assert [each for each in columns if each not in wide] == ["Ready", "Desired", "Busy", "Queue", "Sessions", "Reason", "Age"]
+    assert wide == ["Updated", "Available", "Workers", "Slots", "Budget", "Message"]
+    for path in columns.values():
+        node = ROOT_SCHEMA
+        for step in path.partition("[")[0].split(".")[1:]:
+            assert step in node["properties"] or step == "creationTimestamp", path
+            node = node["properties"].get(step, {})
 
 
 def test_the_template_is_passed_through_as_it_is() -> None:

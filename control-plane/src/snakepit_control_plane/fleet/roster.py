@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -114,11 +115,11 @@ class Roster:
         spec = read_spec(settings)
         pool = self._pools.get(settings.pool)
         if pool is None:
-            pool = self._pools[settings.pool] = Pool(settings, spec, self._clock())
+            pool = self._pools[settings.pool] = Pool(settings, spec, self._clock(), time.time() - self._clock())
         elif pool.digest != settings_digest(settings):
             if pool.settings.uid != settings.uid:
                 self._remember_gone(pool)
-            pool.configure(settings, spec)
+            pool.configure(settings, spec, self._clock())
             self._configured(pool)
         self._changed(pool.name)
         return pool

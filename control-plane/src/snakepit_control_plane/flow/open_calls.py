@@ -265,6 +265,9 @@ class OpenCalls(OpenCount):
                 call.pool.records = self._records.of_pool()
             if (records := call.pool.records) is not None:
                 records.ended(call, result, outcome, now)
+            if (objectives := call.pool.objectives) is not None:
+                started = result.error.started if outcome != "OK" else 0
+                objectives.count(outcome, started, now - call.request.came_at, now, is_stream=call.request.is_stream)
         self._telemetry.calls.add(pool, tool, outcome)
         self._telemetry.seconds.observe(pool, now - call.request.came_at)
         if call.span is not None:

@@ -13,6 +13,7 @@ from snakepit.spec import SnakePoolSpec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.model.capsule import FAILING, Capsule, Worker, WorkerIndex
 from snakepit_control_plane.model.demand import Demand
+from snakepit_control_plane.model.objectives import Objectives
 from snakepit_control_plane.model.queue import PoolQueue
 from snakepit_control_plane.model.quotas import Callers, Mark
 from snakepit_control_plane.model.records import PoolRecords
@@ -25,7 +26,8 @@ MOST_AGE_SECONDS = 2.0
 class Pool:
     """Everything is changed through methods, because the index, the counts and the tools follow the workers."""
 
-    def __init__(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec, now: float) -> None:
+    def __init__(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec, now: float, wall: float = 0.0) -> None:
+        """`wall`: what to add to the loop's clock to have seconds since the epoch."""
         self.name = settings.pool
         self.settings = settings
         self.digest = settings_digest(settings)
@@ -64,8 +66,14 @@ class Pool:
         # Why lives have ended, for strict sessions that ask after them.
         self._gone: OrderedDict[str, str] = OrderedDict()
         self.records: PoolRecords | None = None
+        self._wall = wall
+        self.objectives = None if spec.slo is None else Objectives(spec.slo, now, wall)
 
-    def configure(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec) -> None:
+    def configure(self, settings: link_pb2.PoolSettings, spec: SnakePoolSpec, now: float) -> None:
+        if spec.slo is None or self.objectives is None or settings.uid != self.settings.uid:
+            self.objectives = None if spec.slo is None else Objectives(spec.slo, now, self._wall)
+        else:
+            self.objectives.configure(spec.slo, now)
         self.settings, self.digest, self.spec = settings, settings_digest(settings), spec
         self.queue.configure(spec.queue.max_size, _age_seconds(spec))
         self.callers.limit = spec.call.max_concurrent_per_caller or 0
@@ -219,8 +227,8 @@ class Pool:
         """How many an autoscaled pool should have, the operator alone knows: here it is those that are there."""
         return self.spec.replicas if self.spec.autoscaling is None else max(self.spec.least_replicas, len(self.capsules))
 
-    def describe(self) -> pool_pb2.Pool:
-        """The pool as PoolService and the operator see it."""
+    def describe(self, now: float) -> pool_pb2.Pool:
+        """The pool as PoolService and the operator see it. `now`: of the loop's clock."""
         ready = [worker for worker in self.workers.values() if worker.alive]
         reason, message = ("Ready", f"{len(ready)} workers are ready") if ready else reason_of(w.info for w in self.workers.values())
         return pool_pb2.Pool(
@@ -237,6 +245,7 @@ class Pool:
             available=bool(ready),
             reason=reason,
             message=message,
+            objectives=() if self.objectives is None else self.objectives.messages(now),
         )
 
 

@@ -120,7 +120,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
             await asyncio.sleep(0)
             state.capsules.extend(map(self._capsule, everybody[first : first + AT_ONCE]))
         await asyncio.sleep(0)
-        state.pool.CopyFrom(pool.describe())
+        state.pool.CopyFrom(pool.describe(self._fleet.flow.clock()))
         state.tools.extend(sorted(pool.tools))
         state.silence_held = pool.silence_held
         state.settings_digest = pool.digest

@@ -31,11 +31,11 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         """Those that the caller may look at."""
         caller = await self._door.caller(context)
         allowed = [pool for _, pool in sorted(self._flow.pools.items()) if await self._door.access.may(caller, LOOK, pool.name)]
-        return pool_pb2.ListPoolsResponse(pools=[pool.describe() for pool in allowed])
+        return pool_pb2.ListPoolsResponse(pools=[pool.describe(self._flow.clock()) for pool in allowed])
 
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
-        return pool_pb2.GetPoolResponse(pool=pool.describe(), spec=pool.settings.spec)
+        return pool_pb2.GetPoolResponse(pool=pool.describe(self._flow.clock()), spec=pool.settings.spec)
 
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)

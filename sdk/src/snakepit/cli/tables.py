@@ -100,6 +100,7 @@ POOLS = (
     Column("BUSY", lambda pool: f"{pool.busy_slots}/{pool.total_slots}", 1),
     Column("QUEUE", lambda pool: pool.queue_depth, 3),
     Column("SESSIONS", lambda pool: pool.sessions, 4),
+    Column("BUDGET", lambda pool: "" if (left := pool.budget_left_percent) is None else f"{left}%", 5),
     Column("GENERATION", lambda pool: pool.generation, 6, wide=True),
     Column("REASON", lambda pool: pool.reason, 5),
     Column("MESSAGE", lambda pool: pool.message, 6, wide=True),

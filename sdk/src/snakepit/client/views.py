@@ -11,13 +11,30 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from snakepit._objectives import budget_left
 from snakepit.v1 import access_pb2, call_pb2, common_pb2, pool_pb2, session_pb2
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+class ObjectiveInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """An objective of a pool's `slo`: availability or latency. `calls` that count, and the bad ones of them, of the last 30 days, or
+    `since` the replica that was asked has counted. `budget_left_percent` of what the target allows; negative: it is missed; None: so few
+    calls allow not one bad call.
+    """
+
+    name: str
+    target_percent: float
+    calls: int
+    bad_calls: int
+    budget_left_percent: int | None
+    since: datetime
+
+
 class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """A pool as the control plane sees it now. `reason` and `message` say why it is, or is not, available."""
+    """A pool as the control plane sees it now. `reason` and `message` say why it is, or is not, available. `objectives`: those of its
+    `slo`, and empty without one.
+    """
 
     name: str
     available: bool
@@ -31,6 +48,12 @@ class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
     queue_depth: int
     sessions: int
     generation: int
+    objectives: tuple[ObjectiveInfo, ...] = ()
+
+    @property
+    def budget_left_percent(self) -> int | None:
+        """Of the objective that has the least of its budget left. None: the pool has no objective, or too few calls to say."""
+        return min((each.budget_left_percent for each in self.objectives if each.budget_left_percent is not None), default=None)
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -168,7 +191,12 @@ class CallList(list[CallInfo]):
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:
     """A pool as the wire has it, as a plain value."""
-    return _plain(PoolInfo, pool)
+    return _plain(PoolInfo, pool, objectives=tuple(map(_objective_info, pool.objectives)))
+
+
+def _objective_info(objective: pool_pb2.Objective) -> ObjectiveInfo:
+    left = budget_left(objective.target_percent, objective.calls, objective.bad_calls)
+    return _plain(ObjectiveInfo, objective, budget_left_percent=left, since=objective.since.ToDatetime(UTC))
 
 
 def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:

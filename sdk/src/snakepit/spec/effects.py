@@ -31,6 +31,7 @@ EFFECTS = {
     "restart": Effect.CAPSULES,
     "drain": Effect.CAPSULES,
     "session": Effect.CONTROL_PLANE,
+    "slo": Effect.CONTROL_PLANE,
     "rollout": Effect.OPERATOR,
     "suspended": Effect.OPERATOR,
 }

@@ -241,6 +241,24 @@ class SessionSpec(Section, frozen=True):
     ordered: Annotated[bool, Meta(description="Calls of a session run one at a time, in arrival order.")] = True
 
 
+class SloSpec(Section, frozen=True):
+    """What the pool's callers may expect. The control plane counts by it, the status says how much of the error budget is left, and the
+    chart's alerts tell when it is spent too fast. Without it nothing of that is done.
+    """
+
+    availability_percent: (
+        Annotated[float, Meta(ge=50, le=99.999, description="Percent of calls that the pool serves: docs/slo.md says which count.")] | None
+    ) = None
+    latency_milliseconds: (
+        Annotated[int, Meta(ge=1, le=86_400_000, description="How long a call may take, from its arrival to its answer. Not of streams.")]
+        | None
+    ) = None
+    latency_percent: Annotated[float, Meta(ge=50, le=99.99, description="Percent of calls that take no longer than that.")] = 99
+    tool_errors: Annotated[
+        Literal["good", "bad"], Meta(description="Whether a call whose tool raises counts as served. Whoever calls has got an answer.")
+    ] = "good"
+
+
 class RolloutSpec(Section, frozen=True):
     """How capsules are replaced when `worker`, `image` or `template` changes."""
 
@@ -288,6 +306,7 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
     restart: RestartSpec = field(default_factory=RestartSpec)
     drain: DrainSpec = field(default_factory=DrainSpec)
     session: SessionSpec = field(default_factory=SessionSpec)
+    slo: SloSpec | None = None
     rollout: RolloutSpec = field(default_factory=RolloutSpec)
     suspended: Annotated[bool, Meta(description="No capsules, whatever `replicas` says; sessions are kept.")] = False
 
@@ -312,6 +331,29 @@ class Condition(Section, frozen=True, kw_only=True):
     message: Annotated[str, Meta(max_length=32_768)]
     observed_generation: Annotated[int, Meta(ge=0)] = 0
     last_transition_time: Annotated[str, Meta(description="RFC 3339.", extra={"format": "date-time"})]
+
+
+class ObjectiveStatus(Section, frozen=True, kw_only=True, omit_defaults=True):
+    """One objective of the pool's."""
+
+    target_percent: Annotated[float, Meta(description="Percent of calls that are to be good.")]
+    budget_left_percent: (
+        Annotated[
+            int, Meta(description="Of the bad calls that it allows. Negative: it is overspent. Absent: too few calls to allow a bad one.")
+        ]
+        | None
+    ) = None
+
+
+class SloStatus(Section, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of the error budgets is left: of the last 30 days, or since the control plane has counted."""
+
+    since: (
+        Annotated[str, Meta(description="RFC 3339. The calls since then count: since a replica's start, if that is later, its own.")] | None
+    ) = None
+    budget_left_percent: Annotated[int, Meta(description="Of the objective that has less of it.")] | None = None
+    availability: ObjectiveStatus | None = None
+    latency: ObjectiveStatus | None = None
 
 
 class SnakePoolStatus(Section, frozen=True):
@@ -343,6 +385,7 @@ class SnakePoolStatus(Section, frozen=True):
     queue_depth: Annotated[int, Meta(description="Calls that wait, at all control-plane replicas.")] | None = None
     sessions: Annotated[int, Meta(description="Sessions of the pool.")] | None = None
     in_use: Annotated[bool, Meta(description="Calls wait or run, or did within 30 s, or a session has its worker there.")] | None = None
+    slo: SloStatus | None = None
     reason: Annotated[str, Meta(description="The one word that says most: of the condition that is worst.")] | None = None
     conditions: Annotated[tuple[Condition, ...], Meta(extra={"map_key": "type"})] = ()
 

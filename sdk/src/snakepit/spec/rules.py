@@ -72,4 +72,19 @@ RULES: tuple[Rule, ...] = (
         "self.maxValueBytes <= self.maxBytes",
         "maxValueBytes must not be above maxBytes",
     ),
+    Rule(
+        ("spec", "slo"),
+        "has(self.availabilityPercent) || has(self.latencyMilliseconds)",
+        "an objective needs availabilityPercent, or latencyMilliseconds, or both",
+    ),
+    Rule(
+        ("spec", "slo"),
+        "has(self.latencyMilliseconds) || self.latencyPercent == 99.0",
+        "latencyPercent has a meaning with latencyMilliseconds only: remove it, or say latencyMilliseconds",
+    ),
+    Rule(
+        ("spec",),
+        "!has(self.slo) || !has(self.slo.latencyMilliseconds) || double(self.slo.latencyMilliseconds) <= self.call.timeoutSeconds * 1000.0",
+        "slo.latencyMilliseconds must not be above call.timeoutSeconds: a call would fail before it is late",
+    ),
 )

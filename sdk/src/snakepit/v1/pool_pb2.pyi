@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -34,7 +37,7 @@ LIVENESS_SUSPECT: Liveness
 LIVENESS_LOST: Liveness
 
 class Pool(_message.Message):
-    __slots__ = ("name", "generation", "desired_capsules", "live_capsules", "ready_workers", "busy_slots", "total_slots", "queue_depth", "sessions", "available", "reason", "message", "sessions_mark")
+    __slots__ = ("name", "generation", "desired_capsules", "live_capsules", "ready_workers", "busy_slots", "total_slots", "queue_depth", "sessions", "available", "reason", "message", "sessions_mark", "objectives")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     DESIRED_CAPSULES_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +51,7 @@ class Pool(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_MARK_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
     name: str
     generation: int
     desired_capsules: int
@@ -61,7 +65,22 @@ class Pool(_message.Message):
     reason: str
     message: str
     sessions_mark: int
-    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ...) -> None: ...
+    objectives: _containers.RepeatedCompositeFieldContainer[Objective]
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ...) -> None: ...
+
+class Objective(_message.Message):
+    __slots__ = ("name", "target_percent", "calls", "bad_calls", "since")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    BAD_CALLS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    target_percent: float
+    calls: int
+    bad_calls: int
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., target_percent: _Optional[float] = ..., calls: _Optional[int] = ..., bad_calls: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Worker(_message.Message):
     __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds", "own_bytes", "traceback", "taken", "python", "ended")

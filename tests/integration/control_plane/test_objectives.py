@@ -1,0 +1,41 @@
+"""A pool's objectives: what calls did to them, as its callers and the operator are told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import snakepit
+from snakepit.errors import PoolSaturated, ToolNotFound
+from snakepit_control_plane.server import Running
+from support.control_plane import Caller, eventually, waiting
+from support.simulated_agent import POOL, settings, simulated_agent
+
+PROMISED = settings(queue={"maxSize": 2, "timeoutSeconds": 60}, slo={"availabilityPercent": 50, "latencyMilliseconds": 60_000})
+
+
+async def test_calls_count_against_what_their_pool_has_promised(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address, settings=PROMISED) as agent:
+        calls = [caller.start("hang") for _ in range(3)]
+        await eventually(lambda: waiting(server) == 2)
+        with pytest.raises(PoolSaturated):
+            await caller.call("hang")
+        with pytest.raises(ToolNotFound):
+            await caller.call("no_such_tool")
+        agent.let_go()
+        await asyncio.gather(*calls)
+        async with snakepit.Client(server.address) as client:
+            info, listed = await client.pool(POOL).info(), await client.pools()
+        assert [(each.name, each.calls, each.bad_calls) for each in info.objectives] == [("availability", 4, 1), ("latency", 4, 0)]
+        assert info.budget_left_percent == 50
+        assert [each.objectives for each in listed] == [info.objectives]
+
+
+async def test_a_pool_that_promises_nothing_counts_nothing(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        await caller.call("echo")
+        async with snakepit.Client(server.address) as client:
+            info = await client.pool(POOL).info()
+        assert info.objectives == ()
+        assert info.budget_left_percent is None
