@@ -1,5 +1,6 @@
 """Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, rooms.md, the fields in logs.md, two
-references and the pictures; in the chart it is the schema of its values.
+references and the pictures; in the chart they are the schema of its values, and the
+dashboards.
 
 --check writes nothing.
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import chart_values
+import dashboards
 import log_lines
 import nav
 import pictures
@@ -109,6 +111,7 @@ def _generated() -> list[tuple[Path, str]]:
         (chart_values.SCHEMA, chart_values.schema_text(chart_values.VALUES.read_text())),
         (log_lines.SCHEMA, log_lines.schema_text()),
         (log_lines.PAGE, log_lines.page()),
+        *dashboards.pages().items(),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
     ]
 

@@ -374,7 +374,7 @@ def test_every_value_is_read_by_a_template() -> None:
 def _names(values: Manifest) -> Iterator[str]:
     """Of all values that are no part of another."""
     for name, value in values.items():
-        if value and isinstance(value, dict) and name not in ("resources", "podSecurityContext", "securityContext"):
+        if value and isinstance(value, dict) and name not in ("labels", "resources", "podSecurityContext", "securityContext"):
             yield from _names(value)
         else:
             yield name

@@ -12,6 +12,8 @@ CHART = Path(__file__).resolve().parents[2] / "charts/snakepit"
 
 EVERYTHING = (
     "metrics.serviceMonitor.enabled=true",
+    "metrics.prometheusRule.enabled=true",
+    "metrics.dashboards.enabled=true",
     "redis.persistence.enabled=true",
     "redis.replicas=3",
     "imagePullSecrets={one}",

@@ -29,7 +29,7 @@ AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
 OF_THE_SHELL = {"cd", "mkdir", "export", ".", "for", "done", "do", "sed", "{", "}"}
 VERBS = {"annotate", "apply", "auth", "create", "delete", "describe", "drain", "exec", "get", "port-forward", "rollout", "scale", "wait"}
-VERBS |= {"label", "uncordon"}
+VERBS |= {"label", "logs", "uncordon"}
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
@@ -97,7 +97,7 @@ def kubectl(words: list[str]) -> None:
     for word in words:
         kind, slash, name = word.partition("/")
         if slash and kind in ("deployment", "service", "statefulset"):
-            assert name in {"snakepit", "snakepit-control-plane", "snakepit-operator", "snakepit-redis"}, word
+            assert name in {"snakepit", "snakepit-control-plane", "snakepit-operator", "snakepit-redis", "snakepit-gateway"}, word
 
 
 def helm(words: list[str]) -> None:

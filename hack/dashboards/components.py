@@ -1,0 +1,166 @@
+"""Our own programs: control plane, operator, gateway and agents, and what they cost."""
+
+from __future__ import annotations
+
+from dashboards.panels import Dashboard, Panel, Query, Row
+from dashboards.promql import quantile, quantiles, rate, seen, total
+
+BUILD = "on (job, instance) group_left (component) max by (job, instance, component) (snakepit_build_info)"
+"""Gives a process's series the name of what it is; sides that scrape must know both by the same job and instance."""
+
+PROCESSES = Row(
+    "Processes",
+    [
+        Panel(
+            "Versions",
+            "How many of each run. Two of one component: an upgrade is under way, or has stuck.",
+            [Query("count by (component, version) (snakepit_build_info)", instant=True)],
+            kind="table",
+            columns=(("Running", "short"),),
+        ),
+        Panel(
+            "Processor",
+            "Cores that each uses. A replica of the control plane has one event loop: near 1 it is full.",
+            [Query(f"rate(process_cpu_seconds_total[$__rate_interval]) * {BUILD}", "{{component}} {{instance}}")],
+        ),
+        Panel(
+            "Memory",
+            "Resident.",
+            [Query(f"process_resident_memory_bytes * {BUILD}", "{{component}} {{instance}}")],
+            unit="bytes",
+        ),
+    ],
+)
+
+CONTROL_PLANE = Row(
+    "Control plane",
+    [
+        Panel(
+            "Links",
+            "Open ones of agents and clients, and how their frames travel.",
+            [Query(total("snakepit_links", "role, way"), "{{role}} by {{way}}")],
+        ),
+        Panel("Tasks", "Of each replica's event loop.", [Query("snakepit_tasks", "{{instance}}")]),
+        Panel(
+            "Lag of the event loop",
+            "How much later than asked it turns. Above a tenth of a second, calls feel it.",
+            [Query("snakepit_event_loop_lag_seconds", "{{instance}}")],
+            unit="s",
+        ),
+    ],
+)
+
+OPERATOR = Row(
+    "Operator",
+    [
+        Panel(
+            "Leaders",
+            "One of its pods leads. With 0 nobody sees to pools.",
+            [Query(total("snakepit_operator_leader"), "leaders")],
+            kind="stat",
+            width=4,
+            steps=((None, "red"), (1, "green"), (2, "red")),
+        ),
+        Panel(
+            "Reconciles",
+            "By outcome.",
+            [Query(rate("snakepit_operator_reconciles_total", "outcome"), "{{outcome}}")],
+            unit="ops",
+            width=7,
+            stacked=True,
+        ),
+        Panel("Time of a reconcile", "Of one pool.", quantiles("snakepit_operator_reconcile_duration_seconds"), unit="s", width=7),
+        Panel("Pools that wait for one", "", [Query(total("snakepit_operator_queue_depth"), "waiting")], width=6),
+        Panel(
+            "Requests to the API server",
+            "By verb and status.",
+            [Query(rate("snakepit_operator_api_requests_total", "verb, code"), "{{verb}} {{code}}")],
+            unit="reqps",
+            stacked=True,
+        ),
+        Panel(
+            "Time of such a request",
+            "p99 by verb. Watches are left out: they last.",
+            [Query(quantile(0.99, "snakepit_operator_api_request_duration_seconds", "verb"), "{{verb}}")],
+            unit="s",
+        ),
+        Panel(
+            "What it did",
+            "Planned actions: pods made, deleted, drained.",
+            [Query(rate("snakepit_operator_planned_actions_total", "action"), "{{action}}")],
+            unit="ops",
+            stacked=True,
+        ),
+        Panel(
+            "Pools by condition",
+            "So many have it.",
+            [Query('count by (type) (max by (pool, type) (snakepit_pool_condition{status="True"}) == 1)', "{{type}}")],
+        ),
+        Panel(
+            "Pods by state",
+            "Capsules of all pools, as the operator sees them.",
+            [Query(f"sum by (state) ({seen('snakepit_pool_capsules', 'pool, state')})", "{{state}}")],
+            stacked=True,
+        ),
+    ],
+)
+
+_REQUESTS = "http_server_request_duration_seconds"
+
+GATEWAY = Row(
+    "Gateway",
+    [
+        Panel(
+            "HTTP requests",
+            "By status.",
+            [
+                Query(
+                    f"{rate(f'{_REQUESTS}_count', 'http_response_status_code')}"
+                    f" or sum by (http_response_status_code) (histogram_count(rate({_REQUESTS}[$__rate_interval])))",
+                    "{{http_response_status_code}}",
+                )
+            ],
+            unit="reqps",
+            stacked=True,
+        ),
+        Panel("Time of a request", "p99 by route.", [Query(quantile(0.99, _REQUESTS, "http_route"), "{{http_route}}")], unit="s"),
+        Panel(
+            "Open",
+            "Requests under way, and streams by kind.",
+            [
+                Query(total("http_server_active_requests"), "requests"),
+                Query(total("snakepit_gateway_streams", "kind"), "{{kind}}"),
+            ],
+        ),
+        Panel("Held bytes", "Of bodies and answers under way.", [Query(total("snakepit_gateway_held_bytes"), "held")], unit="bytes"),
+        Panel(
+            "MCP",
+            "Requests by method.",
+            [Query(rate("snakepit_gateway_mcp_requests_total", "method"), "{{method}}")],
+            unit="reqps",
+            stacked=True,
+        ),
+    ],
+)
+
+AGENTS = Row(
+    "Agents",
+    [
+        Panel(
+            "Links", "To replicas: as many as there are agents, times replicas.", [Query(total("snakepit_agent_links"), "links")], width=12
+        ),
+        Panel(
+            "Inbox",
+            "The longest one of each pool.",
+            [Query("max by (pool) (snakepit_agent_inbox_depth)", "{{pool}}")],
+            width=12,
+        ),
+    ],
+)
+
+DASHBOARD = Dashboard(
+    uid="snakepit-components",
+    title="Snakepit / Control plane and operator",
+    text="Our own programs: control plane, operator, gateway and agents, and what they cost.",
+    rows=[PROCESSES, CONTROL_PLANE, OPERATOR, GATEWAY, AGENTS],
+)

@@ -1,0 +1,232 @@
+"""The chart's alerts: each fires on the series of its harm and stays quiet on those of a usual day, as promtool evaluates them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.chart import CHART, Manifest, Render
+from support.pages import ROOT
+from support.promtool import RULES, alerts, fires, promtool
+
+Series = dict[str, str]
+
+POOL = {"pool": "team/digits"}
+OWN = {path.name for path in RULES} - {"slo.yaml"}
+"""The files whose cases are here."""
+UP = {'up{job="cp",instance="a"}': "1+0x60"}
+
+
+def calls(outcome: str, count: int) -> Series:
+    """So many a minute of them, beside a hundred that end well."""
+    return {
+        'snakepit_calls_total{pool="team/digits",tool="read",outcome="OK"}': "0+100x60",
+        f'snakepit_calls_total{{pool="team/digits",tool="read",outcome="{outcome}"}}': f"0+{count}x60",
+    }
+
+
+def both(name: str, labels: str, values: str) -> Series:
+    """The same series at two replicas."""
+    return {f'{name}{{job="cp",instance="{each}",pool="team/digits"{labels}}}': values for each in "ab"}
+
+
+def answers(fine: int, failed: int, seconds: float = 0.01) -> Series:
+    """Of the gateway, so many a minute."""
+    name = "http_server_request_duration_seconds_count"
+    route = 'http_request_method="POST",http_route="/v1"'
+    return {
+        f'{name}{{{route},http_response_status_code="200"}}': f"0+{fine}x60",
+        f'{name}{{{route},http_response_status_code="502"}}': f"0+{failed}x60",
+    }
+
+
+def round_trips(fast: int, slow: int) -> Series:
+    """To the store: within a hundredth of a second, and within one."""
+    name = "snakepit_store_operation_duration_seconds_bucket"
+    counts = {"0.01": fast, "0.25": fast, "1": fast + slow, "+Inf": fast + slow}
+    return {f'{name}{{operation="get",le="{bound}"}}': f"0+{count}x60" for bound, count in counts.items()}
+
+
+def workers(ready: str) -> Series:
+    return {
+        'snakepit_pool_desired_capsules{pool="team/digits"}': "2+0x60",
+        'snakepit_workers{pool="team/digits",state="ready"}': ready,
+        'snakepit_workers{pool="team/digits",state="backoff"}': "4+0x60",
+    }
+
+
+def busy(free: str) -> Series:
+    return {
+        'snakepit_queue_depth{pool="team/digits",priority="normal"}': "3+0x60",
+        'snakepit_slots{pool="team/digits",state="free"}': free,
+        'snakepit_slots{pool="team/digits",state="busy"}': "4+0x60",
+    }
+
+
+def processor(cores: float) -> Series:
+    found = {'process_cpu_seconds_total{job="cp",instance="a"}': f"0+{60 * cores}x60"}
+    return found | {'snakepit_build_info{job="cp",instance="a",component="control-plane",version="1"}': "1+0x60"}
+
+
+def sessions(count: int) -> Series:
+    return {
+        'snakepit_sessions{pool="team/digits"}': f"{count}+0x60",
+        'snakepit_sessions_limit{pool="team/digits"}': "100+0x60",
+    }
+
+
+BUILD = 'snakepit_build_info{{component="{0}",version="1"}}'.format
+
+CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
+    "SnakepitPoolDown": (
+        workers("2+0x20 0+0x60"),
+        POOL,
+        [
+            workers("2+0x60"),
+            workers("2+0x25 0+0x2 2+0x60"),
+            {**workers("0+0x60"), 'snakepit_pool_desired_capsules{pool="team/digits"}': "0+0x60"},
+        ],
+    ),
+    "SnakepitCallsFailing": (calls("WORKER_LOST", 10), POOL, [calls("TOOL_ERROR", 90), calls("WORKER_LOST", 1), calls("DEADLINE", 50)]),
+    "SnakepitCallsRefused": (calls("POOL_SATURATED", 3), POOL, [calls("CALLER_LIMIT", 30), calls("QUEUE_TIMEOUT", 0)]),
+    "SnakepitPoolSaturated": (busy("0+0x60"), POOL, [busy("1+0x60"), busy("0+0x20 1 0+0x60")]),
+    "SnakepitWorkersCrashing": (
+        both("snakepit_worker_restarts_total", ',reason="oom"', "0+1x60"),
+        POOL,
+        [
+            both("snakepit_worker_restarts_total", ',reason="crashed"', "0+0x28 4+0x60"),
+            both("snakepit_worker_restarts_total", ',reason="recycled"', "0+9x60"),
+            both("snakepit_worker_restarts_total", ',reason="oom"', "900+0x60"),
+        ],
+    ),
+    "SnakepitCapsulesLost": (
+        {**both("snakepit_capsules_lost_total", "", "_x25 3+0x60"), **UP},
+        POOL,
+        [{**both("snakepit_capsules_lost_total", "", "_x25 2+0x60"), **UP}, both("snakepit_capsules_lost_total", "", "_x25 30+0x60")],
+    ),
+    "SnakepitPoolDegraded": (
+        {'snakepit_pool_condition{pool="team/digits",type="Degraded",status="True"}': "1+0x60"},
+        {**POOL, "type": "Degraded"},
+        [
+            {
+                'snakepit_pool_condition{pool="team/digits",type="Degraded",status="True"}': "0+0x60",
+                'snakepit_pool_condition{pool="team/digits",type="Ready",status="True"}': "1+0x60",
+            },
+            {'snakepit_pool_condition{pool="team/digits",type="Degraded",status="True"}': "0+0x20 1+0x60"},
+        ],
+    ),
+    "SnakepitStoreDown": (
+        {'snakepit_store_up{job="cp",instance="a"}': "1+0x60", 'snakepit_store_up{job="cp",instance="b"}': "1+0x20 0+0x60"},
+        {"job": "cp"},
+        [{'snakepit_store_up{job="cp",instance="a"}': "1+0x60"}, {'snakepit_store_up{job="cp",instance="a"}': "1+0x29 0+0x60"}],
+    ),
+    "SnakepitStoreSlow": (round_trips(90, 10), {}, [round_trips(1000, 1)]),
+    "SnakepitSessionsLost": (
+        {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="lost"}': "_x25 1+0x60", **UP},
+        POOL,
+        [
+            {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="lost"}': "5+0x60", **UP},
+            {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="lost"}': "_x25 5+0x60"},
+        ],
+    ),
+    "SnakepitSessionsNearlyFull": (
+        sessions(95),
+        POOL,
+        [sessions(80), {**sessions(95), 'snakepit_sessions_limit{pool="team/digits"}': "0+0x60"}],
+    ),
+    "SnakepitControlPlaneDown": (
+        {BUILD("control-plane"): "1+0x20 _x60", BUILD("operator"): "1+0x60"},
+        {"component": "control-plane"},
+        [{BUILD("control-plane"): "1+0x60"}],
+    ),
+    "SnakepitControlPlaneSaturated": (
+        processor(0.97),
+        {"job": "cp", "instance": "a"},
+        [processor(0.6), {'process_cpu_seconds_total{job="mine",instance="a"}': "0+300x60"}],
+    ),
+    "SnakepitOperatorDown": (
+        {'snakepit_operator_leader{instance="a"}': "0+0x60"},
+        {},
+        [{'snakepit_operator_leader{instance="a"}': "0+0x20 1+0x60", 'snakepit_operator_leader{instance="b"}': "1+0x20 0+0x60"}],
+    ),
+    "SnakepitOperatorFailing": (
+        {'snakepit_operator_reconciles_total{outcome="error"}': "0+1x60"},
+        {},
+        [
+            {
+                'snakepit_operator_reconciles_total{outcome="error"}': "0+0x10 1+0x60",
+                'snakepit_operator_reconciles_total{outcome="ok"}': "0+9x60",
+            }
+        ],
+    ),
+    "SnakepitGatewayDown": (
+        {BUILD("gateway"): "1+0x20 _x60"},
+        {"component": "gateway"},
+        [{BUILD("gateway"): "1+0x60"}],
+    ),
+    "SnakepitGatewayErrors": (answers(90, 10), {}, [answers(100, 1), answers(100, 0)]),
+}
+"""Of each alert: series on which it fires, which labels it has then, and those of usual days."""
+
+QUIET = [(alert, number) for alert, (_, _, days) in CASES.items() for number in range(len(days))]
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_it_fires_where_there_is_harm(tmp_path: Path, alert: str) -> None:
+    series, labels, _ = CASES[alert]
+    fires(tmp_path, alert, series, {**alerts()[alert]["labels"], **labels})
+
+
+@pytest.mark.parametrize(("alert", "number"), QUIET)
+def test_it_is_quiet_on_a_usual_day(tmp_path: Path, alert: str, number: int) -> None:
+    fires(tmp_path, alert, CASES[alert][2][number], None)
+
+
+def test_each_alert_has_its_cases() -> None:
+    assert set(alerts([path for path in RULES if path.name in OWN])) == set(CASES)
+
+
+def test_promtool_finds_nothing_wrong_with_the_rules_that_the_chart_makes(render: Render, tmp_path: Path) -> None:
+    (made,) = render("metrics.prometheusRule.enabled=true", "gateway.enabled=true").of("PrometheusRule")
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump(made["spec"]))
+    assert f"{len(alerts())} rules found" in promtool("check", "rules", file)
+
+
+def _made(render: Render, *values: str) -> dict[str, Manifest]:
+    (made,) = render("metrics.prometheusRule.enabled=true", *values).of("PrometheusRule")
+    return {rule["alert"]: rule for group in made["spec"]["groups"] for rule in group["rules"]}
+
+
+def test_each_alert_says_how_bad_it_is_and_has_its_page(render: Render) -> None:
+    pages = set(re.findall(r"^### (Snakepit\w+)$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE))
+    found = _made(render, "gateway.enabled=true", "metrics.prometheusRule.runbooks=https://wiki.example/alerts")
+    assert set(found) == pages
+    for name, rule in found.items():
+        assert rule["labels"]["severity"] in ("critical", "warning"), name
+        assert {"summary", "description"} <= set(rule["annotations"]), name
+        assert rule["annotations"]["runbook_url"] == f"https://wiki.example/alerts#{name.lower()}"
+
+
+def test_there_are_alerts_on_the_gateway_where_there_is_one(render: Render) -> None:
+    assert not [name for name in _made(render) if "Gateway" in name]
+    assert _made(render)["SnakepitPoolDown"]["annotations"]["runbook_url"] == "docs/alerts.md#snakepitpooldown"
+    assert not render().of("PrometheusRule")
+
+
+def test_what_prometheus_fills_in_reaches_it_as_it_was_written(render: Render) -> None:
+    for name, rule in _made(render, "gateway.enabled=true").items():
+        assert rule["annotations"]["summary"] == alerts()[name]["annotations"]["summary"]
+
+
+def test_dashboards_are_config_maps_that_grafanas_sidecar_finds(render: Render) -> None:
+    assert not [each for each in render().of("ConfigMap") if "dashboard" in each["metadata"]["name"]]
+    objects = render("metrics.dashboards.enabled=true", "metrics.dashboards.annotations.grafana_folder=Snakepit")
+    found = [each for each in objects.of("ConfigMap") if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    data = {name: text for each in found for name, text in each["data"].items()}
+    assert data == {path.name: path.read_text() for path in (CHART / "files/dashboards").glob("*.json")}
+    assert len(data) == 4
+    assert {each["metadata"]["annotations"]["grafana_folder"] for each in found} == {"Snakepit"}
