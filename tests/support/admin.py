@@ -67,6 +67,13 @@ class Admin:
         async with self._session.get(path) as response:
             return dict(json.loads(await response.content.readline() or b"{}"))
 
+    async def kubectl(self, *words: str, stdin: str = "") -> tuple[int, str]:
+        """The real kubectl as the administrator, in the test's namespace: its exit status, and what it prints."""
+        program, config = self.server.programs / "kubectl", self.server.kubeconfig(ADMIN)
+        command = [str(program), "--kubeconfig", str(config), "-n", self.namespace, *words]
+        done = await asyncio.to_thread(subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr
+
     async def merge(self, path: str, body: Object) -> Object:
         return await self.ask("PATCH", path, body, "application/merge-patch+json")
 

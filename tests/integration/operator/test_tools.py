@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
 import time
 from typing import Any
 
@@ -15,7 +13,7 @@ from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from support.admin import Admin, Refused
-from support.api_server import ADMIN, SYSTEM
+from support.api_server import SYSTEM
 from support.eventually import eventually
 from support.kstatus import kstatus
 
@@ -39,22 +37,16 @@ def operator(kube: Kube, admin: Admin) -> Reconciler:
     return Reconciler(kube, settings, Fleet("127.0.0.1:1", lambda pool, essential: None))
 
 
-async def kubectl(admin: Admin, *words: str, stdin: str = FILE) -> tuple[int, str]:
-    command = [str(admin.server.programs / "kubectl"), "--kubeconfig", str(admin.server.kubeconfig(ADMIN)), "-n", admin.namespace, *words]
-    done = await asyncio.to_thread(subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("side", [(), ("--server-side",)], ids=["client", "server"])
 async def test_kubectl_diff_is_quiet_while_the_operator_writes_and_speaks_of_an_edit(
     operator: Reconciler, admin: Admin, side: tuple[str, ...]
 ) -> None:
-    assert (await kubectl(admin, "apply", *side, "-f", "-"))[0] == 0
+    assert (await admin.kubectl("apply", *side, "-f", "-", stdin=FILE))[0] == 0
     for _ in range(3):
         await operator.reconcile(f"{admin.namespace}/digits", time.time())
         await admin.settle()
-    assert await kubectl(admin, "diff", *side, "-f", "-") == (0, "")
-    code, said = await kubectl(admin, "diff", *side, "-f", "-", stdin=FILE.replace("digits:1", "digits:2"))
+    assert await admin.kubectl("diff", *side, "-f", "-", stdin=FILE) == (0, "")
+    code, said = await admin.kubectl("diff", *side, "-f", "-", stdin=FILE.replace("digits:1", "digits:2"))
     assert (code, "+  image: example/digits:2" in said) == (1, True)
     managers = {each["manager"]: each for each in (await admin.pool())["metadata"]["managedFields"]}
     ours = managers["snakepit-operator"]
