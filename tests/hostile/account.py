@@ -131,14 +131,18 @@ class Account:
         before = self.before
         ratios = self._ratios() if SECONDS else {}
 
-        def settled() -> bool:
+        def given_back() -> bool:
+            return self.world.figures().in_use < before.in_use + MOST_IN_USE or time.sleep(0.5) is not None
+
+        def at_rest() -> bool:
             now = self.world.figures()
             few = all(now.descriptors[each] <= before.descriptors[each] for each in (0, 1)) and now.tasks <= before.tasks
-            return (few and now.in_use < before.in_use + MOST_IN_USE) or time.sleep(0.5) is not None
+            return few or time.sleep(0.5) is not None
 
-        self._diary("rest")
         try:
-            wait_until(settled, f"what there was before: {before}", REST_SECONDS)
+            wait_until(given_back, f"memory as before: {before}", REST_SECONDS)  # The good client's keyed calls have old results forgotten.
+            self._diary("rest")
+            wait_until(at_rest, f"descriptors and tasks as before: {before}", REST_SECONDS)
         finally:
             now = self.world.figures()
             print(*self.rows, f"before: {before}", f"after: {now}", sep="\n", file=sys.stderr)
