@@ -113,7 +113,10 @@ def asked(process: subprocess.Popen[str], word: str = "") -> dict[str, Any]:
 
 def descriptors(pid: int) -> int:
     """Each worker has memory for results that wait from the first such result on: it counts as if it were there."""
-    names = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    names = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # It has been closed since.
+            names.append(str(each.readlink()))
     held = sum("snakepit-held" in name for name in names)
     return len(names) + max(0, WORKERS - held)
 
