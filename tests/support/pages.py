@@ -67,7 +67,7 @@ def _named(paragraph: str) -> str:
 
 
 def _linked(paragraph: str) -> str:
-    linked = re.search(r"\]\(\.\./(examples/[\w./-]+)\):$", paragraph)
+    linked = re.search(r"\]\((?:\.\./)+(examples/[\w./-]+)\):$", paragraph)
     return linked[1] if linked else ""
 
 
@@ -79,7 +79,7 @@ class Shell:
 
     def __init__(self, folder: Path, state: Path, instead: Mapping[str, str], **environment: str) -> None:
         self.folder = folder
-        self._state = state
+        self.state = state
         self._instead = instead
         path = os.pathsep.join([str(Path(sys.base_prefix, "bin")), *self._path()])
         self._environment = {**os.environ, "PATH": path, "PIP_NO_COMPILE": "1", **environment}
@@ -109,8 +109,8 @@ class Shell:
         return dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
 
     def run(self, text: str, *, check: bool = True, seconds: float = BLOCK_SECONDS) -> subprocess.CompletedProcess[str]:
-        before = f". '{self._state}'\n" if self._state.exists() else ""
-        after = f"\n{{ __code=$?; export -p > '{self._state}'; pwd > '{self._state}.cwd'; exit $__code; }} 2>/dev/null"
+        before = f". '{self.state}'\n" if self.state.exists() else ""
+        after = f"\n{{ __code=$?; export -p > '{self.state}'; pwd > '{self.state}.cwd'; exit $__code; }} 2>/dev/null"
         words = ["bash", "-e", "-c", f"{before}{self.read(text)}{after}"]
         # Files, not pipes: what a block leaves in the background (`… &`) would hold those open.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -128,7 +128,7 @@ class Shell:
         done = subprocess.CompletedProcess(words, ended.returncode, *said)
         assert not check or done.returncode == 0, f"{text}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         if done.returncode == 0:
-            self.folder = Path(Path(f"{self._state}.cwd").read_text().strip())
+            self.folder = Path(Path(f"{self.state}.cwd").read_text().strip())
         return done
 
 

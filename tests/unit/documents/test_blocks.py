@@ -1,6 +1,7 @@
 """Each piece of code in README and docs is known to somebody who runs or reads it: a language or a program that nobody knows fails here.
 
-What is only read here is run elsewhere: README and docs/clients.md by tests/integration/newcomer and tests/e2e/test_readme.py,
+What is only read here is run elsewhere: README, docs/start, docs/tutorial and docs/clients.md by tests/integration/newcomer and
+tests/e2e/test_readme.py,
 docs/operations.md by tests/e2e/test_operations.py and test_failover.py, the page for callers by tests/integration/local, docs/http.md and
 docs/mcp.md by tests/integration/gateway, Python and pools by the tests beside this one. `kind` and `docker push` are run nowhere.
 """
@@ -24,6 +25,7 @@ from snakepit.cli.app import make_app
 from support.pages import PAGES, ROOT, Block, blocks
 
 RUN = {"README.md", "docs/clients.md", "docs/caller.md", "docs/http.md", "docs/mcp.md"}
+RUN |= {str(page.relative_to(ROOT)) for folder in ("start", "tutorial") for page in (ROOT / "docs" / folder).glob("*.md")}
 """Pages whose commands of other programs are run."""
 AT_ONCE = ("--version", "--install-completion", "--show-completion")
 """To parse these is to do them."""
