@@ -193,12 +193,13 @@ def test_promtool_finds_nothing_wrong_with_the_rules_that_the_chart_makes(render
     (made,) = render("metrics.prometheusRule.enabled=true", "gateway.enabled=true").of("PrometheusRule")
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump(made["spec"]))
-    assert f"{len(alerts())} rules found" in promtool("check", "rules", file)
+    count = sum(len(group["rules"]) for group in made["spec"]["groups"])
+    assert f"{count} rules found" in promtool("check", "rules", file)
 
 
 def _made(render: Render, *values: str) -> dict[str, Manifest]:
     (made,) = render("metrics.prometheusRule.enabled=true", *values).of("PrometheusRule")
-    return {rule["alert"]: rule for group in made["spec"]["groups"] for rule in group["rules"]}
+    return {rule["alert"]: rule for group in made["spec"]["groups"] for rule in group["rules"] if "alert" in rule}
 
 
 def test_each_alert_says_how_bad_it_is_and_has_its_page(render: Render) -> None:

@@ -38,15 +38,18 @@ def alerts(files: list[Path] = RULES) -> dict[str, Manifest]:
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 
-def fires(folder: Path, alert: str, series: Mapping[str, str], labels: Mapping[str, str] | None, at: str = "30m") -> None:
+def fires(
+    folder: Path, alert: str, series: Mapping[str, str], labels: Mapping[str, str] | None, at: str = "30m", every: str = "1m"
+) -> None:
     """The alert, and no other set of its labels, fires at that time; None: it doesn't.
 
-    `series`: of each its values, a minute apart, as promtool writes them (`0+5x30`). Fails with what promtool says.
+    `series`: of each its values, a minute apart (`every`), as promtool writes them (`0+5x30`); so often the rules are evaluated, too.
+    Fails with what promtool says.
     """
     found = json.dumps({"alertname": alert, "alertstate": "firing", **(labels or {})})
     name = "ALERTS{" + ", ".join(f"{key}={json.dumps(value)}" for key, value in json.loads(found).items()) + "}"
     test = {
-        "interval": "1m",
+        "interval": every,
         "input_series": [{"series": each, "values": values} for each, values in series.items()],
         "promql_expr_test": [
             {
@@ -57,5 +60,5 @@ def fires(folder: Path, alert: str, series: Mapping[str, str], labels: Mapping[s
         ],
     }
     file = folder / "rule.yaml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(each) for each in RULES], "evaluation_interval": "1m", "tests": [test]}))
+    file.write_text(yaml.safe_dump({"rule_files": [str(each) for each in RULES], "evaluation_interval": every, "tests": [test]}))
     promtool("test", "rules", file)
