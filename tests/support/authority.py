@@ -40,11 +40,12 @@ class Authority:
         subject: str = "server",
         groups: Sequence[str] = (),
         ends: datetime.timedelta = DAY,
+        begins: datetime.timedelta = -2 * DAY,
         client_ca: Path | None = None,
     ) -> TlsFiles:
-        """A new certificate, swapped into that folder as the kubelet does it: by one symlink. `ends`: from now on."""
+        """A new certificate, swapped into that folder as the kubelet does it: by one symlink. `begins` and `ends`: from now on."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = _certificate(_name(subject, groups), self._name, key, ends)
+        made = _certificate(_name(subject, groups), self._name, key, ends, begins)
         made = made.add_extension(x509.SubjectAlternativeName([_alternative(each) for each in names]), critical=False)
         content = made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
         data = Path(tempfile.mkdtemp(prefix=folder, dir=self.folder))
@@ -75,8 +76,8 @@ def _alternative(name: str) -> x509.GeneralName:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ends: datetime.timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ends: datetime.timedelta, begins: datetime.timedelta = -2 * DAY
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     made = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key.public_key())
-    return made.serial_number(x509.random_serial_number()).not_valid_before(now - 2 * DAY).not_valid_after(now + ends)
+    return made.serial_number(x509.random_serial_number()).not_valid_before(now + begins).not_valid_after(now + ends)

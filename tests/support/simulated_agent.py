@@ -93,6 +93,7 @@ class SimulatedAgent:
     state: pool_pb2.WorkerState = pool_pb2.WORKER_STATE_READY
     reason: str = ""
     message: str = ""
+    ended: str = ""
     protocol: int = 0
     pod_uid: str = ""
     token_file: Path | None = None
@@ -214,7 +215,14 @@ class SimulatedAgent:
         self._sequence += 1
         workers = [
             pool_pb2.Worker(
-                id=worker, incarnation=life, state=self.state, slots=self.slots, reason=self.reason, message=self.message, pid=1
+                id=worker,
+                incarnation=life,
+                state=self.state,
+                slots=self.slots,
+                reason=self.reason,
+                message=self.message,
+                pid=1,
+                ended=self.ended,
             )
             for worker, life in self.lives.items()
         ]

@@ -19,7 +19,7 @@ from snakepit._telemetry import tracing
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import parse_target
 from snakepit._wire.health import HealthServer
-from snakepit.v1 import access_pb2, call_pb2, fleet_pb2, link_pb2, pool_pb2, router_pb2, session_pb2, tool_pb2
+from snakepit.v1 import access_pb2, call_pb2, fleet_pb2, link_pb2, pool_pb2, replica_pb2, router_pb2, session_pb2, tool_pb2
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authorization import make_access
 from snakepit_control_plane.fleet.fleet import Fleet
@@ -35,6 +35,7 @@ from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
 from snakepit_control_plane.servers.metrics import MetricsServer
 from snakepit_control_plane.servers.pools import PoolServicer, ToolServicer
+from snakepit_control_plane.servers.replica import ReplicaServicer
 from snakepit_control_plane.servers.router import RouterServicer
 from snakepit_control_plane.servers.rpc import handlers
 from snakepit_control_plane.servers.sessions import SessionServicer
@@ -56,7 +57,7 @@ START_SECONDS = 12.0
 PROBE_CONNECTIONS = 2048
 """That may be open. A kubelet opens three; each of others' takes 13 KiB, for two seconds."""
 
-_MODULES = (router_pb2, session_pb2, tool_pb2, pool_pb2, access_pb2, call_pb2, link_pb2, fleet_pb2, health_pb2, reflection_pb2)
+_MODULES = (router_pb2, session_pb2, tool_pb2, pool_pb2, access_pb2, call_pb2, replica_pb2, link_pb2, fleet_pb2, health_pb2, reflection_pb2)
 SERVICES = {name: service for module in _MODULES for name, service in module.DESCRIPTOR.services_by_name.items()}
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class Running:
             "PoolService": PoolServicer(self.flow, self.fleet, self.door),
             "AccessService": AccessServicer(self.flow.pools, self.door),
             "CallService": CallServicer(self.flow, self.door, self.replica),
+            "ReplicaService": ReplicaServicer(self.fleet, self.door, self.replica, self.not_ready, self.settings.store_note),
             "LinkService": self.links,
             "FleetService": FleetServicer(self.fleet, self.replica, self.door.gate, self.settings.store_note),
             "Health": self._health,

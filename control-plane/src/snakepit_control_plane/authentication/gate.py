@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from snakepit._wire.protocol import AUDIENCE_DETAIL, TOKEN_DETAIL
 from snakepit.errors import PermissionDenied, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.model.caller import Caller
@@ -77,7 +78,8 @@ def bearer(metadata: Metadata, who: str, help_: str = "") -> str:
     if found and not found.lower().startswith(SCHEME):
         raise Unauthenticated("the metadata `authorization` must be `Bearer` and a token")
     if not (token := found[len(SCHEME) :].strip()):
-        raise Unauthenticated(f"{who} sent no token: metadata `authorization: Bearer …` is missing{f'; {help_}' if help_ else ''}")
+        said = f"{who} sent no token: metadata `authorization: Bearer …` is missing{f'; {help_}' if help_ else ''}"
+        raise Unauthenticated(said, details={TOKEN_DETAIL: "missing"})
     if len(token) > MOST_CHARACTERS:
         raise Unauthenticated(f"the token has more than {MOST_CHARACTERS} characters")
     return token
@@ -121,7 +123,8 @@ def check_audience(identity: Identity, audience: str) -> None:
 
 
 def _not_ours(identity: Identity, audience: str) -> Unauthenticated:
-    return Unauthenticated(f"the token is for {_said(identity)}, not for this control plane, whose audience is {audience!r}")
+    said = f"the token is for {_said(identity)}, not for this control plane, whose audience is {audience!r}"
+    return Unauthenticated(said, details={TOKEN_DETAIL: "audience", AUDIENCE_DETAIL: audience})
 
 
 def _said(identity: Identity) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import jwt
 
+from snakepit._wire.protocol import AUDIENCE_DETAIL, NOW_DETAIL, TOKEN_DETAIL
 from snakepit.errors import Unauthenticated
 from snakepit_control_plane.authentication.gate import AUTHENTICATED, Identity
 from snakepit_control_plane.authentication.issuers import Issuer
@@ -62,7 +64,9 @@ def read(token: str, key: Key, issuer: str) -> Mapping[str, Any]:
         )
         return {**claims, "exp": float(claims["exp"])}
     except jwt.ExpiredSignatureError:
-        raise Unauthenticated("the token has expired: its file is to be read again before it does") from None
+        raise Unauthenticated("the token has expired: its file is to be read again before it does", details=_why("expired")) from None
+    except jwt.ImmatureSignatureError:
+        raise Unauthenticated("the token is not valid yet: is the clock of one of the machines wrong?", details=_why("early")) from None
     except jwt.InvalidIssuerError:
         raise Unauthenticated(f"the token is not one of {issuer}") from None
     except (jwt.PyJWTError, ValueError, OverflowError) as error:
@@ -93,7 +97,9 @@ def person(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
         raise Unauthenticated(f"the token of {issuer.issuer.url} names nobody in its claim {claim!r} whom that issuer may name")
     found = audiences(claims)
     if not set(found) & set(issuer.issuer.audiences):
-        raise Unauthenticated(f"the token of {issuer.issuer.url} is for {', '.join(found) or 'nobody'}, not for this control plane")
+        wanted = {TOKEN_DETAIL: "audience", AUDIENCE_DETAIL: issuer.issuer.audiences[0]}
+        said = f"the token of {issuer.issuer.url} is for {', '.join(found) or 'nobody'}, not for this control plane"
+        raise Unauthenticated(said, details=wanted)
     return Identity(subject, found, (*issuer.groups(claims), AUTHENTICATED), claims["exp"] + LEEWAY_SECONDS)
 
 
@@ -102,6 +108,11 @@ def audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
     audience = claims["aud"]
     named = [audience] if isinstance(audience, str) else audience if isinstance(audience, list) else []
     return tuple(each for each in named if isinstance(each, str))
+
+
+def _why(word: str) -> dict[str, str]:
+    """Details of what is wrong with a token's times: whoever brings it compares the clocks."""
+    return {TOKEN_DETAIL: word, NOW_DETAIL: f"{time.time():.0f}"}
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -54,6 +54,7 @@ class Roster:
         self.refused: dict[str, str] = {}
         """Pools that the operator has told of in settings that can't be read, and why."""
         self._streams = 0
+        self._away_since = self._clock()
         self._gone: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._unsaved: OrderedDict[str, link_pb2.PoolSettings] = OrderedDict()
         self._perhaps_new: set[str] = set()
@@ -72,11 +73,17 @@ class Roster:
             yield
         finally:
             self._streams -= 1
+            self._away_since = self._clock()
 
     @property
     def is_told(self) -> bool:
         """Is it an operator's word what is known here, and not just what was known before?"""
         return self._streams > 0
+
+    @property
+    def away_seconds(self) -> float:
+        """For how long no operator has been here; 0: one is."""
+        return 0.0 if self.is_told else self._clock() - self._away_since
 
     def tell(self, settings: Sequence[link_pb2.PoolSettings], names: Collection[str], *, complete: bool) -> None:
         """The operator's word. With `complete`, pools that are neither in `settings` nor in `names` are gone."""

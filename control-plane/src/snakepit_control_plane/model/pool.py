@@ -225,6 +225,8 @@ class Pool:
     @property
     def _desired_capsules(self) -> int:
         """How many an autoscaled pool should have, the operator alone knows: here it is those that are there."""
+        if self.spec.suspended:
+            return 0
         return self.spec.replicas if self.spec.autoscaling is None else max(self.spec.least_replicas, len(self.capsules))
 
     def describe(self, now: float) -> pool_pb2.Pool:
@@ -240,6 +242,7 @@ class Pool:
             busy_slots=self.busy_slots,
             total_slots=sum(worker.slots for worker in ready),
             queue_depth=self.queue.depth,
+            queue_limit=self.spec.queue.max_size,
             sessions=self.sessions,
             sessions_mark=self.mark.standing,
             available=bool(ready),

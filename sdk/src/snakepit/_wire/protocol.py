@@ -18,6 +18,15 @@ NEWEST = 1
 TLS_DETAIL = "tls"
 """Among the details of an error of whoever dials: the other end is there, and TLS is what is wrong between the two."""
 
+TOKEN_DETAIL = "token"
+"""Among the details of Unauthenticated: what is wrong with the token, as `missing`, `expired`, `early` or `audience`."""
+
+NOW_DETAIL = "now"
+"""Beside `expired` and `early`: the time by the clock of whoever refused, in Unix seconds."""
+
+AUDIENCE_DETAIL = "audience"
+"""Beside `audience`: for whom a token must be."""
+
 
 class Range(NamedTuple):
     """Every protocol from `oldest` to `newest`."""

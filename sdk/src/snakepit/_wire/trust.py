@@ -41,6 +41,18 @@ _VERIFICATION = {
 }
 """By OpenSSL's X509_V_ERR_*."""
 
+_SPEAKS_TLS = "{address} speaks TLS: set SNAKEPIT_CA_FILE to the file of its CA's certificate"
+_KINDS = {
+    _NO_TLS: "none",
+    _SHOW_ONE: "certificate",
+    _OTHER_NAME: "name",
+    _VERIFICATION[0]: "authority",
+    _VERIFICATION[9]: "early",
+    _VERIFICATION[10]: "expired",
+    _SPEAKS_TLS: "wanted",
+}
+"""What is wrong, in a word: the detail TLS_DETAIL of the error that says the sentence."""
+
 Name = str | os.PathLike[str]
 
 
@@ -104,10 +116,10 @@ class Trust:
         except (OSError, TimeoutError):
             return None
         if self._ca_file() is None and problem != _NO_TLS:
-            problem = "{address} speaks TLS: set SNAKEPIT_CA_FILE to the file of its CA's certificate"
+            problem = _SPEAKS_TLS
         elif self._ca_file() is None or problem == _SPEAKS:
             return None
-        return _wrong(problem.format(address=address, name=self.name(host), ca=self._ca)) if problem else None
+        return _wrong(problem.format(address=address, name=self.name(host), ca=self._ca), _KINDS[problem]) if problem else None
 
     def _ca_file(self) -> Path | None:
         if self._ca is None and not self._is_off and MOUNTED.exists():
@@ -138,8 +150,8 @@ class Trust:
         return context
 
 
-def _wrong(sentence: str) -> ServerUnavailable:
-    return ServerUnavailable(sentence, started=Started.NO, details={TLS_DETAIL: "failed"})
+def _wrong(sentence: str, kind: str = "file") -> ServerUnavailable:
+    return ServerUnavailable(sentence, started=Started.NO, details={TLS_DETAIL: kind})
 
 
 def _blind() -> ssl.SSLContext:

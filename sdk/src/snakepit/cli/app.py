@@ -12,7 +12,8 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from snakepit import __version__, _extras
-from snakepit.cli import call, calls, commands, doctor, failures, session
+from snakepit.cli import call, calls, commands, failures, session
+from snakepit.cli.doctor.command import doctor
 from snakepit.cli.output import Output
 from snakepit.cli.target import TargetOptions, signed
 from snakepit.errors import InvalidArguments, SnakepitError
@@ -29,7 +30,7 @@ _COMMANDS = (
     commands.sessions,
     calls.calls,
     calls.explain,
-    doctor.doctor,
+    doctor,
     commands.drain,
     commands.recycle,
     commands.whoami,

@@ -72,13 +72,13 @@ class Target(msgspec.Struct, frozen=True):
         """Run `work` with an open client, and close what was opened for it."""
 
         async def run() -> R:
-            async with self._client() as made, made as client:
+            async with self.client() as made, made as client:
                 return await work(client)
 
         return asyncio.run(run())
 
     @contextlib.asynccontextmanager
-    async def _client(self) -> AsyncIterator[Client]:
+    async def client(self) -> AsyncIterator[Client]:
         """Give a client, not open yet, which may go through kubectl's forward, until the block is left."""
         if self.kube is None:
             yield Client(self.address, token_file=self.token_file, ca_file=self.ca_file)

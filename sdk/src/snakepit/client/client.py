@@ -21,7 +21,7 @@ from snakepit.client.requests import Encoding
 from snakepit.client.serving import Serving
 from snakepit.client.session import Session
 from snakepit.errors import InvalidArguments, SnakepitError, Started
-from snakepit.v1 import access_pb2, link_pb2, pool_pb2
+from snakepit.v1 import access_pb2, link_pb2, pool_pb2, replica_pb2
 
 DEFAULT_SERVER = "localhost:7800"
 
@@ -53,6 +53,11 @@ class Pools:
     async def whoami(self) -> views.CallerInfo:
         """Who the control plane takes the caller for. Raises Unauthenticated."""
         return views.caller_info(await self._connection.ask(access_pb2.WhoAmIRequest(), access_pb2.WhoAmIResponse))
+
+    async def replicas(self) -> views.ReplicaList:
+        """What each replica of the control plane says of itself: version, clock, store. Raises Unauthenticated."""
+        request = replica_pb2.GetReplicaRequest()
+        return views.replica_list(*await self._connection.ask_all(request, replica_pb2.GetReplicaResponse))
 
 
 class AsCaller(Pools):

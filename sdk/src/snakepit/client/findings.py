@@ -13,12 +13,16 @@ _IN_ORDER = ("starting", "ready", "draining", "stopped")
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a pool or a worker. `reason` is one word, `message` a sentence, `traceback` the author's own."""
+    """One thing that is wrong. `reason` is one word, `message` a sentence that says what to do, `traceback` the author's own.
+
+    `severity`: error, or note of what is worth knowing and nothing wrong.
+    """
 
     about: str
     reason: str
     message: str
     traceback: str = ""
+    severity: str = "error"
 
 
 def causes(workers: Iterable[WorkerInfo]) -> Iterator[tuple[str, str]]:
@@ -47,7 +51,24 @@ def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
         found.append(Finding(pool.name, pool.reason, _of(pool)))
     elif pool.live_capsules < pool.desired_capsules:
         found.append(Finding(pool.name, "CapsulesMissing", f"{_there(pool)}: the conditions of its SnakePool say why"))
+    found += _of_limits(pool)
     return found + [each for worker in workers if (each := _of_worker(worker)) is not None]
+
+
+def _of_limits(pool: PoolInfo) -> Iterator[Finding]:
+    if 0 < pool.queue_limit <= pool.queue_depth:
+        said = f"its queue is full: {pool.queue_depth} calls wait for {_slots(pool)}, and more are refused (POOL_SATURATED)"
+        yield Finding(pool.name, "QueueFull", f"{said}: give it more capsules, or raise queue.maxSize")
+    if pool.sessions_mark:
+        full = pool.sessions_mark >= 100
+        said = f"it has {pool.sessions} sessions, {pool.sessions_mark} % of what session.maxSessions allows"
+        then = "new ones are refused (SESSION_QUOTA)" if full else "new ones will soon be refused (SESSION_QUOTA)"
+        advice = "delete some, shorten session.ttlSeconds, or raise session.maxSessions"
+        yield Finding(pool.name, "SessionsFull" if full else "SessionsNearlyFull", f"{said}, {then}: {advice}")
+
+
+def _slots(pool: PoolInfo) -> str:
+    return f"{pool.busy_slots} busy slots of {pool.total_slots}"
 
 
 def _of(pool: PoolInfo) -> str:

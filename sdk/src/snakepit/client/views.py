@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from snakepit._objectives import budget_left
-from snakepit.v1 import access_pb2, call_pb2, common_pb2, pool_pb2, session_pb2
+from snakepit.v1 import access_pb2, call_pb2, common_pb2, pool_pb2, replica_pb2, session_pb2
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -34,6 +34,7 @@ class ObjectiveInfo(msgspec.Struct, frozen=True, rename="camel"):
 class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A pool as the control plane sees it now. `reason` and `message` say why it is, or is not, available. `objectives`: those of its
     `slo`, and empty without one.
+    `sessions_mark`: 80 or 100, of so many percent of session.maxSessions that have been reached. `queue_limit`: queue.maxSize.
     """
 
     name: str
@@ -49,6 +50,8 @@ class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
     sessions: int
     generation: int
     objectives: tuple[ObjectiveInfo, ...] = ()
+    sessions_mark: int = 0
+    queue_limit: int = 0
 
     @property
     def budget_left_percent(self) -> int | None:
@@ -137,6 +140,33 @@ class CallerInfo(msgspec.Struct, frozen=True, rename="camel"):
 def caller_info(said: access_pb2.WhoAmIResponse) -> CallerInfo:
     """A caller as the wire has it, as a plain value."""
     return CallerInfo(said.subject, tuple(said.groups), said.expire_time.ToDatetime(UTC) if said.HasField("expire_time") else None)
+
+
+class ReplicaInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """A replica of the control plane, as it sees itself. `time` is its clock's; `store_message` says why its store can't be used, if so;
+    `not_ready`, why new calls should go elsewhere. `operator_away_seconds` 0: an operator is linked."""
+
+    id: str
+    version: str
+    time: datetime
+    store_ready: bool
+    store_message: str
+    not_ready: str
+    operator_away_seconds: float
+
+
+class ReplicaList(list[ReplicaInfo]):
+    """Replicas; `missing` are the addresses of those that did not answer in time."""
+
+    missing: tuple[str, ...] = ()
+
+
+def replica_list(replies: Sequence[replica_pb2.GetReplicaResponse], missing: tuple[str, ...]) -> ReplicaList:
+    """What the replicas have said, by their ids."""
+    infos = (_plain(ReplicaInfo, reply, id=reply.replica, time=reply.time.ToDatetime(UTC)) for reply in replies)
+    found = ReplicaList(sorted(infos, key=lambda each: each.id))
+    found.missing = missing
+    return found
 
 
 class CallEvent(msgspec.Struct, frozen=True, rename="camel"):

@@ -37,7 +37,7 @@ LIVENESS_SUSPECT: Liveness
 LIVENESS_LOST: Liveness
 
 class Pool(_message.Message):
-    __slots__ = ("name", "generation", "desired_capsules", "live_capsules", "ready_workers", "busy_slots", "total_slots", "queue_depth", "sessions", "available", "reason", "message", "sessions_mark", "objectives")
+    __slots__ = ("name", "generation", "desired_capsules", "live_capsules", "ready_workers", "busy_slots", "total_slots", "queue_depth", "sessions", "available", "reason", "message", "sessions_mark", "objectives", "queue_limit")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     DESIRED_CAPSULES_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class Pool(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_MARK_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     generation: int
     desired_capsules: int
@@ -66,7 +67,8 @@ class Pool(_message.Message):
     message: str
     sessions_mark: int
     objectives: _containers.RepeatedCompositeFieldContainer[Objective]
-    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ...) -> None: ...
+    queue_limit: int
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., desired_capsules: _Optional[int] = ..., live_capsules: _Optional[int] = ..., ready_workers: _Optional[int] = ..., busy_slots: _Optional[int] = ..., total_slots: _Optional[int] = ..., queue_depth: _Optional[int] = ..., sessions: _Optional[int] = ..., available: _Optional[bool] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., sessions_mark: _Optional[int] = ..., objectives: _Optional[_Iterable[_Union[Objective, _Mapping]]] = ..., queue_limit: _Optional[int] = ...) -> None: ...
 
 class Objective(_message.Message):
     __slots__ = ("name", "target_percent", "calls", "bad_calls", "since")

@@ -1,0 +1,114 @@
+"""The order in which the doctor looks: the way to the control plane, what its replicas say of themselves, and each pool.
+
+Every look has a time-out, and what can't be looked at is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from time import time as now
+
+import msgspec
+
+from snakepit import __version__
+from snakepit.cli.doctor import pools as of_pools
+from snakepit.cli.doctor import probes, way
+from snakepit.cli.doctor.codes import Code
+from snakepit.cli.doctor.facts import Token, Way
+from snakepit.cli.doctor.replicas import CONTROL_PLANE, Heard, of_replicas
+from snakepit.cli.target import Target
+from snakepit.client import Client
+from snakepit.client.findings import Finding, of_pool
+from snakepit.errors import InvalidArguments, PoolNotFound, ServerUnavailable, SnakepitError
+
+AT_ONCE = 16
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was found. `pools`: how many were looked at; None: none could be."""
+
+    findings: list[Finding]
+    pools: int | None = None
+
+
+async def examine(target: Target, pool: str | None) -> Report:
+    """Walk from here to the pools, or to one of them, and say what is wrong. Raises InvalidArguments where nobody can know which."""
+    if target.kube is not None:
+        return await _ask_through(target, pool, Way("the release"))
+    seen = await probes.look_at_way(target.address)
+    found = way.of_way(seen)
+    if not seen.is_open:
+        return Report(found)
+    report = await _ask_through(target, pool, seen)
+    return Report([*found, *report.findings], report.pools)
+
+
+async def _ask_through(target: Target, pool: str | None, seen: Way) -> Report:
+    try:
+        async with target.client() as made, made as client:
+            return await _ask(client, pool)
+    except InvalidArguments:
+        raise
+    except SnakepitError as error:
+        if isinstance(error, ServerUnavailable) and target.kube is None:
+            seen = await probes.look_who_answers(seen)
+        token = probes.read_token(target.token_file) if target.kube is None else Token()
+        return Report(way.of_refusal(error, seen, token, now()))
+
+
+async def _ask(client: Client, pool: str | None) -> Report:
+    """Raises SnakepitError where nobody answers, or the caller isn't let in."""
+    caller = await client.whoami()
+    found = await _replicas(client)
+    if pool is not None:
+        return Report([*found, *await _one(client, pool, caller.subject)], 1)
+    infos = await client.pools()
+    if not infos:
+        return Report([*found, of_pools.none_seen(caller.subject)], 0)
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def look(name: str) -> list[Finding]:
+        async with turns:
+            return await _or_said(name, _pool(client, name))
+
+    each = await asyncio.gather(*(look(info.name) for info in infos))
+    return Report([*found, *(finding for findings in each for finding in findings)], len(infos))
+
+
+async def _replicas(client: Client) -> list[Finding]:
+    asked = now()
+    try:
+        said = await client.replicas()
+    except SnakepitError as error:
+        told = f"the control plane doesn't say how it is, perhaps as it is older than this program ({error.message})"
+        return [Finding(CONTROL_PLANE, Code.NOT_LOOKED_AT, f"{told}: its store, versions and clocks were not looked at", severity="note")]
+    return of_replicas(Heard(said, said.missing, asked, now()), __version__)
+
+
+async def _one(client: Client, name: str, subject: str) -> list[Finding]:
+    """Of the pool that was named: also what is as somebody wished it."""
+    try:
+        info, spec = await client.pool(name).info(), await client.pool(name).spec()
+        rights = of_pools.may_not_call(name, subject, await client.pool(name).rights())
+    except PoolNotFound:
+        return [of_pools.unknown(name, [each.name for each in await client.pools()])]
+    except SnakepitError as error:
+        return [Finding(name, error.reason, error.message)]
+    return [*rights, *of_pools.at_zero(info, spec), *await _or_said(name, _pool(client, name))]
+
+
+async def _pool(client: Client, name: str) -> list[Finding]:
+    # Both at one time: a worker that has just started would else be missed by the one or the other.
+    info, workers = await asyncio.gather(client.pool(name).info(), client.pool(name).workers())
+    return [*of_pool(info, workers), *of_pools.killed_for_memory(workers)]
+
+
+async def _or_said(name: str, looking: Awaitable[list[Finding]]) -> list[Finding]:
+    """What is found; a pool that has gone meanwhile is nothing wrong, and whatever else refuses is said."""
+    try:
+        return await looking
+    except PoolNotFound:
+        return []
+    except SnakepitError as error:
+        return [Finding(name, error.reason, error.message)]

@@ -1,0 +1,71 @@
+"""What is wrong with the pool that was named, or with the list of them, beyond what `client.findings` says of each. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from snakepit.cli.doctor.codes import Code
+from snakepit.client.findings import Finding
+from snakepit.client.views import PoolInfo, WorkerInfo
+
+CALL = "create snakepools/call"
+_NEAR = 3
+_RECENTLY_SECONDS = 600.0
+
+
+def unknown(name: str, others: Sequence[str]) -> Finding:
+    """There is no such pool; `others` are those that there are, and that the caller may see."""
+    namespace, _, short = name.partition("/")
+    same = [each for each in others if each.partition("/")[2] == short]
+    near = same or difflib.get_close_matches(name, others, _NEAR) or [each for each in others if each.startswith(f"{namespace}/")][:_NEAR]
+    advice = f"did you mean {' or '.join(near[:_NEAR])}?" if near else "`snakepit pools` lists those that there are"
+    wanted = "" if others else "; none is there that you may see: apply its SnakePool, or ask for the right to look at it"
+    return Finding(name, Code.POOL_UNKNOWN, f"the control plane has no pool {name}: {advice}{wanted}")
+
+
+def at_zero(pool: PoolInfo, spec: Mapping[str, Any]) -> list[Finding]:
+    """For whoever asks about this very pool: it has no capsule, as somebody wished it. `spec` is its SnakePool's."""
+    if spec.get("suspended"):
+        said = "it is suspended, and calls are refused (POOL_NOT_READY): set spec.suspended to false"
+        return [Finding(pool.name, Code.SUSPENDED, said)]
+    if pool.live_capsules or pool.desired_capsules:
+        return []
+    if spec.get("autoscaling"):
+        said = "it is at zero capsules, as its autoscaler allows: the first call waits until one has come"
+        return [Finding(pool.name, Code.SCALED_TO_ZERO, f"{said}; autoscaling.minReplicas 1 keeps one there", severity="note")]
+    return [Finding(pool.name, Code.SCALED_TO_ZERO, "spec.replicas is 0, and calls wait in its queue: set it to one at least")]
+
+
+def may_not_call(pool: str, subject: str, rights: Iterable[str]) -> list[Finding]:
+    """For whoever asks about this very pool: the caller may look at it, and no more. `subject` empty: nobody is asked."""
+    if not subject or CALL in rights:
+        return []
+    namespace, _, name = pool.partition("/")
+    ask = f"`kubectl auth can-i create snakepools.snakepit.dev/{name} --subresource=call -n {namespace} --as={subject}`"
+    said = f"{subject} may look at the pool and not call its tools (no right {CALL})"
+    return [Finding(pool, Code.NO_RIGHT, f"{said}: bind it to a role with that verb (docs/security.md); {ask} says whether it holds")]
+
+
+def none_seen(subject: str) -> Finding:
+    """The list of pools is empty."""
+    who = f"{subject} may look at" if subject else "the control plane knows of"
+    advice = "apply a SnakePool, or ask for rights on its namespace" if subject else "apply a SnakePool"
+    return Finding("pools", Code.NO_POOLS, f"there is no pool that {who}: {advice}", severity="note")
+
+
+def killed_for_memory(workers: Iterable[WorkerInfo]) -> list[Finding]:
+    """Workers whose life before this one ended lately for want of memory."""
+    killed = [each for each in workers if each.ended.startswith(Code.OUT_OF_MEMORY) and each.age_seconds < _RECENTLY_SECONDS]
+    advice = "raise the memory limit of the container `worker` in spec.template, or let calls need less"
+    return [Finding(each.id, Code.OUT_OF_MEMORY, f"its last life ended for want of memory ({each.ended}): {advice}") for each in killed]
+
+
+def merged(fleets: Iterable[Finding], clusters: Sequence[Finding]) -> list[Finding]:
+    """The cluster knows why capsules are missing, where the control plane knows only that they are: it is said once."""
+    explained = {each.about for each in clusters if each.severity == "error"}
+    return [*(each for each in fleets if each.about not in explained or each.reason in _FLEETS_OWN), *clusters]
+
+
+_FLEETS_OWN = (Code.QUEUE_FULL, Code.SESSIONS_FULL, Code.SESSIONS_NEARLY_FULL, Code.NO_RIGHT)

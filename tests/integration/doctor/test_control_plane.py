@@ -1,0 +1,184 @@
+"""What is wrong with a control plane and its pools: each is made, and is said in a sentence with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from snakepit import Client
+from snakepit.cli.doctor import replicas as of_replicas
+from snakepit.cli.doctor.codes import Code
+from snakepit_control_plane.server import Running, make_store
+from snakepit_control_plane.servers import replica as replica_module
+from support.callers import ADA, put, token
+from support.control_plane import eventually, replica, waiting
+from support.issuer import Issuer
+from support.redis_server import redis_server
+from support.reviewer import Reviewer
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+
+from .conftest import Examined
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_nothing_is_wrong(examined: Examined, server: Running) -> None:
+    async with one(server.address):
+        assert await examined(server.address) == {}
+        assert await examined(server.address, POOL) == {}
+
+
+def one(address: str, pool: str = POOL, **sections: Any) -> AbstractAsyncContextManager[SimulatedAgent]:
+    """The one capsule of a pool that is to have one."""
+    return simulated_agent(address, name=pool.partition("/")[2], pool=pool, settings=settings(pool, replicas=1, **sections))
+
+
+# ---- the control plane
+
+
+async def test_a_store_that_is_down(examined: Examined) -> None:
+    with redis_server() as redis:
+        async with replica(make_store(redis.url)) as server, one(server.address):
+            assert await examined(server.address) == {}
+            redis.kill()
+            await eventually(lambda: bool(server.store.problem), "it is noticed")
+            found = await examined(server.address)
+    assert list(found) == [Code.STORE_UNAVAILABLE]
+    assert "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on" in found[Code.STORE_UNAVAILABLE].message
+
+
+async def test_a_replica_that_is_away_and_one_that_takes_no_new_calls(examined: Examined) -> None:
+    async with replica() as first, replica() as second, replica() as third:
+        await second.stop(linger=0, drain=0)
+        third.stopping = True
+        found = await examined(f"{first.address},{second.address},{third.address}")
+        third.stopping = False
+    assert found.keys() == {Code.REPLICA_AWAY, Code.REPLICA_NOT_READY, Code.NO_POOLS}
+    assert f"the replica at {second.address}, one of 3 addresses of" in found[Code.REPLICA_AWAY].message
+    assert found[Code.REPLICA_NOT_READY].severity == "note"
+
+
+async def test_an_operator_that_is_away(examined: Examined, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_replicas, "AWAY_SECONDS", 0.0)
+    found = await examined(server.address)
+    assert "no operator has been linked to the control plane for" in found[Code.OPERATOR_AWAY].message
+    with server.fleet.roster.listening():
+        assert Code.OPERATOR_AWAY not in await examined(server.address)
+        async with replica() as other:
+            found = await examined(f"{server.address},{other.address}")
+    assert "1 of 2 replicas have no operator" in found[Code.OPERATOR_UNHEARD].message
+
+
+async def test_a_control_plane_of_a_release_that_is_too_far_away(
+    examined: Examined, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "__version__", "7.1.0")
+    found = await examined(server.address)
+    assert "the control plane 7.1.0: only neighbouring releases work together: upgrade this program" in found[Code.VERSION_SKEW].message
+
+
+async def test_a_control_plane_that_is_older_than_the_question(
+    examined: Examined, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no such RPC."""
+
+    async def older(self: object, request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+    async with replica() as first:
+        monkeypatch.setattr(replica_module.ReplicaServicer, "GetReplica", older)
+        async with replica() as second:
+            alone, both = await examined(second.address), await examined(f"{first.address},{second.address}")
+    assert alone[Code.NOT_LOOKED_AT].severity == "note"
+    assert Code.NOT_LOOKED_AT in both
+
+
+async def test_a_clock_that_is_wrong_by_what_replicas_say_and_by_a_token_that_only_they_take_to_be_past(
+    examined: Examined, signs: Issuer, asks: Reviewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor's own clock is the one that is wrong."""
+    behind = time.time() - 7200
+    (tmp_path / "own").write_text("own")
+    file = put(tmp_path / "ada", token(ADA, exp=int(behind + 3600), nbf=int(behind), iat=int(behind)))
+    monkeypatch.setattr("snakepit.cli.doctor.examination.now", lambda: behind)
+    async with replica() as server:
+        by_word = await examined(server.address)
+    async with replica(authentication=signs.settings(api_server=asks.url, token_file=str(tmp_path / "own"))) as server:
+        by_token = await examined(server.address, token_file=str(file))
+    assert "its clock is 2 h ahead of this machine's" in by_word[Code.CLOCK_SKEW].message
+    assert list(by_token) == [Code.CLOCK_SKEW]
+    assert "the token is past its time, by a clock that is 2 h ahead" in by_token[Code.CLOCK_SKEW].message
+
+
+# ---- pools
+
+
+async def test_a_pool_that_there_is_not_and_one_that_is_meant(examined: Examined, server: Running) -> None:
+    async with one(server.address, "shop/digits"), one(server.address, "team/notes"):
+        near, other = await examined(server.address, "shop/digit"), await examined(server.address, "default/notes")
+    nothing = await examined(server.address, "shop/xyz")
+    assert list(near) == list(other) == [Code.POOL_UNKNOWN]
+    assert "no pool shop/digit: did you mean shop/digits?" in near[Code.POOL_UNKNOWN].message
+    assert "did you mean team/notes?" in other[Code.POOL_UNKNOWN].message
+    assert list(nothing) == [Code.POOL_UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("sections", "code", "severity", "advice"),
+    [
+        ({"suspended": True}, Code.SUSPENDED, "error", "set spec.suspended to false"),
+        ({"replicas": 0}, Code.SCALED_TO_ZERO, "error", "spec.replicas is 0"),
+        ({"autoscaling": {"minReplicas": 0, "maxReplicas": 2}}, Code.SCALED_TO_ZERO, "note", "the first call waits"),
+    ],
+    ids=["suspended", "no replicas", "autoscaled"],
+)
+async def test_a_pool_at_zero_is_nothing_wrong_until_somebody_asks_about_it(
+    examined: Examined, server: Running, sections: dict[str, Any], code: Code, severity: str, advice: str
+) -> None:
+    server.fleet.sync([settings(**sections)], complete=True, drain=[])
+    assert await examined(server.address) == {}
+    found = await examined(server.address, POOL)
+    assert list(found) == [code]
+    assert found[code].severity == severity
+    assert advice in found[code].message
+
+
+async def test_a_queue_that_is_full(examined: Examined, server: Running, client: Client) -> None:
+    async with one(server.address, queue={"maxSize": 1}) as agent:
+        calls = [asyncio.create_task(client.pool(POOL).call("hang", {}, timeout=50)) for _ in range(2)]
+        await eventually(lambda: waiting(server) == 1, "one waits")
+        found = await examined(server.address)
+        agent.let_go()
+        await asyncio.gather(*calls)
+    assert list(found) == [Code.QUEUE_FULL]
+    assert "more are refused (POOL_SATURATED): give it more capsules, or raise queue.maxSize" in found[Code.QUEUE_FULL].message
+
+
+async def test_a_pool_that_has_as_many_sessions_as_it_may(examined: Examined, server: Running, client: Client) -> None:
+    async with one(server.address, session={"maxSessions": 5}):
+        for code, count in ((Code.SESSIONS_NEARLY_FULL, 4), (Code.SESSIONS_FULL, 1)):
+            for _ in range(count):
+                async with client.pool(POOL).session():
+                    pass
+            await eventually(lambda code=code: _found(examined, server.address, code), "it is counted")
+
+
+async def _found(examined: Examined, address: str, code: Code) -> bool:
+    return list(await examined(address)) == [code]
+
+
+# ---- workers
+
+
+async def test_a_worker_that_ended_for_want_of_memory_and_a_capsule_that_is_missing(examined: Examined, server: Running) -> None:
+    ended = "OutOfMemory: the kernel killed it for want of memory"
+    async with simulated_agent(server.address, settings=settings(replicas=2), ended=ended):
+        found = await examined(server.address)
+    assert found.keys() == {Code.OUT_OF_MEMORY, Code.CAPSULES_MISSING}
+    assert "raise the memory limit of the container `worker` in spec.template" in found[Code.OUT_OF_MEMORY].message
