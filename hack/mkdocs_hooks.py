@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 
+from indents import widened
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -23,7 +24,6 @@ DOCS = "docs"
 SOURCES = "sources"
 MERMAID = ROOT / ".venv-docs/mermaid.min.js"
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?:#(?P<anchor>[^)\s]*))?\)")
-INNER = re.compile(r"^ {2}(?=[*-] )")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".lua": "lua", ".sh": "sh", ".toml": "toml", ".json": "json", ".proto": "proto"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n\n"
 
@@ -49,8 +49,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with its links as the site has them, and its inner lists where MkDocs sees them."""
-    return _nested(_led(markdown, _origin(page.file.src_uri)))
+    """The page with its links as the site has them, and its lists as MkDocs reads them."""
+    return widened(_led(markdown, _origin(page.file.src_uri)))
 
 
 def _origin(uri: str) -> str:
@@ -59,15 +59,6 @@ def _origin(uri: str) -> str:
         return f"{DOCS}/{uri}"
     path = uri.removeprefix(f"{SOURCES}/")
     return path if (ROOT / path).is_file() else path.removesuffix(".md")
-
-
-def _nested(markdown: str) -> str:
-    """Python-Markdown wants four spaces before an item of an inner list, where GitHub is content with two."""
-    code, lines = False, []
-    for line in markdown.splitlines(keepends=True):
-        code ^= line.lstrip().startswith("```")
-        lines.append(line if code else INNER.sub(lambda found: found[0] * 2, line))
-    return "".join(lines)
 
 
 def _beside(texts: Mapping[str, str]) -> dict[str, set[str]]:
