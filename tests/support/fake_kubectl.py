@@ -1,8 +1,9 @@
 """A `kubectl` for tests of `snakepit --kube`: lists Services, and forwards ports to a server of this machine, with sockets.
 
-FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `target` where forwards lead, `ca.crt` what a ConfigMap
-has; each run leaves its words in `said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `dies`, `no-token`
-make it do that. What it prints is what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
+FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `pods` and `log` the same of pods, `target` where forwards
+lead, `ca.crt` what a ConfigMap has; each run leaves its words in `said`, and its pid in `pids`. Files named `login`, `asks`,
+`forbidden`, `refuses`, `dies`, `no-token`, `no-logs` make it do that. What it prints is what kubectl 1.35 prints;
+tests/e2e/test_reaching.py plays the same against a real one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ def main() -> None:
         if not (FOLDER / "ca.crt").exists():
             sys.exit(f'Error from server (NotFound): configmaps "{words[2]}" not found')
         print(json.dumps({"data": {"ca.crt": (FOLDER / "ca.crt").read_text()}}))
+    elif words[:2] == ["get", "pods"]:
+        print((FOLDER / "pods").read_text(), end="")
+    elif words[0] == "logs":
+        logs(words)
     elif words[0] == "get":
         get(words)
     elif words[0] == "create":
@@ -51,6 +56,20 @@ def get(words: list[str]) -> None:
     if (FOLDER / "forbidden").exists() and "--all-namespaces" in words:
         sys.exit('Error from server (Forbidden): services is forbidden: User "ada" cannot list resource "services" at the cluster scope')
     print((FOLDER / "services.json").read_text())
+
+
+def logs(words: list[str]) -> None:
+    """Those of the pods that are named, or of all; with --follow as they come."""
+    with (FOLDER / "log").open() as file:
+        while True:
+            for line in file:
+                if not any(word.startswith(("digits-", "tiny-")) for word in words) or f"[pod/{words[3]}/" in line:
+                    print(line, end="", flush=True)
+            if "--follow" not in words:
+                break
+            time.sleep(0.01)
+    if (FOLDER / "no-logs").exists():
+        sys.exit('Error from server (Forbidden): pods is forbidden: User "ada" cannot get resource "pods/log"')
 
 
 def forward(words: list[str]) -> None:

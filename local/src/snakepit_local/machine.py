@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import time
@@ -15,15 +16,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from snakepit._telemetry import log_lines
 from snakepit._wire.token import Token
 from snakepit._wire.trust import OFF
+from snakepit.cli.local_runs import LOGBOOK
 from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
 from snakepit_control_plane.authentication import LocalTokens
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import LocalPool, adapter_source, broken, sources
-from snakepit_local.folder import LOGBOOK, make_root, say_where
+from snakepit_local.folder import make_root, say_where
 from snakepit_local.gateway import Door, Gateway
 from snakepit_local.logbook import Logbook
 from snakepit_local.processes import Capsules
@@ -115,10 +118,9 @@ class Machine:
         say_where(root, control_plane.address)
 
         def on_line(pool: str, capsule: str, line: str, ours: bool) -> None:
-            if not ours:
-                self._reporter.author_line(capsule, line)
-            for each in (self._reporter.agent_line(pool, capsule, line) if ours else line).splitlines():
-                logbook.add(pool, capsule, each)
+            said = self._reporter.agent_line(pool, capsule, line) if ours else self._reporter.worker_line(capsule, line)
+            if said is not None:
+                logbook.add(pool, capsule, log_lines.encode(said).decode().rstrip("\n"))
 
         self._capsules = Capsules(control_plane.address, root, self.wake, on_line, self._environment, self._token_file)
         self._fleet = Fleet(control_plane.address, self.wake, Token(self._token_file))
@@ -248,7 +250,8 @@ class Machine:
 
 async def run(pools: Sequence[LocalPool], settings: Settings, door: Door, *, watch: bool, terminal: str) -> int:
     """A machine on the terminal, until a signal comes; a second one cuts the drain short. Returns the exit status."""
-    machine = Machine(pools, settings, Reporter(Console(highlight=False)), door=door, watch=watch, terminal=terminal)
+    reporter = Reporter(Console(highlight=False), json=os.environ.get("SNAKEPIT_LOG_FORMAT") == "json")
+    machine = Machine(pools, settings, reporter, door=door, watch=watch, terminal=terminal)
     signals: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:

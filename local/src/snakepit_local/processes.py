@@ -27,7 +27,7 @@ GRACE_SECONDS = 10.0
 
 AGENT = "snakepit_agent.main"
 KEEPER = "snakepit_worker.keeper"
-LINE_BYTES = 65536
+LINE_BYTES = 1 << 19
 """A line without an end is cut here."""
 
 Process = asyncio.subprocess.Process
@@ -223,7 +223,7 @@ def _keeper_environment(capsule: CapsuleProcesses) -> dict[str, str]:
     path = os.pathsep.join([str(capsule.local.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     own = {"PYTHONPATH": path, "SNAKEPIT_RUN_DIR": str(capsule.run_dir)}
     inherited = {name: value for name, value in os.environ.items() if name not in {"GRPC_ENABLE_FORK_SUPPORT", "GRPC_EXPERIMENTS"}}
-    return {"SNAKEPIT_LOG_FORMAT": "text", **inherited, **own}
+    return {**inherited, **own, "SNAKEPIT_LOG_FORMAT": "json"}
 
 
 async def _end(capsule: CapsuleProcesses) -> None:

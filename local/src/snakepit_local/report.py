@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -25,10 +25,11 @@ _MOST_CAUSES = 100
 
 
 class Reporter:
-    """Prints each change once. `say` is for events, `author_line` for output."""
+    """Prints each change once. `say` is for events, `worker_line` for output; `json`: that as JSON."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, json: bool = False) -> None:
         self._console = console
+        self._json = json
         self._began = time.monotonic()
         self._states: dict[str, tuple[bool, int]] = {}
         self._causes: dict[tuple[str, str], str] = {}
@@ -53,28 +54,32 @@ class Reporter:
         self.say(_with_trace(f"gateway: {record.message}", record), "yellow" if record.level == "warning" else "red")
         return True
 
-    def author_line(self, capsule: str, line: str) -> None:
-        """A line of a capsule's output, as it came."""
-        self._console.print(Text(f"{capsule} | ", "cyan") + Text.from_ansi(line), soft_wrap=True)
+    def worker_line(self, capsule: str, line: str) -> LogLine:
+        """A line of the log of an author's container: people see it in words. Returns it, or what was printed past the log as one."""
+        record = log_lines.decode(line)
+        said = [line] if record is None or self._json else log_lines.as_text(record).split("\n")
+        for each in said:
+            self._console.print(Text(f"{capsule} | ", "cyan") + Text.from_ansi(each), soft_wrap=True)
+        return record or _bare("worker", line)
 
-    def agent_line(self, pool: str, capsule: str, line: str) -> str:
+    def agent_line(self, pool: str, capsule: str, line: str) -> LogLine | None:
         """What an agent logged, as JSON. What keeps workers from starting is said once for a pool, by the first capsule that has it.
 
-        What was printed is returned; empty: nothing.
+        Returns it, or None where nothing was said.
         """
         record = log_lines.decode(line)
         if record is None:
-            self.author_line(capsule, line)
-            return line
+            self._console.print(Text(f"{capsule} | ", "cyan") + Text.from_ansi(line), soft_wrap=True)
+            return _bare("agent", line)
         message, cause, lasting = record.message, str(record.details.get("cause", "")), "tries" in record.details
         if cause and not self._is_its_own(pool, capsule, cause, lasting=lasting):
-            return ""
+            return None
         if cause and pool in self._reloading and self._states.get(pool, (False, 0))[0]:
             first, line_break, frames = message.partition("\n")
             message = f"{first} (the workers of before go on){line_break}{frames}"
         said = _with_trace(f"pool {pool}: {message}" if cause else f"capsule {capsule}: {message}", record)
         self.say(said, "yellow" if lasting or record.level == "warning" else "red")
-        return said
+        return record
 
     def _is_its_own(self, pool: str, capsule: str, cause: str, *, lasting: bool) -> bool:
         """Is the cause this capsule's to tell? It is if nobody has told it, or if this capsule has and now says that it lasts."""
@@ -136,6 +141,10 @@ class Reporter:
                 if url:
                     self.say(f"or over HTTP: {example_over_http(url, name, tools, needy[name])}")
                     self.say(f"or over MCP: {url}/mcp/{name}")
+
+
+def _bare(component: Literal["agent", "worker"], text: str) -> LogLine:
+    return LogLine(time=log_lines.moment(time.time()), level="info", component=component, message=text)
 
 
 def _with_trace(said: str, record: LogLine) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from snakepit import ToolError
 from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
 from snakepit.sync import Client
+from support import log_lines
 from support.dev_server import Dev, dev, pool_file
 from support.ports import free_port
 
@@ -59,18 +61,39 @@ def test_what_is_not_there_is_said_with_what_is(server: Dev, logs: Command) -> N
         (("tinny",), "tinny is no pool of that `snakepit dev`, and no capsule: did you mean default/tiny?"),
         (("--server", f"127.0.0.1:{free_port()}"), "say which with --server"),
         (("--kube",), "give --server or --kube"),
+        (("--tail", "-1"), "--tail"),
     ]:
         code, out, err = logs(*words)
         assert (code, out) == (ExitStatus.USAGE, "")
         assert sentence in err
     assert server.server in logs("--server", f"127.0.0.1:{free_port()}")[2], "where one does run"
-    assert "kubectl logs -l snakepit.dev/pool=NAME" in logs_of_a_cluster()
 
 
-def logs_of_a_cluster() -> str:
-    done = subprocess.run([sys.executable, "-m", "snakepit.cli", "logs", "--kube"], capture_output=True, text=True, check=False)
-    assert done.returncode == ExitStatus.USAGE
-    return done.stderr
+def test_of_one_call_there_is_what_it_printed_and_raised_and_nothing_else(server: Dev, logs: Command) -> None:
+    say(server, "sample", "before")
+    with Client(server.server) as client:
+        pool = client.pool("sample")
+        with pytest.raises(ToolError):
+            pool.call("fail", {"message": "none left"})
+        server.says("LookupError: none left")
+        (failed,) = pool.calls(reason="TOOL_ERROR", limit=1)
+        (worker,) = (each for each in pool.workers() if each.id == failed.worker)
+    say(server, "sample", "after")
+    code, out, err = logs("--call", failed.id)
+    assert (code, err) == (0, "")
+    capsule = worker.id.partition("/")[0]
+    first, *frames = out.splitlines()
+    assert first == f"{capsule} | fail: ERROR: raised LookupError: none left (call {failed.id})"
+    assert (frames[0], frames[-1]) == (f"{capsule} | Traceback (most recent call last):", f"{capsule} | LookupError: none left")
+    (line,) = log_lines.lines(logs("sample", "--call", failed.id, "-o", "json")[1].splitlines())
+    assert (line["call"], line["pool"], line["capsule"], line["worker"]) == (failed.id, "default/sample", capsule, worker.id)
+    assert logs("tiny", "--call", failed.id) == (0, "", f"no line of call {failed.id} is there: it said nothing, or its lines are gone\n")
+
+
+def test_lines_as_json_are_those_of_the_schema(server: Dev, logs: Command) -> None:
+    say(server, "tiny", "as json")
+    (line,) = log_lines.lines(logs("tiny", "-o", "json", "--tail", "1")[1].splitlines())
+    assert (line["message"], line["stream"], line["tool"], line["pool"]) == ("as json", "stdout", "say", "default/tiny")
 
 
 def test_following_shows_what_comes_and_ends_with_dev(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from snakepit import DeadlineExceeded, ToolError
+from snakepit import DeadlineExceeded, InvalidArguments, ToolError
 from snakepit_worker.testing import LocalAgent, LocalWorker, wait_until
 from support import log_lines
 
@@ -246,6 +246,15 @@ def test_what_a_tool_raises_is_one_record_with_its_call_and_the_authors_frames_a
     assert line["exception"].endswith("KeyError: 'none left'\n")
     worker.stop()
     assert len([line for line in log.lines if "none left" in line["message"]]) == 1
+
+
+def test_what_is_a_callers_fault_is_told_to_the_caller_alone(worker: LocalWorker, log: Log) -> None:
+    for arguments in ({}, {"text": 7}, {"text": "x", "nope": 1}):
+        with pytest.raises(InvalidArguments):
+            worker.call("raise_deeply", arguments)
+    worker.call("say", {"text": "done"})
+    log.line("done")
+    assert not [line for line in log.lines if line["level"] != "info"]
 
 
 def test_what_interrupts_a_tool_is_no_exception_of_its_own(worker: LocalWorker, log: Log) -> None:

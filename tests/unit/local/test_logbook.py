@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from snakepit.cli import local_runs
 from snakepit_local import folder
 from snakepit_local.logbook import Logbook
 
@@ -118,10 +119,10 @@ def test_a_dev_is_found_by_any_name_of_this_machine_and_only_while_it_runs(tmp_p
     ended = tmp_path / "snakepit-999999999-x"
     ended.mkdir()
     folder.say_where(ended, "127.0.0.1:7901")
-    assert folder.running() == {"127.0.0.1:7900": root}
+    assert local_runs.running() == {"127.0.0.1:7900": root}
     for name in ("localhost:7900", "[::1]:7900", "dns:///localhost:7900"):
-        assert folder.at(name, folder.running()) == root
+        assert local_runs.at(name, local_runs.running()) == root
     for name in ("localhost:7901", "elsewhere:7900"):
-        assert folder.at(name, folder.running()) is None
+        assert local_runs.at(name, local_runs.running()) is None
     folder.make_root()
     assert not ended.exists()

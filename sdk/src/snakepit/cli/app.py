@@ -12,14 +12,14 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from snakepit import __version__, _extras
-from snakepit.cli import call, calls, commands, failures, session
+from snakepit.cli import call, calls, commands, failures, logs, session
 from snakepit.cli.doctor.command import doctor
 from snakepit.cli.output import Output
 from snakepit.cli.target import TargetOptions, signed
 from snakepit.errors import InvalidArguments, SnakepitError
 
 GROUP = "snakepit.commands"
-_MISSING = {"dev": "snakepit-local", "logs": "snakepit-local", "mcp": "snakepit-gateway"}
+_MISSING = {"dev": "snakepit-local", "mcp": "snakepit-gateway"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The hint comes whatever else was typed."""
 
@@ -31,6 +31,7 @@ _COMMANDS = (
     calls.calls,
     calls.explain,
     doctor,
+    logs.logs,
     commands.drain,
     commands.recycle,
     commands.whoami,
@@ -67,7 +68,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "whoami": ("snakepit whoami", "snakepit --kube whoami -o json"),
     "connect": ("snakepit --kube connect", "snakepit connect --server production --port 7800"),
     "dev": ("snakepit dev pool.yaml --watch", "snakepit dev pools/*.yaml --store redis://localhost:6379/0"),
-    "logs": ("snakepit logs", "snakepit logs digits --follow"),
+    "logs": (
+        "snakepit logs",
+        "snakepit logs digits --follow",
+        "snakepit logs --call 0193f5a8c0de7bbf8f3c2a1d",
+        "snakepit --kube logs digits -n team",
+    ),
     "mcp": ("snakepit mcp notes", "snakepit --kube mcp team/notes --no-sessions"),
 }
 """Of each command: shown by its help, and on the page of the command line."""
@@ -127,7 +133,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _add_of_others(app: typer.Typer) -> None:
-    found = {each.name: each for each in entry_points(group=GROUP)}
+    own = {each.__name__ for each in _COMMANDS}
+    found = {each.name: each for each in entry_points(group=GROUP) if each.name not in own}
     for name, point in found.items():
         _add(app, name, point.load())
     for name in _MISSING.keys() - found.keys():

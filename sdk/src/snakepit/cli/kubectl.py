@@ -144,20 +144,25 @@ class Kubectl:
         self._unshown = b""
 
 
+def program(kube: Kube) -> list[str]:
+    """The words that a command line of kubectl begins with. Raises ServerUnavailable where there is none."""
+    found = shutil.which("kubectl")
+    if found is None:
+        raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
+    return [found, *(["--context", kube.context] if kube.context else [])]
+
+
 @contextlib.asynccontextmanager
 async def forwarded(kube: Kube, local_port: int = 0, *, with_token: bool = False) -> AsyncIterator[Kubectl]:
     """Forward a port to the release until the block is left, however it is left; `with_token`: and have a token, if it takes any.
 
     Raises ServerUnavailable, and InvalidArguments where several releases are meant.
     """
-    program = shutil.which("kubectl")
-    if program is None:
-        raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
-    kubectl = [program, *(["--context", kube.context] if kube.context else [])]
+    kubectl = program(kube)
     service = chosen(await _services(kubectl, kube), kube)
     ports = f"{local_port or ''}:{service.port}"
     words = ["port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
-    async with _files(kubectl, service, kube, with_token=with_token) as (ca_file, token_file), _started([*kubectl, *words]) as running:
+    async with _files(kubectl, service, kube, with_token=with_token) as (ca_file, token_file), started([*kubectl, *words]) as running:
         running.token_file, running.ca_file, running.server_name = token_file, ca_file, service.server_name
         if not await running.forward():
             with contextlib.suppress(ProcessLookupError):
@@ -188,7 +193,7 @@ async def _files(kubectl: list[str], service: Service, kube: Kube, *, with_token
 async def _fetch_ca(kubectl: list[str], service: Service, file: Path) -> str:
     if given := os.environ.get("SNAKEPIT_CA_FILE"):
         return given
-    text, problem = await _ask([*kubectl, "get", "configmap", service.ca, "-n", service.namespace, "-o", "json"])
+    text, problem = await asked([*kubectl, "get", "configmap", service.ca, "-n", service.namespace, "-o", "json"])
     if problem:
         what = f"kubectl can't read the ConfigMap {service.namespace}/{service.ca}, which has the release's CA"
         raise ServerUnavailable(f"{what}: {problem}; give SNAKEPIT_CA_FILE")
@@ -206,7 +211,7 @@ async def _make_forever(kubectl: list[str], service: Service, kube: Kube, file: 
 async def _make_token(kubectl: list[str], service: Service, kube: Kube, file: Path) -> None:
     namespace, _, account = (kube.service_account or "default/default").rpartition("/")
     words = ["create", "token", account, "-n", namespace, "--audience", service.audience, "--duration", f"{TOKEN_SECONDS:.0f}s"]
-    text, problem = await _ask([*kubectl, *words])
+    text, problem = await asked([*kubectl, *words])
     if problem:
         what = f"kubectl can't make a token of the service account {namespace}/{account}, by which calls are made"
         raise ServerUnavailable(f"{what}: {problem}; name one with --service-account and -n, or give SNAKEPIT_TOKEN_FILE")
@@ -248,9 +253,9 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
 async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
     """List the Services of all namespaces, or of one where the account may not list all."""
     words = ["get", "services", "-l", SELECTOR, "-o", "json"]
-    text, problem = await _ask([*kubectl, *words, "--all-namespaces"])
+    text, problem = await asked([*kubectl, *words, "--all-namespaces"])
     if "forbidden" in problem.lower():
-        text, problem = await _ask([*kubectl, *words, *(["-n", kube.namespace] if kube.namespace else [])])
+        text, problem = await asked([*kubectl, *words, *(["-n", kube.namespace] if kube.namespace else [])])
     if problem:
         raise ServerUnavailable(f"kubectl can't list the cluster's Services: {problem}")
     try:
@@ -259,9 +264,9 @@ async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
         raise ServerUnavailable(f"kubectl's list of Services can't be read: {error!r}") from error
 
 
-async def _ask(argv: list[str]) -> tuple[bytes, str]:
+async def asked(argv: list[str]) -> tuple[bytes, str]:
     """Run kubectl to its end. Returns its output and, where something went wrong, what, in one line."""
-    async with _started(argv) as kubectl:
+    async with started(argv) as kubectl:
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
                 text, code = await kubectl.output.read(), await kubectl.process.wait()
@@ -271,7 +276,7 @@ async def _ask(argv: list[str]) -> tuple[bytes, str]:
 
 
 @contextlib.asynccontextmanager
-async def _started(argv: list[str]) -> AsyncIterator[Kubectl]:
+async def started(argv: list[str]) -> AsyncIterator[Kubectl]:
     """Start a kubectl that ends with the block. It may ask at the terminal, but never eats what is piped to us."""
     stdin = None if sys.stdin is not None and sys.stdin.isatty() else subprocess.DEVNULL
     try:
