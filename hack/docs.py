@@ -1,6 +1,5 @@
-"""Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, rooms.md, the fields in logs.md, two
-references and the pictures; in the chart they are the schema of its values, and the
-dashboards.
+"""Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, metrics.md, rooms.md, the fields in
+logs.md, two references and the pictures; in the chart they are the schema of its values, and the dashboards.
 
 --check writes nothing.
 
@@ -25,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import chart_values
 import dashboards
 import log_lines
+import metrics
 import nav
 import pictures
 import references
@@ -112,6 +112,7 @@ def _generated() -> list[tuple[Path, str]]:
         (log_lines.SCHEMA, log_lines.schema_text()),
         (log_lines.PAGE, log_lines.page()),
         *dashboards.pages().items(),
+        (ROOT / "docs/metrics.md", metrics.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
     ]
 

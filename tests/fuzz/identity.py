@@ -14,10 +14,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fuzz.target import target
+from snakepit._telemetry.metrics_server import Handler
 from snakepit.errors import Unauthenticated
 from snakepit_control_plane.authentication import tokens
 from snakepit_control_plane.authentication.issuers import Issuer, parse_issuers
-from snakepit_control_plane.servers.metrics import Handler
 from snakepit_control_plane.telemetry import Telemetry
 
 URL = "https://login.example.com"

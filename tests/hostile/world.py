@@ -195,7 +195,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         agent = run("snakepit_agent", env=own, stderr=log)
         stack.callback(end, agent)
         stack.callback(end, run("snakepit_worker.keeper", env=own, stderr=log, stdout=log))
-        ready = 'snakepit_workers_ready{pool="default/sample"} 3'
+        ready = 'snakepit_workers{pool="default/sample",state="ready"} 3'
         wait_until(lambda: ready in metrics(ports["metrics"]), "three workers are ready")
         words = (control.address, str(folder / "ada"), json.dumps({**certificates, "port": ports["clients"]} if servers else {}))
         good = run("hostile.good_client", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=trust)

@@ -49,8 +49,7 @@ def clients(server: Running) -> list[Link]:
 
 def counted(server: Running, metric: str, **labels: str) -> float:
     """What a scrape says of a metric that is counted; 0: nothing yet. It can't be asked for those that only the loop knows: this is it."""
-    kept = [each for name, each in vars(server.telemetry).items() if name != "registry"]
-    samples = (sample for each in kept for family in each.collect() for sample in family.samples)
+    samples = (sample for each in server.telemetry.registry.instruments for family in each.collect() for sample in family.samples)
     return next((each.value for each in samples if (each.name, each.labels) == (metric, labels)), 0.0)
 
 

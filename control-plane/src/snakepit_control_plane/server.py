@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from snakepit._names import new_id
 from snakepit._telemetry import tracing
+from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import parse_target
 from snakepit._wire.health import HealthServer
@@ -33,7 +34,6 @@ from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.lanes import Lanes
 from snakepit_control_plane.servers.links import LinkServicer
-from snakepit_control_plane.servers.metrics import MetricsServer
 from snakepit_control_plane.servers.pools import PoolServicer, ToolServicer
 from snakepit_control_plane.servers.replica import ReplicaServicer
 from snakepit_control_plane.servers.router import RouterServicer
@@ -43,7 +43,7 @@ from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.store.urls import parse_store_url
-from snakepit_control_plane.telemetry import PoolGauges, Telemetry
+from snakepit_control_plane.telemetry import Telemetry
 
 FAREWELL_SECONDS = 10.0
 """A slow reader may take so long for what is in the kernel's buffers when all calls have ended."""
@@ -75,7 +75,7 @@ class Running:
         self.store = store
         self.replica = new_id()
         self.telemetry = Telemetry()
-        store.measure(self.telemetry.store_seconds.observe)
+        store.measure(self.telemetry.store_answered)
         self.flow = Flow(self.telemetry, settings, store, self.replica)
         self.fleet = Fleet(self.flow, store)
         self.count = SessionCount(self.flow.pools, store, self.fleet.changes.tell)
@@ -95,7 +95,7 @@ class Running:
         age = ("grpc.max_connection_age_ms", max(1, int(settings.linger_seconds * 1000 * CONNECTION_SHARE)))
         most = ("grpc.max_allowed_incoming_connections", settings.max_connections)
         self._grpc = grpc.aio.server(options=[*server_options(), most, *([age] if settings.linger_seconds else [])])
-        PoolGauges(self.flow.loop, self._pools, self.telemetry.registry)
+        self.telemetry.watch(self.flow.loop, self.flow.pools, lambda: not store.problem)
         self._metrics = MetricsServer(self.telemetry.application())
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
         self._tasks: list[asyncio.Task[None]] = []
@@ -170,10 +170,6 @@ class Running:
         if self.stopping:
             return "stopping"
         return "" if self.flow.pools.returned() else "waiting for the agents to link"
-
-    def _pools(self) -> Iterator[tuple[pool_pb2.Pool, int]]:
-        """As metrics want them."""
-        return ((pool.describe(self.flow.clock()), pool.spec.session.max_sessions) for pool in self.flow.pools.values())
 
     async def _tell_health(self) -> None:
         while True:

@@ -299,24 +299,51 @@ async def test_more_than_may_wait_is_refused_instead_of_kept(
     await until(store, ready=True)
 
 
-async def test_every_round_trip_is_measured(store: RedisStore) -> None:
-    taken: list[float] = []
-    store.measure(taken.append)
+async def test_every_operation_is_measured_by_its_name(store: RedisStore) -> None:
+    taken: list[tuple[str, float | None]] = []
+    store.measure(lambda *told: taken.append(told))
     await store.create_session(wanted(), 10)
     await store.get_session(POOL, "s")
-    assert len(taken) == 2
-    assert all(0 < each < 5 for each in taken)
+    await store.has_lease(POOL, "i1")
+    assert [operation for operation, _ in taken] == ["create_session", "get_session", "exists"]
+    assert all(seconds is not None and 0 < seconds < 5 for _, seconds in taken)
+
+
+async def test_an_operation_that_the_store_does_not_answer_is_told_to_have_failed(server: RedisServer, store: RedisStore) -> None:
+    taken: list[tuple[str, float | None]] = []
+    store.measure(lambda *told: taken.append(told))
+    server.kill()
+    with pytest.raises(StoreUnavailable):
+        await store.get_session(POOL, "s")
+    await until(store, ready=False)
+    with pytest.raises(StoreUnavailable):
+        await store.create_session(wanted(), 10)
+    assert taken == [("get_session", None), ("create_session", None)]
 
 
 async def test_what_is_asked_in_one_turn_of_the_loop_goes_as_one_pipeline(
     store: RedisStore,
 ) -> None:
     await asyncio.gather(*(store.create_session(wanted(f"s{n}"), 1000) for n in range(100)))
-    trips: list[float] = []
-    store.measure(trips.append)
+    trips: list[set[str]] = []
+    trip: set[str] = set()
+
+    def answered(operation: str, seconds: float | None) -> None:
+        """What comes in one turn of the loop came as one answer."""
+        nonlocal trip
+        if not trip:
+            trips.append(trip)
+            asyncio.get_running_loop().call_soon(forget)
+        trip.add(operation)
+
+    def forget() -> None:
+        nonlocal trip
+        trip = set()
+
+    store.measure(answered)
     touching, listing = store.touch_sessions(POOL, [f"s{n}" for n in range(100)]), store.get_session(POOL, "s7")
     await asyncio.gather(touching, listing)
-    assert len(trips) == 1
+    assert trips == [{"touch_session", "get_session"}]
 
 
 async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(server: RedisServer, store: RedisStore) -> None:

@@ -19,10 +19,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from snakepit import __version__
+from snakepit._telemetry import metrics_server as metrics
+from snakepit._telemetry.metrics import instruments
 from snakepit_control_plane import server as server_module
-from snakepit_control_plane import telemetry
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.servers import metrics
 from support.attack import hung_up
 from support.control_plane import eventually, replica
 
@@ -85,6 +85,7 @@ async def test_a_replica_that_stops_is_alive_and_not_ready(server: Running) -> N
         while await probe(server, "ready") != NOT_SERVING:
             await asyncio.sleep(0.05)
     assert await probe(server, "") == SERVING
+    server.stopping = False  # The fixture stops it in earnest.
 
 
 async def test_a_start_that_makes_nothing_ready_is_over_in_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +118,11 @@ async def test_a_scrape_is_answered(server: Running) -> None:
     status, text = await scrape(server)
     assert status == 200
     assert "snakepit_tasks" in text
-    assert f'snakepit_build_info{{version="{__version__}"}} 1.0' in text
+    assert f'snakepit_build_info{{component="control-plane",version="{__version__}"}} 1.0' in text
 
 
 async def test_a_loop_that_does_not_turn_leaves_out_what_only_it_knows(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(instruments, "ANSWER_SECONDS", 0.1)
     asked = asyncio.create_task(scrape(server))
     await asyncio.sleep(0)
     time.sleep(1)  # noqa: ASYNC251  # What a loop must never do.

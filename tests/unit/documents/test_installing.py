@@ -121,10 +121,10 @@ def test_an_image_that_nobody_types_in_has_no_command_line(image: str) -> None:
 @pytest.mark.parametrize(
     ("image", "extras"),
     [
-        ("agent", "client otel"),
-        ("control-plane", "client otel"),
-        ("operator", "client otel"),
-        ("gateway", "client otel"),
+        ("agent", "client metrics otel"),
+        ("control-plane", "client metrics otel"),
+        ("operator", "client metrics otel"),
+        ("gateway", "client metrics otel"),
         ("cli", "cli client"),
     ],
 )

@@ -232,7 +232,7 @@ class Fleet:
         """No new calls there; nothing has failed yet."""
         capsule.liveness = pool_pb2.LIVENESS_SUSPECT
         self.flow.sessions.unheard(capsule)
-        self.flow.telemetry.missed.labels(pool.name).inc()
+        self.flow.telemetry.missed.add(pool.name)
         pool.refresh(capsule, self.flow.clock())
         self.changes.tell(pool.name)
 
@@ -280,7 +280,7 @@ class Fleet:
         for reason in RECYCLED.intersection(report.recycled):
             count = report.recycled[reason]
             if capsule.reported:
-                self.flow.telemetry.recycles.labels(pool.name, reason).inc(max(0, count - capsule.recycled.get(reason, 0)))
+                self.flow.telemetry.recycles.add(pool.name, reason, by=max(0, count - capsule.recycled.get(reason, 0)))
             capsule.recycled[reason] = count
         capsule.reported = True
 
@@ -313,7 +313,7 @@ class Fleet:
 
     def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
         for worker in gone:
-            self.flow.telemetry.restarts.labels(pool.name, pool.why_gone(worker.id, worker.incarnation)).inc()
+            self.flow.telemetry.restarts.add(pool.name, pool.why_gone(worker.id, worker.incarnation))
         self.flow.sessions.workers_gone(pool, gone, now)
 
     # ---- time
@@ -347,7 +347,7 @@ class Fleet:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""
         of = {"pool": pool.name, "capsule": capsule.name}
         log.warning("capsule %s of pool %s is lost: %s", capsule.name, pool.name, how, extra=of)
-        self.flow.telemetry.lost.labels(pool.name).inc()
+        self.flow.telemetry.lost.add(pool.name)
         capsule.liveness = pool_pb2.LIVENESS_LOST
         pool.lost.append((capsule.name, capsule.incarnation, capsule.pod_uid))
         self._gone(pool, capsule, "lost")

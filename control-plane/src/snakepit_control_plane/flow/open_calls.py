@@ -22,7 +22,7 @@ from snakepit_control_plane.model.quotas import MemoryBudget
 from snakepit_control_plane.model.records import Records
 from snakepit_control_plane.policy.admission import saturated, waited_too_long
 from snakepit_control_plane.policy.placement import Wait, no_worker, patience
-from snakepit_control_plane.telemetry import Telemetry
+from snakepit_control_plane.telemetry import PRIORITIES, Telemetry
 
 
 class OpenCount:
@@ -111,7 +111,7 @@ class OpenCalls(OpenCount):
         if call.reruns and error.started is Started.NO:
             error.started = Started.MAYBE
         if not call.may_have_run:
-            self._telemetry.refusals.labels(call.pool.name if call.pool is not None else "", error.reason).inc()
+            self._telemetry.refusals.add(call.pool.name if call.pool is not None else "", error.reason)
         self.answer(call, result_frame(call, error))
 
     def cancel(self, call: Call, error: SnakepitError | None = None) -> None:
@@ -230,7 +230,7 @@ class OpenCalls(OpenCount):
         seconds = pool.queue.leave(call, now)
         if place.bytes:
             self._memory.give_back(call)
-        self._telemetry.waits.observe(pool.name, seconds)
+        self._telemetry.waits.observe(seconds, pool.name, PRIORITIES[call.request.rank])
         if place.span is not None:
             place.span.end()
             place.span = None
@@ -268,8 +268,7 @@ class OpenCalls(OpenCount):
             if (objectives := call.pool.objectives) is not None:
                 started = result.error.started if outcome != "OK" else 0
                 objectives.count(outcome, started, now - call.request.came_at, now, is_stream=call.request.is_stream)
-        self._telemetry.calls.add(pool, tool, outcome)
-        self._telemetry.seconds.observe(pool, now - call.request.came_at)
+        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at)
         if call.span is not None:
             call.span.end("" if outcome == "OK" else outcome)
 

@@ -177,7 +177,7 @@ class Outcomes:
             call.place.waited = 0.0
         if call.nest is not None:
             call.nest.abandon_children()
-        self._telemetry.reruns.labels(pool.name).inc()
+        self._telemetry.reruns.add(pool.name)
         self._loop.call_later(CALLS.jittered(tried.reruns, random.random), self._go_on, call)
         return True
 

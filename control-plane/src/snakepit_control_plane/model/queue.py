@@ -174,6 +174,8 @@ class PoolQueue:
     def __init__(self, max_size: int, age_seconds: float) -> None:
         self.max_size = max_size
         self.depth = 0
+        # The same, by rank.
+        self.depths = [0] * RANKS
         self.anybody = Line(age_seconds)
         # Calls that wait for the outcome of another with their idempotency key: they need no slot, but count in the bound.
         self.joined = 0
@@ -204,6 +206,7 @@ class PoolQueue:
             place.counted = True
             place.since = now
             self.depth += 1
+            self.depths[call.request.rank] += 1
             self._held[call.request.caller] = self.held(call.request.caller) + 1
         return place
 
@@ -214,6 +217,7 @@ class PoolQueue:
             place.line.remove(call, place)
         place.counted = False
         self.depth -= 1
+        self.depths[call.request.rank] -= 1
         if (left := self._held[call.request.caller] - 1) > 0:
             self._held[call.request.caller] = left
         else:

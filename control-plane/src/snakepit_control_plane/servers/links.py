@@ -198,12 +198,12 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             said_here.cancel()
 
     async def _counted(self, link: links.Link, peer: Peer) -> str:
-        gauge = self.flow.telemetry.links.labels(peer.role, link.transport)
-        gauge.inc()
+        gauge, labels = self.flow.telemetry.links, (peer.role, link.transport)
+        gauge.add(*labels)
         try:
             return await link.run()
         finally:
-            gauge.dec()
+            gauge.add(*labels, by=-1)
 
     def _on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None:
         self.links[link].on_frames(link, frames)

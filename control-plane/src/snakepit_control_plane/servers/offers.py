@@ -138,7 +138,7 @@ class Provider:
 
     def forget(self, call: ClientCall, outcome: str) -> None:
         """It has ended. The outcome is one of the table's words, whatever the client said."""
-        self._flow.telemetry.asked.labels(call.pool, outcome).inc()
+        self._flow.telemetry.asked.add(call.pool, outcome)
         self.calls.pop(call.id, None)
         self._nested.client_calls.pop(call.call_id, None)
 

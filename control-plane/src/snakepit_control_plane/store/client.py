@@ -32,13 +32,23 @@ _SCRIPTS = Path(__file__).parent / "lua"
 log = logging.getLogger(__name__)
 
 
+Measured = Callable[[str, float | None], None]
+"""Is told of each operation how many seconds its answer took; None: it failed."""
+
+
+def _unmeasured(operation: str, seconds: float | None) -> None:
+    """Nobody wants to know."""
+
+
 class Unanswered(StoreUnavailable):
     """The operation was sent, and may have been carried out."""
 
 
 @dataclass(slots=True)
 class _Question:
+    operation: str
     command: tuple[Any, ...]
+    asked_at: float
     answer: asyncio.Future[Any]
     size: int
     repeated: bool = False
@@ -50,7 +60,7 @@ class RedisClient:
     def __init__(self, connection: Connection) -> None:
         self.away = _NOT_YET
         self.full = ""
-        self.measured: Callable[[float], None] = lambda seconds: None
+        self.measured: Measured = _unmeasured
         self._connection = connection
         self._scripts = load_scripts()
         self._queue: list[_Question] = []
@@ -79,26 +89,33 @@ class RedisClient:
 
     async def script(self, name: str, keys: list[str], *arguments: Any) -> Any:
         """Run a script; its reply. Raises StoreUnavailable."""
-        return await self.ask("EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments)
+        return await self._put(name, ("EVALSHA", self._scripts[name].sha, len(keys), *keys, *arguments))
 
     async def scripts(self, name: str, each: Iterable[tuple[list[str], tuple[Any, ...]]]) -> list[Any]:
         """Run a script with each of these keys and arguments, in one pipeline. Raises StoreUnavailable."""
         sha = self._scripts[name].sha
-        return await asyncio.gather(*[self.ask("EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in each])
+        return await asyncio.gather(*[self._put(name, ("EVALSHA", sha, len(keys), *keys, *arguments)) for keys, arguments in each])
 
     def ask(self, *command: Any) -> asyncio.Future[Any]:
         """Send a command with all others of this turn. The future, and the call itself, raise StoreUnavailable."""
+        return self._put(command[0].lower(), command)
+
+    def _put(self, operation: str, command: tuple[Any, ...]) -> asyncio.Future[Any]:
         if self.away:
-            raise StoreUnavailable(f"the session store is away: {self.away}")
+            raise self._unavailable(operation, f"the session store is away: {self.away}")
         if len(self._queue) >= MOST_QUEUED or self._queued_bytes >= MOST_QUEUED_BYTES:
-            raise StoreUnavailable("too many operations wait for the session store")
+            raise self._unavailable(operation, "too many operations wait for the session store")
         size = sum([len(each) for each in command if type(each) is bytes])
-        question = _Question(command, asyncio.get_running_loop().create_future(), size)
+        question = _Question(operation, command, time.monotonic(), asyncio.get_running_loop().create_future(), size)
         self._queue.append(question)
         self._queued_bytes += size
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name="store pipeline")
         return question.answer
+
+    def _unavailable(self, operation: str, why: str) -> StoreUnavailable:
+        self.measured(operation, None)
+        return StoreUnavailable(why)
 
     async def _flush(self) -> None:
         while self._queue:
@@ -130,17 +147,17 @@ class RedisClient:
 
     async def _ask(self, batch: list[_Question]) -> bool:
         """True: the server has forgotten scripts. Raises Away, TimeoutError."""
-        began = time.monotonic()
         async with asyncio.timeout(ANSWER_SECONDS + CONNECT_SECONDS):
             answers = await self._connection.run([question.command for question in batch])
-        self.measured(time.monotonic() - began)
+        now = time.monotonic()
         for question, answer in zip(batch, answers, strict=True):
             if not question.answer.done():
-                self._settle(question, answer)
+                self._settle(question, answer, now)
         return any(isinstance(answer, Missing) for answer in answers)
 
-    def _settle(self, question: _Question, answer: Any) -> None:
+    def _settle(self, question: _Question, answer: Any, now: float) -> None:
         if not isinstance(answer, Exception):
+            self.measured(question.operation, now - question.asked_at)
             question.answer.set_result(answer)
         elif isinstance(answer, Missing) and not question.repeated:
             # It has not run, so it may be asked again.
@@ -149,10 +166,10 @@ class RedisClient:
             self._queued_bytes += question.size
         elif isinstance(answer, Away):
             self._lost(str(answer))
-            question.answer.set_exception(Unanswered(f"the session store is away: {answer}"))
+            self._fail([question], Unanswered(f"the session store is away: {answer}"))
         else:
             self._refused(answer)
-            question.answer.set_exception(StoreUnavailable(f"the session store refused the operation: {answer}"))
+            self._fail([question], StoreUnavailable(f"the session store refused the operation: {answer}"))
 
     def _refused(self, answer: Exception) -> None:
         if isinstance(answer, NotServing):
@@ -167,10 +184,10 @@ class RedisClient:
         queue, self._queue, self._queued_bytes = self._queue, [], 0
         self._fail(queue, StoreUnavailable(f"the session store is away: {why}"))
 
-    @staticmethod
-    def _fail(batch: list[_Question], error: StoreUnavailable) -> None:
+    def _fail(self, batch: list[_Question], error: StoreUnavailable) -> None:
         for question in batch:
             if not question.answer.done():
+                self.measured(question.operation, None)
                 question.answer.set_exception(error)
 
     # ---- is it there?

@@ -53,8 +53,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """End all connections."""
 
-    def measure(self, told: Callable[[float], None]) -> None:
-        """Tell the seconds of every round trip to a server."""
+    def measure(self, told: Callable[[str, float | None], None]) -> None:
+        """Tell of each operation that asks a server which one it is, and after how many seconds it was answered; None: it failed.
+
+        It is named after the script, such as bind_session, or the command.
+        """
 
     @property
     def problem(self) -> str:

@@ -56,7 +56,7 @@ class MemoryStore:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    def measure(self, told: Callable[[float], None]) -> None:
+    def measure(self, told: Callable[[str, float | None], None]) -> None:
         """There is no round trip to measure."""
 
     # ---- pools and agents

@@ -49,7 +49,7 @@ class RedisStore:
     async def close(self) -> None:
         await self._client.close()
 
-    def measure(self, told: Callable[[float], None]) -> None:
+    def measure(self, told: Callable[[str, float | None], None]) -> None:
         self._client.measured = told
 
     @property

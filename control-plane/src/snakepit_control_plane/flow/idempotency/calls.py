@@ -268,7 +268,7 @@ class Idempotency:
         self.upkeep.forget(entry)
 
     def _count(self, pool: Pool, how: str) -> None:
-        self._telemetry.keyed.labels(pool.name, how).inc()
+        self._telemetry.keyed.add(pool.name, how)
 
     # ---- time
 

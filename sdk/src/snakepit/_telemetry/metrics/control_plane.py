@@ -1,0 +1,117 @@
+"""What a replica of the control plane tells. Each counts what it does itself: sum over replicas. Pure.
+
+`pool` is namespace/name. What every replica sees whole, such as slots and sessions, has the same value at each: take the largest.
+"""
+
+from __future__ import annotations
+
+from snakepit._telemetry.metrics.row import Metric
+
+_US = ("control-plane",)
+
+# ---- calls
+
+CALLS = Metric(
+    "snakepit_calls_total",
+    "counter",
+    "Calls answered. `outcome`: OK, TOOL_ERROR, or the reason of an error. `tool`: empty for one that isn't offered.",
+    _US,
+    ("pool", "tool", "outcome"),
+)
+CALL_DURATION = Metric(
+    "snakepit_call_duration_seconds", "histogram", "From arrival at a replica to its answer.", _US, ("pool", "tool"), "seconds"
+)
+REFUSALS = Metric("snakepit_refusals_total", "counter", "Calls that never reached a worker.", _US, ("pool", "reason"))
+RETURNED_CALLS = Metric(
+    "snakepit_returned_calls_total",
+    "counter",
+    "Calls that came back from a worker unbegun, and went to another one. `how`: recalled, refused.",
+    _US,
+    ("pool", "how"),
+)
+RERUNS = Metric("snakepit_reruns_total", "counter", "Calls sent again that may have run.", _US, ("pool",))
+IDEMPOTENT_CALLS = Metric(
+    "snakepit_idempotent_calls_total",
+    "counter",
+    "Calls with an idempotency key. `how`: ran, joined, replayed, refused.",
+    _US,
+    ("pool", "how"),
+)
+CLIENT_TOOL_CALLS = Metric(
+    "snakepit_client_tool_calls_total",
+    "counter",
+    "Calls of workers to tools that clients offer. `outcome`: OK, TOOL_ERROR, or the reason of an error.",
+    _US,
+    ("pool", "outcome"),
+)
+
+# ---- queues
+
+QUEUE_DEPTH = Metric("snakepit_queue_depth", "gauge", "Calls that wait at this replica.", _US, ("pool", "priority"))
+QUEUE_WAIT = Metric(
+    "snakepit_queue_wait_seconds",
+    "histogram",
+    "Time in the queue of calls that left it. `priority`: high, normal, low.",
+    _US,
+    ("pool", "priority"),
+    "seconds",
+)
+
+# ---- workers and capsules
+
+SLOTS = Metric("snakepit_slots", "gauge", "Slots of ready workers. `state`: busy, free. Each replica sees all.", _US, ("pool", "state"))
+WORKERS = Metric(
+    "snakepit_workers", "gauge", "Workers, by state as `snakepit workers` says it. Each replica sees all.", _US, ("pool", "state")
+)
+CAPSULES = Metric(
+    "snakepit_capsules",
+    "gauge",
+    "Capsules that have linked to this replica. `state`: ready, starting (no worker is ready), suspect, draining.",
+    _US,
+    ("pool", "state"),
+)
+CAPSULES_LOST = Metric("snakepit_capsules_lost_total", "counter", "Agents declared lost by this replica.", _US, ("pool",))
+HEARTBEATS_MISSED = Metric("snakepit_heartbeats_missed_total", "counter", "Agents that turned suspect.", _US, ("pool",))
+WORKER_RESTARTS = Metric(
+    "snakepit_worker_restarts_total",
+    "counter",
+    "Lives of workers that ended. `reason`: crashed, oom, recycled, evicted, scaled down, lost. Each replica counts all.",
+    _US,
+    ("pool", "reason"),
+)
+WORKER_RECYCLES = Metric(
+    "snakepit_worker_recycles_total",
+    "counter",
+    "Workers whose place a successor took. `reason`: age, calls, memory, asked, session. Each replica counts all.",
+    _US,
+    ("pool", "reason"),
+)
+
+# ---- sessions and the store
+
+SESSIONS = Metric("snakepit_sessions", "gauge", "Sessions in the store. Each replica sees all.", _US, ("pool",))
+SESSIONS_LIMIT = Metric("snakepit_sessions_limit", "gauge", "`session.maxSessions` of the pool.", _US, ("pool",))
+NAMESPACE_SESSIONS = Metric(
+    "snakepit_namespace_sessions", "gauge", "Sessions of all pools of a namespace. Each replica sees all.", _US, ("namespace",)
+)
+STORE_DURATION = Metric(
+    "snakepit_store_operation_duration_seconds",
+    "histogram",
+    "From asking the store to its answer. `operation`: a script of ours, such as bind_session, or a command of Redis.",
+    _US,
+    ("operation",),
+    "seconds",
+)
+STORE_ERRORS = Metric("snakepit_store_errors_total", "counter", "Operations that the store didn't answer, or refused.", _US, ("operation",))
+STORE_UP = Metric("snakepit_store_up", "gauge", "1 while the store can be used, as far as this replica knows.", _US)
+
+# ---- the process
+
+LINKS = Metric(
+    "snakepit_links",
+    "gauge",
+    "Open links. `role`: client, agent. `way`: lane, or stream where a lane can't be had.",
+    _US,
+    ("role", "way"),
+)
+TASKS = Metric("snakepit_tasks", "gauge", "Tasks of the event loop: those of links, streams and requests.", _US)

@@ -1,0 +1,231 @@
+"""Counters, gauges and histograms, made of rows of the table. It alone imports prometheus_client (extra `metrics`).
+
+What calls add to are plain numbers, turned into families only when somebody scrapes: the library's own take a lock for each of several
+values, a fifth of what routing a call costs. One thread adds; others may scrape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import Any, Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from snakepit import __version__
+from snakepit._telemetry.metrics.everywhere import BUILD_INFO
+from snakepit._telemetry.metrics.row import Kind, Metric
+
+ANSWER_SECONDS = 2.0
+"""A loop that gives no answer for so long does not turn: what only it can say is left out of a scrape then."""
+
+MOST_SERIES = 10_000
+"""Of one metric. What comes beyond is counted together, each label `other`: rows bound their labels, this bounds mistakes."""
+
+OTHER = "other"
+
+Labels = tuple[str, ...]
+Value = TypeVar("Value")
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+Reading = tuple[Metric, Labels, float]
+"""What a gauge is at the moment."""
+
+
+class Instrument(Collector, Generic[Value]):
+    """The series of one row, by the values of its labels."""
+
+    kind: Kind
+
+    def __init__(self, row: Metric) -> None:
+        if row.kind != self.kind:
+            raise ValueError(f"{row.name} is a {row.kind}, no {self.kind}")
+        self.row = row
+        self._series: dict[Labels, Value] = {}
+
+    def _admit(self, labels: Labels) -> Labels:
+        """For labels that are new: those to count them under."""
+        if len(labels) != len(self.row.labels):
+            raise ValueError(f"{self.row.name} has the labels {self.row.labels}, not {labels}")
+        return labels if len(self._series) < MOST_SERIES else (OTHER,) * len(labels)
+
+    def keep(self, label: str, known: Callable[[str], bool]) -> None:
+        """Forget the series whose value of that label isn't known any more. Nothing for a row without that label."""
+        if label in self.row.labels:
+            at = self.row.labels.index(label)
+            for labels in [each for each in self._series if each[at] and not known(each[at])]:
+                del self._series[labels]
+
+
+class Counter(Instrument[float]):
+    """What only grows."""
+
+    kind = "counter"
+
+    def add(self, *labels: str, by: float = 1) -> None:
+        """Count so many more under these labels."""
+        series = self._series
+        if labels not in series:
+            labels = self._admit(labels)
+        series[labels] = series.get(labels, 0) + by
+
+    def value(self, *labels: str) -> float:
+        """What has been counted under these labels."""
+        return self._series.get(labels, 0)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Called by whoever scrapes."""
+        family = CounterMetricFamily(self.row.name, self.row.text, labels=self.row.labels)
+        for labels, count in list(self._series.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
+class Gauge(Instrument[float]):
+    """What goes up and down, and is told when it does."""
+
+    kind = "gauge"
+
+    def set(self, value: float, *labels: str) -> None:
+        """It is that now."""
+        if labels not in self._series:
+            labels = self._admit(labels)
+        self._series[labels] = value
+
+    def add(self, *labels: str, by: float = 1) -> None:
+        """It is so much more, or less, than it was."""
+        self.set(self._series.get(labels, 0) + by, *labels)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by whoever scrapes."""
+        yield gauges(self.row, list(self._series.items()))
+
+
+class Distribution:
+    """One series of a histogram: how many values each of its buckets has, and their sum. `bounds`: upper ones, ascending."""
+
+    __slots__ = ("_bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one more."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+
+class Histogram(Instrument[Distribution]):
+    """How large values are."""
+
+    kind = "histogram"
+
+    def of(self, *labels: str) -> Distribution:
+        """Where values with these labels go: whoever has many keeps it, for as long as the labels are known."""
+        found = self._series.get(labels)
+        if found is None:
+            labels = self._admit(labels)
+            found = self._series.setdefault(labels, Distribution(self.row.buckets))
+        return found
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Count one more of that size."""
+        self.of(*labels).observe(value)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Called by whoever scrapes."""
+        family = HistogramMetricFamily(self.row.name, self.row.text, labels=self.row.labels)
+        names = [*(repr(float(bound)) for bound in self.row.buckets), "+Inf"]
+        for labels, each in list(self._series.items()):
+            buckets = list(zip(names, accumulate(list(each.counts)), strict=True))
+            family.add_metric(labels, buckets=buckets, sum_value=each.sum)
+        yield family
+
+
+class LoopGauges(Collector):
+    """Gauges that are read in an event loop, whose state they are, when somebody scrapes: nothing is kept on the path of what they say."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, rows: Iterable[Metric], read: Callable[[], Iterable[Reading]]) -> None:
+        self._loop, self._rows, self._read = loop, tuple(rows), read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Called in a thread of whoever scrapes."""
+        reading = self._gather()
+        try:
+            return asyncio.run_coroutine_threadsafe(reading, self._loop).result(ANSWER_SECONDS)
+        except TimeoutError:
+            return ()
+        except RuntimeError:  # the loop is closed
+            reading.close()
+            return ()
+
+    async def _gather(self) -> list[GaugeMetricFamily]:
+        found: dict[Metric, list[tuple[Labels, float]]] = {row: [] for row in self._rows}
+        for row, labels, value in self._read():
+            found[row].append((labels, value))
+        return [gauges(row, values) for row, values in found.items()]
+
+
+def gauges(row: Metric, values: Iterable[tuple[Labels, float]]) -> GaugeMetricFamily:
+    """A row's family, as it is now."""
+    family = GaugeMetricFamily(row.name, row.text, labels=row.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
+
+
+Made = TypeVar("Made", bound=Instrument[Any])
+
+
+class Registry:
+    """All instruments of one component of the table: two servers in one process (local mode, tests) have one each, and share no numbers."""
+
+    def __init__(self, component: str) -> None:
+        self.component = component
+        self.instruments: list[Instrument[Any]] = []
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.gauge(BUILD_INFO).set(1, component, __version__)
+
+    def counter(self, row: Metric) -> Counter:
+        """Made of a row, once. Raises ValueError for a row that isn't the component's, or of another kind."""
+        return self._added(Counter(row))
+
+    def gauge(self, row: Metric) -> Gauge:
+        """Likewise."""
+        return self._added(Gauge(row))
+
+    def histogram(self, row: Metric) -> Histogram:
+        """Likewise."""
+        return self._added(Histogram(row))
+
+    def read(self, loop: asyncio.AbstractEventLoop, rows: Iterable[Metric], read: Callable[[], Iterable[Reading]]) -> None:
+        """These gauges are what `read`, called in the loop, says at each scrape. It must say nothing of other rows."""
+        rows = tuple(rows)
+        for row in rows:
+            self._check(row)
+        self._registry.register(LoopGauges(loop, rows, read))
+
+    def keep(self, label: str, known: Callable[[str], bool]) -> None:
+        """Forget every series of something that is gone, such as a pool."""
+        for each in self.instruments:
+            each.keep(label, known)
+
+    def application(self) -> Callable[..., Any]:
+        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
+        return make_wsgi_app(self._registry)
+
+    def _added(self, made: Made) -> Made:
+        self._check(made.row)
+        self._registry.register(made)
+        self.instruments.append(made)
+        return made
+
+    def _check(self, row: Metric) -> None:
+        if self.component not in row.components:
+            raise ValueError(f"{row.name} is of {', '.join(row.components)}, not of {self.component}")

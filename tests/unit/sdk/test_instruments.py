@@ -1,0 +1,138 @@
+"""Metrics are made of rows of one table, and what is counted by hand on every call's path reads as the library's own metrics do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import Metric as Family
+
+from snakepit._telemetry.metrics import TABLE, Metric, instruments, rows_of
+from snakepit._telemetry.metrics.everywhere import BUILD_INFO
+from snakepit._telemetry.metrics.instruments import Registry
+from support.scrape import scraped
+
+US = ("agent",)
+BOUNDS = (0.001, 0.5, 1.0, 300.0)
+CALLS = Metric("calls_total", "counter", "Calls.", US, ("pool", "outcome"))
+SECONDS = Metric("call_seconds", "histogram", "Seconds.", US, ("pool",), "seconds", BOUNDS)
+DEPTH = Metric("depth", "gauge", "Depth.", US, ("pool",))
+
+
+def samples(families: Iterator[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): round(sample.value, 9)
+        for family in families
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+# ---- the table
+
+
+def test_no_two_rows_have_one_name() -> None:
+    names = [row.name for row in TABLE]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_row_is_named_as_prometheus_has_it_and_explained_in_sentences(row: Metric) -> None:
+    assert re.fullmatch(r"(snakepit|process|http)_[a-z_]+", row.name)
+    assert re.fullmatch(r"(.*\. )?[^.].*\.", row.text)
+    assert row.buckets == tuple(sorted(row.buckets))
+    assert not {"le", "quantile", "job", "instance"} & set(row.labels)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"name": "calls", "kind": "counter"}, "a counter's name ends with _total"),
+        ({"name": "calls_total", "kind": "gauge"}, "a counter's name ends with _total"),
+        ({"name": "call_time", "kind": "histogram", "unit": "seconds"}, "it must end with its unit, seconds"),
+        ({"name": "calls", "kind": "gauge", "components": ("client",)}, "there is no component client"),
+    ],
+)
+def test_a_row_that_would_not_do_is_refused(row: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Metric(**{"text": "What.", "components": US, **row})  # type: ignore[arg-type]
+
+
+# ---- instruments
+
+
+def test_random_calls_give_the_same_samples_as_the_librarys_counter_and_histogram() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    ours, theirs = Registry("agent"), CollectorRegistry()
+    calls, seconds = ours.counter(CALLS), ours.histogram(SECONDS)
+    counter = Counter("calls", "Calls.", ("pool", "outcome"), registry=theirs)
+    histogram = Histogram("call_seconds", "Seconds.", ("pool",), registry=theirs, buckets=BOUNDS)
+    for _ in range(200):
+        pool, outcome = rng.choice(["a/b", "c/d"]), rng.choice(["OK", "TOOL_ERROR"])
+        value = rng.choice([*BOUNDS, rng.uniform(0, 400)])
+        calls.add(pool, outcome)
+        seconds.observe(value, pool)
+        counter.labels(pool, outcome).inc()
+        histogram.labels(pool).observe(value)
+    assert samples(family for each in (calls, seconds) for family in each.collect()) == samples(iter(theirs.collect()))
+
+
+def test_a_gauge_is_what_it_was_told_last() -> None:
+    depth = Registry("agent").gauge(DEPTH)
+    depth.set(5, "a/b")
+    depth.add("a/b")
+    depth.add("c/d", by=-2)
+    assert samples(depth.collect()) == {("depth", (("pool", "a/b"),)): 6, ("depth", (("pool", "c/d"),)): -2}
+
+
+def test_only_the_components_own_rows_become_instruments_each_of_its_kind() -> None:
+    registry = Registry("gateway")
+    with pytest.raises(ValueError, match="depth is of agent, not of gateway"):
+        registry.gauge(DEPTH)
+    with pytest.raises(ValueError, match="depth is a gauge, no counter"):
+        registry.counter(DEPTH)
+    with pytest.raises(ValueError, match=r"calls_total has the labels .*pool.*outcome.*, not .*OK"):
+        Registry("agent").counter(CALLS).add("OK")
+
+
+def test_what_is_gone_is_told_no_more() -> None:
+    registry = Registry("agent")
+    calls, depth = registry.counter(CALLS), registry.gauge(DEPTH)
+    for pool in ("a/b", "c/d", ""):
+        calls.add(pool, "OK")
+        depth.set(1, pool)
+    registry.keep("pool", {"c/d"}.__contains__)
+    assert (calls.value("a/b", "OK"), calls.value("c/d", "OK"), calls.value("", "OK")) == (0, 1, 1)
+    assert {dict(labels)["pool"] for _, labels in samples(depth.collect())} == {"c/d", ""}
+
+
+def test_series_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruments, "MOST_SERIES", 2)
+    calls = Registry("agent").counter(CALLS)
+    for pool in ("a/b", "c/d", "e/f", "g/h", "a/b"):
+        calls.add(pool, "OK")
+    assert (calls.value("a/b", "OK"), calls.value("c/d", "OK"), calls.value("other", "other")) == (2, 1, 2)
+
+
+# ---- a scrape
+
+
+async def test_what_a_loop_knows_is_read_in_it_when_somebody_scrapes() -> None:
+    registry = Registry("agent")
+    registry.read(asyncio.get_running_loop(), [DEPTH], lambda: [(DEPTH, ("a/b",), len(asyncio.all_tasks()))])
+    assert samples(iter(await scraped(registry.application())))["depth", (("pool", "a/b"),)] > 1
+
+
+async def test_each_component_tells_its_version_and_its_process() -> None:
+    for component in ("agent", "operator"):
+        found = {family.name: family for family in await scraped(Registry(component).application())}
+        assert found[BUILD_INFO.name].samples[0].labels["component"] == component
+        assert {name for name in found if name.startswith("process_")} == {
+            row.name.removesuffix("_total") for row in rows_of(component) if row.name.startswith("process_")
+        }
