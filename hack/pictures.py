@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from snakepit.spec.fields import HeartbeatSpec
+from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_agent.model import seats
+from snakepit_control_plane.fleet.liveness import Sign, judge
 from snakepit_control_plane.model import call
+from snakepit_control_plane.policy.affinity import AffinityRequest, BindingState, choose
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PLACE = r"(?<=<!-- {}: make docs -->\n).*?(?=<!-- end -->)"
@@ -21,6 +25,9 @@ def pages() -> dict[str, str]:
     drawn = {
         "workers.md": ("the table of states", of_workers()),
         "architecture.md": ("the states of a call", of_calls()),
+        "concepts/calls.md": ("the states of a call", of_calls()),
+        "concepts/capsules.md": ("the ladder of a capsule", of_capsules(HeartbeatSpec())),
+        "concepts/sessions.md": ("what is done with a session's call", of_sessions()),
     }
     return {name: in_place(name, place, picture) for name, (place, picture) in drawn.items()}
 
@@ -41,6 +48,50 @@ def of_calls() -> str:
     events: dict[Any, dict[Any, str]] = {state: {to: event for event, to in row.items()} for state, row in call.TABLE.items()}
     names = {state: state.name.upper() for state in events}
     return _mermaid(names, {state: state.meaning for state in events}, events)
+
+
+def of_capsules(heartbeat: HeartbeatSpec) -> str:
+    """What silence makes of a capsule: as `judge` says, asked for each tenth of a second."""
+    suspect, lost = (_silence_until(verdict, heartbeat) for verdict in (pool_pb2.LIVENESS_SUSPECT, pool_pb2.LIVENESS_LOST))
+    return "\n".join(
+        [
+            *("```mermaid", "stateDiagram-v2", "    [*] --> Live: its agent says hello"),
+            "    Live: Live<br/>gets new calls",
+            "    Suspect: Suspect<br/>gets no new calls, those that it has go on",
+            "    Lost: Lost<br/>its calls fail with WORKER_LOST, its sessions move",
+            f"    Live --> Suspect: its link breaks, or {suspect:g} s of silence",
+            "    Suspect --> Live: it is heard again",
+            f"    Suspect --> Lost: {lost:g} s of silence at every replica",
+            "    Lost --> [*]: a new pod takes its place",
+            *("```", ""),
+        ]
+    )
+
+
+def _silence_until(verdict: int, heartbeat: HeartbeatSpec) -> float:
+    """How many seconds of silence it takes, with an open link."""
+    return next(tenth / 10 for tenth in range(10_000) if judge(Sign(tenth / 10, linked=True), heartbeat) == verdict)
+
+
+AFFINITIES = {
+    "hint": common_pb2.AFFINITY_HINT,
+    "strict_queue": common_pb2.AFFINITY_STRICT_QUEUE,
+    "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST,
+}
+
+
+def of_sessions() -> str:
+    """For each thing that may be so of a session's worker, what `choose` says, with each affinity."""
+    lines = ["```mermaid", "flowchart LR"]
+    lines += [f'    {state.name}["{state.value}"]' for state in BindingState]
+    chosen = {(state, name): choose(state, AffinityRequest(value)) for state in BindingState for name, value in AFFINITIES.items()}
+    lines += [f'    {action.name}(["{action.value}"])' for action in dict.fromkeys(chosen.values())]
+    for state in BindingState:
+        for action in dict.fromkeys(chosen[state, name] for name in AFFINITIES):
+            names = [name for name in AFFINITIES if chosen[state, name] is action]
+            label = "" if len(names) == len(AFFINITIES) else f"|{', '.join(names)}|"
+            lines.append(f"    {state.name} -->{label} {action.name}")
+    return "\n".join([*lines, "```", ""])
 
 
 def _mermaid(names: Mapping[Any, str], meanings: Mapping[Any, str], events: Mapping[Any, Mapping[Any, str]]) -> str:

@@ -34,6 +34,14 @@ def test_a_table_of_states_that_is_another_than_its_picture_is_noticed(
     assert f"docs/{page} is not up to date: run make docs" in docs.stale()
 
 
+def test_a_rule_that_is_another_than_its_picture_is_noticed(docs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs.pictures, "judge", lambda sign, heartbeat: docs.pictures.pool_pb2.LIVENESS_LOST - (sign.silence < 7))
+    monkeypatch.setattr(docs.pictures, "choose", lambda state, request: next(iter(docs.pictures.BindingState)))
+    stale = docs.stale()
+    for page in ("capsules", "sessions"):
+        assert f"docs/concepts/{page}.md is not up to date: run make docs" in stale
+
+
 def _part(page: str, name: str) -> str:
     return page.partition(f"## {name}\n")[2].partition("\n## ")[0]
 
