@@ -162,17 +162,6 @@ def test_lanes_are_found_at_the_replicas_own_address_on_a_port_that_a_policy_can
     assert declared["SNAKEPIT_LANE_HOST"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
 
 
-def test_prometheus_finds_the_control_plane_by_annotation_or_by_service_monitor(render: Render) -> None:
-    template = render().get("Deployment", "snakepit-control-plane")["spec"]["template"]
-    assert template["metadata"]["annotations"]["prometheus.io/port"] == "7801"
-    assert "ServiceMonitor" not in render().kinds()
-    objects = render("metrics.annotations=false", "metrics.serviceMonitor.enabled=true")
-    assert "annotations" not in objects.get("Deployment", "snakepit-control-plane")["spec"]["template"]["metadata"]
-    wanted = objects.of("ServiceMonitor")[0]["spec"]["selector"]["matchLabels"]
-    matching = [s["metadata"]["name"] for s in objects.of("Service") if wanted.items() <= s["metadata"]["labels"].items()]
-    assert matching == ["snakepit-control-plane"]
-
-
 # -- what is said for all pods, or for some ---------------------------------------------------------------------------
 
 WORKLOADS = {

@@ -110,10 +110,10 @@ def test_it_reaches_the_control_plane_and_the_dns_and_nothing_else(render: Rende
 
 
 def test_anybody_may_dial_it_or_whom_you_name(render: Render) -> None:
-    (anybody,) = render(ON).get("NetworkPolicy", "snakepit-gateway")["spec"]["ingress"]
+    anybody, _ = render(ON).get("NetworkPolicy", "snakepit-gateway")["spec"]["ingress"]
     assert (anybody["from"], [each["port"] for each in anybody["ports"]]) == ([], [7880])
     named = "networkPolicy.gateway[0].namespaceSelector.matchLabels.name=ingress"
-    (some,) = render(ON, named).get("NetworkPolicy", "snakepit-gateway")["spec"]["ingress"]
+    some, _ = render(ON, named).get("NetworkPolicy", "snakepit-gateway")["spec"]["ingress"]
     assert some["from"] == [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]
 
 

@@ -15,6 +15,9 @@ COMPONENTS = ("control-plane", "operator", "gateway", "redis")
 DNS = {("UDP", 53), ("TCP", 53)}
 
 
+SCRAPERS = [{"namespaceSelector": {"matchLabels": {"snakepit.dev/scraper": "true"}}}]
+
+
 def policy(objects: Objects, component: str) -> Manifest:
     return objects.get("NetworkPolicy", f"snakepit-{component}")["spec"]
 
@@ -44,7 +47,7 @@ def test_every_pod_of_the_chart_has_a_policy_that_denies_what_it_doesnt_name(ren
 
 
 def test_callers_capsules_the_operator_and_helms_test_reach_the_control_plane(render: Render) -> None:
-    callers, scrapers = policy(render(), "control-plane")["ingress"]
+    callers, _ = policy(render(), "control-plane")["ingress"]
     assert ports(callers) == tcp(7800, 7802)
     labelled, of_pools, operator, test = callers["from"]
     assert labelled == {"namespaceSelector": {"matchLabels": {"snakepit.dev/caller": "true"}}}
@@ -52,7 +55,6 @@ def test_callers_capsules_the_operator_and_helms_test_reach_the_control_plane(re
     assert [each["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in (operator, test)] == ["operator", "test"]
     (pod,) = render(hooks=True).of("Pod")
     assert test["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-    assert (scrapers["from"], ports(scrapers)) == ([{"namespaceSelector": {"matchLabels": {"snakepit.dev/scraper": "true"}}}], tcp(7801))
 
 
 def test_with_namespaces_of_its_own_only_their_capsules_reach_the_control_plane(render: Render) -> None:
@@ -86,18 +88,27 @@ def test_control_plane_and_operator_dial_the_api_server_and_the_dns(render: Rend
 
 
 def test_the_operator_is_reached_by_whom_it_serves(render: Render) -> None:
-    assert "ingress" not in policy(render(), "operator")
-    api_server, keda = policy(render("metricsApi.enabled=true", "keda.enabled=true"), "operator")["ingress"]
+    assert "ingress" not in policy(render("networkPolicy.scrapers=null"), "operator")
+    _, api_server, keda = policy(render("metricsApi.enabled=true", "keda.enabled=true"), "operator")["ingress"]
     assert (api_server["from"], ports(api_server)) == ([], tcp(7804)), "the API server, which no policy can name"
     assert (keda["from"], ports(keda)) == ([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}], tcp(7805))
 
 
+def test_who_scrapes_reaches_the_metrics_of_everybody_but_redis_and_nothing_else(render: Render) -> None:
+    objects = render("gateway.enabled=true")
+    for spec in [*(policy(objects, each) for each in ("control-plane", "operator", "gateway")), capsules(objects)["spec"]]:
+        (rule,) = [each for each in spec["ingress"] if each["from"] == SCRAPERS]
+        assert ports(rule) == tcp(7801)
+        assert not [each for each in spec["ingress"] if each is not rule and tcp(7801) & ports(each)]
+    assert SCRAPERS not in [each["from"] for each in policy(objects, "redis")["ingress"]]
+
+
 def test_capsules_dial_the_control_plane_and_the_dns_and_nobody_dials_them(render: Render) -> None:
-    found = capsules(render())
+    found = capsules(render("metrics.agents=false"))
     assert found["metadata"] == {"name": "snakepit-capsules"}
     spec = found["spec"]
     assert spec["podSelector"] == {"matchExpressions": [{"key": "snakepit.dev/pool", "operator": "Exists"}]}
-    assert (spec["policyTypes"], spec.get("ingress")) == (["Ingress", "Egress"], None)
+    assert (spec["policyTypes"], spec.get("ingress")) == (["Ingress", "Egress"], [])
     control_plane, dns = spec["egress"]
     (peer,) = control_plane["to"]
     assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "snakepit-system"}}

@@ -14,6 +14,7 @@ EVERYTHING = (
     "metrics.serviceMonitor.enabled=true",
     "metrics.prometheusRule.enabled=true",
     "metrics.dashboards.enabled=true",
+    "metrics.podMonitor.enabled=true",
     "redis.persistence.enabled=true",
     "redis.replicas=3",
     "imagePullSecrets={one}",

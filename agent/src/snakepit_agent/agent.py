@@ -22,6 +22,7 @@ from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.settings import Settings
 from snakepit_agent.settings import told as settings_told
+from snakepit_agent.telemetry import Telemetry
 from snakepit_agent.workers.workers import Workers
 
 HELD_TICK_SECONDS = 0.005
@@ -41,10 +42,11 @@ class Agent:
 
     def __init__(self, settings: Settings, on_change: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
+        self.telemetry = Telemetry(settings.pool)
         self.incarnation = new_id()
         self.finished = asyncio.Event()
         self.ledger = Ledger(self._slots_touched)
-        self.workers = Workers(settings, self.ledger, self)
+        self.workers = Workers(settings, self.ledger, self, self.telemetry)
         self._token = Token(settings.token_file)
         self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token, settings.trust)
         supervisor, processes = self.workers.supervisor, self.workers.processes
@@ -62,6 +64,8 @@ class Agent:
         self._fast = False
         self._ticked = 0.0
         self._loop = asyncio.get_running_loop()
+        seats = supervisor.lifecycle.seats
+        self.telemetry.watch(self._loop, self.ledger.workers.values, lambda: seats, lambda: len(self.uplink.linked))
         self._tick_timer: asyncio.TimerHandle | None = None
         self._beat_timer: asyncio.TimerHandle | None = None
 

@@ -10,9 +10,11 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
+from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.health import HealthServer
 from snakepit_agent.agent import Agent
 from snakepit_agent.settings import Settings, from_environment
@@ -33,8 +35,12 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     health = HealthServer(f"[::]:{settings.health_port}", variable="SNAKEPIT_HEALTH_PORT") if settings.health_port else None
     if health is not None:
         await health.start()
+    metrics = MetricsServer(capsule.telemetry.application())
     watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")
     try:
+        if settings.metrics_port:
+            host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"
+            metrics.listen(f"{host}:{settings.metrics_port}", "SNAKEPIT_METRICS_PORT")
         capsule.start()
         await stop.wait()
         await _drain(capsule, hurry or asyncio.Event())
@@ -42,6 +48,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
         await capsule.stop()
+        await metrics.stop()
         if health is not None:
             await health.stop()
 

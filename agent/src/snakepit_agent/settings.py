@@ -29,8 +29,8 @@ class Settings:
 
     `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
     control plane as they are). `capsule` is the pod's name. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
-    service. `token_file`: what proves to the control plane which pod this is. `setup_timeout` in seconds: a worker whose `setup()` takes
-    longer is killed.
+    service; `metrics_port` 0: no metrics. `token_file`: what proves to the control plane which pod this is. `setup_timeout` in seconds: a
+    worker whose `setup()` takes longer is killed.
     """
 
     pool: str
@@ -44,6 +44,7 @@ class Settings:
     run_dir: Path = Path("/run/snakepit")
     token_file: Path | None = None
     health_port: int = 7802
+    metrics_port: int = 0
     setup_timeout: float = 600.0
     trust: Trust = field(default_factory=lambda: Trust(OFF))
     """Whom it takes for the control plane (SNAKEPIT_CA_FILE and SNAKEPIT_TLS_SERVER_NAME)."""
@@ -75,6 +76,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         token_file=Path(environment["SNAKEPIT_TOKEN_FILE"]) if environment.get("SNAKEPIT_TOKEN_FILE") else None,
         trust=Trust(environment=environment),
         health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
+        metrics_port=read("SNAKEPIT_METRICS_PORT", _port, Settings.metrics_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
         large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
         max_nested_calls=read("SNAKEPIT_MAX_NESTED_CALLS", _at_least_0, Settings.max_nested_calls),

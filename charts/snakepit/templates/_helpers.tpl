@@ -209,6 +209,14 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Adds what a Prometheus without its operator finds pods by, where it is wanted: (dict "root" $ "of" <settings>). Nothing is written. */}}
+{{- define "snakepit.scrapedByAnnotation" -}}
+{{- if .root.Values.metrics.annotations -}}
+{{- $found := dict "prometheus.io/scrape" "true" "prometheus.io/port" "7801" "prometheus.io/path" "/metrics" -}}
+{{- $_ := set .of "podAnnotations" (merge .of.podAnnotations $found) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Those of the settings, and for how long a node may be silent, where they don't say it. */}}
 {{- define "snakepit.tolerations" -}}
 {{- $all := .tolerations -}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -14,23 +15,31 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from snakepit import Client
+from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit.errors import SnakepitError
 from snakepit_gateway import console, http, mcp
 from snakepit_gateway.bounds import Bounds
 from snakepit_gateway.callers import Callers
 from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.measured import Measured
 from snakepit_gateway.problems import MethodNotAllowed, PathNotFound, of_request, problem
+from snakepit_gateway.room import Room
 from snakepit_gateway.settings import Settings
 
 
 def make_app(settings: Settings, client: Client) -> Starlette:
     """`client` is not open yet: the application opens and closes it. `app.state.gateway` is what the rooms share."""
-    gateway = Gateway(client, Callers(client), settings)
+    gateway, bodies = Gateway(client, Callers(client), settings), Room(settings.max_held_bytes)
     rooms = [http, *([mcp] if settings.mcp else []), *([console] if settings.console else [])]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        gateway.telemetry.watch(asyncio.get_running_loop(), lambda: bodies.held)
         async with contextlib.AsyncExitStack() as stack:
+            if settings.metrics is not None:
+                metrics = MetricsServer(gateway.telemetry.application())
+                metrics.listen(settings.metrics, "SNAKEPIT_GATEWAY_METRICS_LISTEN")
+                stack.push_async_callback(metrics.stop)
             await stack.enter_async_context(client)
             for room in rooms:
                 if hasattr(room, "lifespan"):
@@ -39,7 +48,11 @@ def make_app(settings: Settings, client: Client) -> Starlette:
 
     app = Starlette(
         routes=[*(route for room in rooms for route in room.routes(gateway)), *_probes(gateway)],
-        middleware=[*_cors(settings), Middleware(Bounds, settings=settings)],
+        middleware=[
+            Middleware(Measured, telemetry=gateway.telemetry),
+            *_cors(settings),
+            Middleware(Bounds, settings=settings, room=bodies),
+        ],
         exception_handlers={SnakepitError: of_request, HTTPException: _of_starlette},
         lifespan=lifespan,
     )

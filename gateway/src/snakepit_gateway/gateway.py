@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from snakepit import Client
 from snakepit_gateway.callers import Callers
 from snakepit_gateway.settings import Settings
+from snakepit_gateway.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,4 @@ class Gateway:
     callers: Callers
     settings: Settings
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    telemetry: Telemetry = field(default_factory=Telemetry)

@@ -21,6 +21,11 @@ class Room:
         self._held = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def held(self) -> int:
+        """Bytes that are taken."""
+        return self._held
+
     async def take(self, size: int) -> None:
         """Until `leave`. Raises GatewayFull where none came free for long."""
         if not self._waiting and self._fits(size):

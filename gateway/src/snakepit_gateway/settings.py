@@ -19,6 +19,8 @@ class Settings:
 
     listen: str = "127.0.0.1:7880"
     """Where HTTP is served (SNAKEPIT_GATEWAY_LISTEN); port 0 takes a free one, and fd://3 is a socket that is open already."""
+    metrics: str | None = None
+    """Where Prometheus is answered (SNAKEPIT_GATEWAY_METRICS_LISTEN); None, by `off`: nowhere. HTTP, which may be public, has none."""
     tls_cert_file: str | None = None
     """Its certificate (SNAKEPIT_GATEWAY_TLS_CERT_FILE) and the key to it (SNAKEPIT_GATEWAY_TLS_KEY_FILE); None: no TLS."""
     tls_key_file: str | None = None
@@ -64,6 +66,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     read = Environment(environment)
     settings = Settings(
         listen=read("SNAKEPIT_GATEWAY_LISTEN", _address, Settings.listen),
+        metrics=read("SNAKEPIT_GATEWAY_METRICS_LISTEN", _address_or_off, Settings.metrics),
         tls_cert_file=read("SNAKEPIT_GATEWAY_TLS_CERT_FILE", str, None),
         tls_key_file=read("SNAKEPIT_GATEWAY_TLS_KEY_FILE", str, None),
         cors_origins=read("SNAKEPIT_GATEWAY_CORS_ORIGINS", _origins, Settings.cors_origins),
@@ -88,6 +91,13 @@ def _address(text: str) -> str:
             raise ValueError(f"{text!r}: write the number of an open file, as in fd://3")
     else:
         parse_target(text)
+    return text
+
+
+def _address_or_off(text: str) -> str | None:
+    if text == "off":
+        return None
+    parse_target(text)
     return text
 
 

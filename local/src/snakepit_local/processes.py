@@ -212,6 +212,7 @@ class Capsules:
             "SNAKEPIT_SERVER": self._server,
             "SNAKEPIT_RUN_DIR": str(capsule.run_dir),
             "SNAKEPIT_HEALTH_PORT": "0",
+            "SNAKEPIT_METRICS_PORT": "0",
             "SNAKEPIT_CA_FILE": OFF,
             "SNAKEPIT_TOKEN_FILE": str(self._token_file or ""),
             **self._environment,

@@ -26,6 +26,7 @@ from snakepit_operator.pods import POOL_LABEL
 from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
+from snakepit_operator.telemetry import CONFLICT, ERROR, OK, Telemetry
 from snakepit_operator.wake import OnWake, watch_forever
 
 RESYNC_SECONDS = 30.0
@@ -62,6 +63,7 @@ class Controller:
         fleet: Callable[[OnChange, IsShort], Fleet] | None = None,
         watching: Watch | None = None,
         now: Callable[[], float] = time.time,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._kube = kube
         self._namespaces = settings.watch_namespaces
@@ -78,7 +80,8 @@ class Controller:
         make = fleet or (lambda tell, short: Fleet(address, tell, token, is_short=short, trust=Trust()))
         self.fleet = make(self._fleet_changed, self._is_short)
         self.authority = Authority(kube, settings, self._wake_all, now)
-        self.reconciler = Reconciler(kube, settings, self.fleet, self.authority)
+        self._telemetry = telemetry or Telemetry()
+        self.reconciler = Reconciler(kube, settings, self.fleet, self.authority, self._telemetry)
         self.beat = self._time()
 
     async def run(self) -> None:
@@ -106,6 +109,11 @@ class Controller:
     def wake(self, pool: str, after: float = 0.0) -> None:
         """Look at the pool soon."""
         self._queue.add(pool, after)
+
+    @property
+    def waiting(self) -> int:
+        """Pools that are due, and nobody looks at yet."""
+        return self._queue.waiting
 
     def _wake_all(self) -> None:
         for pool in self.reconciler.memories:
@@ -187,17 +195,22 @@ class Controller:
 
     async def _guarded(self, pool: str) -> float | None:
         """Reconcile once; when to do it again: after a failure, ever later."""
+        began, outcome = self._time(), ERROR
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 after = await self.reconciler.reconsider(pool, self._now())
         except (KubeError, TimeoutError, msgspec.ValidationError) as error:
             why = str(error) or type(error).__name__
+            outcome = CONFLICT if isinstance(error, KubeError) and error.conflict else ERROR
         except Exception as error:  # a fault of ours in one pool must not stop the others
             log.exception("reconciling %s failed", pool, extra={"pool": pool})
             why = repr(error)
         else:
+            outcome = OK
             self._failures.pop(pool, None)
             return after
+        finally:
+            self._telemetry.looked(outcome, self._time() - began)
         attempt = self._failures[pool] = self._failures.get(pool, 0) + 1
         pause = RETRY_SECONDS.seconds(attempt) * (0.5 + random.random() / 2)
         log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause, extra={"pool": pool})

@@ -6,7 +6,8 @@ No retries: every caller is level-triggered and comes again. An answer that take
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypedDict
 from urllib.parse import urlencode
 
@@ -137,21 +138,28 @@ LISTED: Mapping[Resource, msgspec.json.Decoder[Any]] = {PODS: msgspec.json.Decod
 """Of what is listed by the hundred, what nobody reads isn't kept: it would be most of the memory."""
 
 
-class Kube:
-    """A connection pool to one API server. Every method raises KubeError."""
+_METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+"""Of HTTP, by verbs as RBAC has them."""
 
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
+Told = Callable[[str, str, int, float], None]
+"""`(verb, resource, code, seconds)` of a request that is over; code 0: it has no answer."""
+
+
+class Kube:
+    """A connection pool to one API server. Every method raises KubeError. `tell` hears of each request; kopf's watch makes its own."""
+
+    def __init__(self, client: ApiClient, tell: Told = lambda *_: None) -> None:
+        self._client, self._tell = client, tell
 
     @classmethod
-    async def connect(cls) -> Kube:
+    async def connect(cls, tell: Told = lambda *_: None) -> Kube:
         """Connect by KUBECONFIG where it is set, else as the pod's service account."""
         configuration = Configuration()
         if named := os.environ.get("KUBECONFIG"):
             await config.load_kube_config(named, client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(ApiClient(configuration))
+        return cls(ApiClient(configuration), tell)
 
     async def close(self) -> None:
         """End all connections."""
@@ -159,7 +167,7 @@ class Kube:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """The object."""
-        return await self._request("GET", resource.path(namespace, name))
+        return await self._request("get", resource, resource.path(namespace, name))
 
     async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
         """All objects there are now (a consistent read), page by page, with the fields of `LISTED`.
@@ -170,7 +178,7 @@ class Kube:
         wanted = {"labelSelector": selector, "fieldSelector": fields}
         query = {"limit": str(PAGE), **{key: value for key, value in wanted.items() if value}}
         while True:
-            page = await self._request("GET", resource.path(namespace), query, read=LISTED.get(resource, ANY))
+            page = await self._request("list", resource, resource.path(namespace), query, read=LISTED.get(resource, ANY))
             items += page.get("items") or []
             more = (page.get("metadata") or {}).get("continue")
             if not more:
@@ -179,23 +187,23 @@ class Kube:
 
     async def revision(self, resource: Resource, namespace: str | None) -> int:
         """The newest resourceVersion there is: it grows, unless an older state of everything has been restored."""
-        page = await self._request("GET", resource.path(namespace), {"limit": "1"})
+        page = await self._request("list", resource, resource.path(namespace), {"limit": "1"})
         return int(page["metadata"]["resourceVersion"])
 
     async def create(self, resource: Resource, namespace: str | None, body: Object) -> Object:
         """The object as created; a field that the API server doesn't know is refused, not dropped."""
-        return await self._request("POST", resource.path(namespace), {**_MANAGER, "fieldValidation": "Strict"}, body)
+        return await self._request("create", resource, resource.path(namespace), {**_MANAGER, "fieldValidation": "Strict"}, body)
 
     async def replace(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """The object as replaced; a resourceVersion in it must still be the newest."""
-        return await self._request("PUT", resource.path(namespace, name), _MANAGER, body)
+        return await self._request("update", resource, resource.path(namespace, name), _MANAGER, body)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str = "", grace: int | None = None) -> None:
         """Begin deletion; with `uid` only of that very object. One that is gone already is no error. `grace`: seconds, else its own."""
         body: Object = {"preconditions": {"uid": uid}} if uid else {}
         body |= {} if grace is None else {"gracePeriodSeconds": grace}
         try:
-            await self._request("DELETE", resource.path(namespace, name), None, body)
+            await self._request("delete", resource, resource.path(namespace, name), None, body)
         except KubeError as error:
             if not (error.missing or error.conflict):
                 raise
@@ -203,23 +211,24 @@ class Kube:
     async def apply(self, resource: Resource, namespace: str, name: str, body: Object, part: str = "") -> Object:
         """Server-side apply, taking over conflicting fields. `part`: of an object that has several of ours, each with fields of its own."""
         manager = {"fieldManager": f"{_MANAGER['fieldManager']}/{part}"} if part else _MANAGER
-        return await self._request("PATCH", resource.path(namespace, name), {**manager, "force": "true"}, body, _APPLY)
+        return await self._request("patch", resource, resource.path(namespace, name), {**manager, "force": "true"}, body, _APPLY)
 
     async def merge(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Merge-patch the object."""
-        return await self._request("PATCH", resource.path(namespace, name), _MANAGER, body, _MERGE)
+        return await self._request("patch", resource, resource.path(namespace, name), _MANAGER, body, _MERGE)
 
     async def apply_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Server-side apply of the status that `body` has; with a resourceVersion in it only to that very state of the object."""
-        return await self._request("PATCH", resource.path(namespace, name, "status"), {**_MANAGER, "force": "true"}, body, _APPLY)
+        return await self._request("patch", resource, resource.path(namespace, name, "status"), {**_MANAGER, "force": "true"}, body, _APPLY)
 
     async def merge_status(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Merge-patch the status that `body` has, a null removes its field; a resourceVersion in it counts as for `apply_status`."""
-        return await self._request("PATCH", resource.path(namespace, name, "status"), _MANAGER, body, _MERGE)
+        return await self._request("patch", resource, resource.path(namespace, name, "status"), _MANAGER, body, _MERGE)
 
     async def _request(
         self,
-        method: str,
+        verb: str,
+        resource: Resource,
         path: str,
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
@@ -227,15 +236,24 @@ class Kube:
         read: msgspec.json.Decoder[Any] = ANY,
     ) -> Object:
         url = f"{path}?{urlencode(query)}" if query else path
+        began, code = time.monotonic(), 0
+        try:
+            code, data = await self._answer(_METHODS[verb], url, body, content_type)
+        finally:
+            named = f"{resource.plural}/status" if path.endswith("/status") else resource.plural
+            self._tell(verb, named, code, time.monotonic() - began)
+        return said(code, data, read)
+
+    async def _answer(self, method: str, url: str, body: Object | None, content_type: str) -> tuple[int, bytes]:
+        """Status and body."""
         try:
             _, url, headers, payload, *_ = await self._client.param_serialize(
                 method, url, header_params={"Accept": _JSON, "Content-Type": content_type}, body=body, auth_settings=["BearerToken"]
             )
             response = await self._client.call_api(method, url, headers, payload, _request_timeout=REQUEST_SECONDS)
-            data = await response.read()  # type: ignore[no-untyped-call]
+            return response.status, await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "Unreachable", f"the API server doesn't answer: {type(error).__name__} {error}") from error
-        return said(response.status, data, read)
 
 
 def said(code: int, data: bytes, read: msgspec.json.Decoder[Any] = ANY) -> Object:

@@ -8,7 +8,9 @@ import signal
 from pathlib import Path
 
 from snakepit._telemetry.logs import configure_logging, fail
+from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.health import HealthServer
+from snakepit.spec.fields import SnakePoolStatus
 from snakepit_operator.controller import Controller
 from snakepit_operator.external_scaler import ExternalScaler
 from snakepit_operator.kube import Kube
@@ -16,6 +18,7 @@ from snakepit_operator.leases import Election
 from snakepit_operator.metrics_api import MetricsApi
 from snakepit_operator.pools import Pools
 from snakepit_operator.settings import Settings, load
+from snakepit_operator.telemetry import Telemetry
 
 STALE_SECONDS = 120.0
 """Without a round of the leader's loop for this long, the liveness probe fails and the kubelet restarts us."""
@@ -29,8 +32,8 @@ log = logging.getLogger(__name__)
 class Operator:
     """Leads whenever it can."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, settings: Settings, telemetry: Telemetry | None = None) -> None:
+        self._kube, self._telemetry = kube, telemetry or Telemetry()
         self._settings = settings
         self._election = Election(kube, settings.namespace, settings.lease_name, settings.identity)
         self._controller: Controller | None = None
@@ -41,10 +44,13 @@ class Operator:
         return self._controller is not None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Lead or stand by until `stop` is set. Raises OSError when the port is taken."""
-        health = HealthServer(self._settings.health)
+        """Lead or stand by until `stop` is set. Raises OSError when a port is taken."""
+        health, metrics = HealthServer(self._settings.health), MetricsServer(self._telemetry.application())
+        self._telemetry.watch(asyncio.get_running_loop(), lambda: self.leads, self._waiting, self._statuses)
         await health.start()
         try:
+            if self._settings.metrics:
+                metrics.listen(self._settings.metrics, "SNAKEPIT_METRICS_LISTEN")
             async with asyncio.TaskGroup() as tasks:  # None ends but by a fault of ours: the kubelet starts us again.
                 work = {"election": self._election.run(), "lead": self._lead_forever(), "health": self._tell_health(health)}
                 pools = Pools(self._kube, self._settings.watch_namespaces)
@@ -61,12 +67,20 @@ class Operator:
                     task.cancel()
         finally:
             await self._election.resign()
+            await metrics.stop()
             await health.stop()
+
+    def _waiting(self) -> int:
+        return self._controller.waiting if self._controller is not None else 0
+
+    def _statuses(self) -> dict[str, SnakePoolStatus]:
+        """Who does not lead knows nothing of pools."""
+        return self._controller.reconciler.statuses() if self._controller is not None else {}
 
     async def _lead_forever(self) -> None:
         while True:
             await self._election.leading.wait()
-            self._controller = Controller(self._kube, self._settings)
+            self._controller = Controller(self._kube, self._settings, telemetry=self._telemetry)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     reign = tasks.create_task(self._controller.run(), name="controller")
@@ -93,9 +107,10 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    kube = await Kube.connect()
+    telemetry = Telemetry()
+    kube = await Kube.connect(telemetry.requested)
     try:
-        await Operator(kube, settings).run(stop)
+        await Operator(kube, settings, telemetry).run(stop)
     finally:
         await kube.close()
 

@@ -25,6 +25,8 @@ WORKER = "worker"
 AGENT = "snakepit-agent"
 RUN_DIR = "/run/snakepit"
 HEALTH_PORT = 7802
+METRICS = "agent-metrics"
+"""The port's name in the pod, which a PodMonitor selects: an author's own container may have one called metrics."""
 TOKEN_DIR = "/var/run/secrets/snakepit"
 TOKEN_SECONDS = 3600
 """A token's life; the kubelet replaces it when four fifths have passed."""
@@ -52,6 +54,8 @@ class AgentImage(Struct, frozen=True, kw_only=True):
     """The control plane's audience, which the agents' tokens are for; empty: they have none."""
     authority: str = ""
     """The ConfigMap with whom agents believe to be the control plane; empty: it has no certificate."""
+    metrics_port: int = 0
+    """Where each agent answers Prometheus; 0: nowhere."""
 
 
 def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:
@@ -327,6 +331,7 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "restartPolicy": "Always",
         "command": [AGENT],
         "env": [*_agent_env(pool, creation, agent), *agent.env],
+        **({"ports": [{"name": METRICS, "containerPort": agent.metrics_port}]} if agent.metrics_port else {}),
         "resources": agent.resources if (own := pool.spec.agent) is None or own.resources is None else own.resources,
         # No startupProbe: the author's container would start a second or two later for it. Its keeper dials until the agent listens.
         "livenessProbe": {**_probe(""), "initialDelaySeconds": 15, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
@@ -361,6 +366,7 @@ def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[O
         "SNAKEPIT_SERVER": agent.control_plane,
         "SNAKEPIT_RUN_DIR": RUN_DIR,
         "SNAKEPIT_HEALTH_PORT": str(HEALTH_PORT),
+        **({"SNAKEPIT_METRICS_PORT": str(agent.metrics_port)} if agent.metrics_port else {}),
         **({"SNAKEPIT_TOKEN_FILE": f"{TOKEN_DIR}/token"} if agent.audience else {}),
         **({"SNAKEPIT_CA_FILE": f"{TOKEN_DIR}/ca.crt"} if agent.authority else {}),
     }

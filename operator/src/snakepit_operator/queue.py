@@ -42,6 +42,12 @@ class DueQueue:
         if name in self._due:
             self._call()
 
+    @property
+    def waiting(self) -> int:
+        """How many are due now, and nobody looks at."""
+        now = self._loop.time()
+        return sum(1 for name, due in self._due.items() if due <= now and name not in self._busy)
+
     def _first(self) -> tuple[float, str] | None:
         return min(((due, name) for name, due in self._due.items() if name not in self._busy), default=None)
 

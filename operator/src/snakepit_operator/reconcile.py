@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from snakepit.spec.fields import SnakePool
+from snakepit.spec.fields import SnakePool, SnakePoolStatus
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
 from snakepit_operator.apply import Applier
@@ -24,6 +24,7 @@ from snakepit_operator.model import FleetView, Observed, Outcome, Reason
 from snakepit_operator.observe import explained, find, found, hanging, marked, owned, pods_of
 from snakepit_operator.settings import Settings
 from snakepit_operator.snapshots import Snapshot, Snapshots
+from snakepit_operator.telemetry import Telemetry
 from snakepit_operator.views import pool_view
 
 CONFIRM_SECONDS = 0.5
@@ -50,8 +51,10 @@ class Seen(NamedTuple):
 class Reconciler:
     """Makes pools so, one at a time. `memories` is what is remembered of each, anew after each look. `authority` None: there is no TLS."""
 
-    def __init__(self, kube: Kube, settings: Settings, fleet: Fleet, authority: Authority | None = None) -> None:
-        self._kube, self._authority = kube, authority
+    def __init__(
+        self, kube: Kube, settings: Settings, fleet: Fleet, authority: Authority | None = None, telemetry: Telemetry | None = None
+    ) -> None:
+        self._kube, self._authority, self._telemetry = kube, authority, telemetry or Telemetry()
         self._told: dict[str, str] = {}
         self._agent = pods.agent_hash(settings.agent)
         self._release = f"{settings.namespace}/{settings.lease_name}"
@@ -68,6 +71,10 @@ class Reconciler:
     def rest(self, name: str) -> float:
         """Seconds until the next look at the pool, whatever happens: longer while another operator is at it, too."""
         return DISPUTED_SECONDS if (memory := self.memories.get(name)) is not None and memory.disputed else REST_SECONDS
+
+    def statuses(self) -> dict[str, SnakePoolStatus]:
+        """Of each pool that is ours, the status that was written last."""
+        return {name: memory.said for name, memory in self.memories.items() if memory.said is not None}
 
     def forget(self, name: str) -> None:
         """The pool is gone, or another release's."""
@@ -158,6 +165,7 @@ class Reconciler:
 
     async def _carry_out(self, name: str, known: Snapshot, observed: Observed, step: Step, now: float) -> float | None:
         pool = known.found.pool
+        self._telemetry.decided(step.plan)
         self.memories[name] = step.memory
         is_new = self._tell(pool, observed, step)
         done = await self._act(name, pool, step)

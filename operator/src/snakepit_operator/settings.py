@@ -27,6 +27,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_name: str = "snakepit-operator"
     health: str = "0.0.0.0:7803"
     """Where the kubelet's probes are answered (SNAKEPIT_HEALTH_LISTEN)."""
+    metrics: str = ""
+    """Where Prometheus is answered, whoever leads (SNAKEPIT_METRICS_LISTEN); empty: nowhere."""
     metrics_api: str = ""
     """Where the API server finds the numbers for a HorizontalPodAutoscaler (SNAKEPIT_METRICS_API_LISTEN); empty: there are none."""
     metrics_api_certificates: str = "/etc/snakepit/metrics-api"
@@ -71,6 +73,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         control_plane=read("SNAKEPIT_CONTROL_PLANE", _address, f"dns:///snakepit-control-plane.{namespace}:7800"),
         audience=read("SNAKEPIT_AUTH_AUDIENCE", str, ""),
         authority=f"{service}-ca" if service else "",
+        metrics_port=read("SNAKEPIT_AGENT_METRICS_PORT", _port, 0),
     )
     found = Settings(
         namespace=namespace,
@@ -79,6 +82,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         watch_namespaces=read("WATCH_NAMESPACES", _words, ()),
         lease_name=read("SNAKEPIT_LEASE_NAME", str, "snakepit-operator"),
         health=read("SNAKEPIT_HEALTH_LISTEN", _address, "0.0.0.0:7803"),
+        metrics=read("SNAKEPIT_METRICS_LISTEN", _address_or_off, ""),
         metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address, ""),
         metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, "/etc/snakepit/metrics-api"),
         keda=read("SNAKEPIT_KEDA_LISTEN", _address, ""),
@@ -109,6 +113,16 @@ def _words(text: str) -> tuple[str, ...]:
 def _address(text: str) -> str:
     parse_target(text)
     return text
+
+
+def _address_or_off(text: str) -> str:
+    return "" if text == "off" else _address(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{text!r} is not a port: write 1 to 65535, or 0 for none")
+    return int(text)
 
 
 def _resources(text: str) -> Object:

@@ -154,7 +154,7 @@ async def test_an_api_server_that_is_away_for_longer_than_the_lease_costs_no_cap
     """Ten minutes, on clocks that run faster: what a leader may do without it, what a lease lasts, and how often it is tried."""
     for name, seconds in (("LEASE_SECONDS", 2), ("RENEW_SECONDS", 1.0), ("RETRY_SECONDS", 0.2)):
         monkeypatch.setattr(leases_module, name, seconds)
-    monkeypatch.setattr("snakepit_operator.main.Controller", lambda kube, settings: Controller(kube, settings, fleet=lambda *_: fleet))
+    monkeypatch.setattr("snakepit_operator.main.Controller", lambda kube, settings, **_: Controller(kube, settings, fleet=lambda *_: fleet))
     await admin.ask("PUT", LEASE, {**await admin.ask("GET", LEASE), "spec": {}})
     operator, stop = Operator(kube, settings), asyncio.Event()
     running = asyncio.create_task(operator.run(stop))

@@ -21,6 +21,7 @@ from snakepit_agent.model.recycling import Why
 from snakepit_agent.model.seats import SeatState
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.settings import Settings
+from snakepit_agent.telemetry import Telemetry
 from snakepit_agent.workers.monitor import Monitor
 from snakepit_agent.workers.processes import Processes
 from snakepit_agent.workers.stacks import tell
@@ -50,6 +51,7 @@ class Supervisor:
         order: Callable[[control.FromAgent], None],
         changed: Callable[[], None],
         drained: Callable[[], None],
+        telemetry: Telemetry,
     ) -> None:
         self.slots = settings.spec.worker.threads if settings.spec.worker.profile == "thread" else 1
         self.lifecycle = Lifecycle(actions.policy(settings), new_id, random.random)
@@ -61,6 +63,7 @@ class Supervisor:
         self._ledger = ledger
         self._order = order
         self._drained = drained
+        self._telemetry = telemetry
         self.monitor = Monitor(settings.spec.heartbeat, ledger, self)
         self._start_log = StartLog()
 
@@ -89,6 +92,7 @@ class Supervisor:
         if decided is None:
             return False
         worker = self.processes.worker_id(incarnation)
+        self._telemetry.became_ready(frame.setup_seconds)
         log.info("worker %s is ready after %.3f s", worker, frame.setup_seconds, extra={"worker": worker})
         if not self.lifecycle.seats.is_failing:
             self._start_log.forget()
@@ -122,12 +126,19 @@ class Supervisor:
         was = seat.state if seat is not None else None
         decided = self.lifecycle.died(incarnation, reason, exit_.words, time.monotonic())
         if seat is not None and was is SeatState.STARTING:
+            self._telemetry.did_not_start(seat.reason)
             self._start_log.ended(seat, name, stacks)
         elif was is not None:
             tell(stacks, name, log)
             level = logging.INFO if exit_.how == "exit code 0" else logging.WARNING
             log.log(level, "worker %s ended: %s (%s)", name, exit_.words, was.value)
         self.apply(decided)
+
+    def keeper_went(self, reason: str, words: str) -> None:
+        """Every process is gone with it, also those that were about to start."""
+        for _ in [seat for seat in self.lifecycle.seats if seat.state is SeatState.STARTING]:
+            self._telemetry.did_not_start(reason)
+        self.apply(self.lifecycle.keeper_went(reason, words))
 
     # ---- time and maintenance
 

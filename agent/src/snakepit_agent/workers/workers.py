@@ -18,6 +18,7 @@ from snakepit_agent.model import exits
 from snakepit_agent.model.exits import Exit
 from snakepit_agent.model.slots import Ledger
 from snakepit_agent.settings import Settings
+from snakepit_agent.telemetry import Telemetry
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer
 from snakepit_agent.workers.oom import OomCounter
@@ -42,9 +43,9 @@ class WorkerEvents(Protocol):
 class Workers:
     """All workers of one capsule, and the keeper that makes them."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, events: WorkerEvents) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, events: WorkerEvents, telemetry: Telemetry) -> None:
         self.keeper = KeeperServer(settings.run_dir, self)
-        self.supervisor = Supervisor(settings, ledger, self.keeper.send, events.workers_changed, self._drained)
+        self.supervisor = Supervisor(settings, ledger, self.keeper.send, events.workers_changed, self._drained, telemetry)
         self.lifecycle = self.supervisor.lifecycle
         self.processes = self.supervisor.processes
         self.channels = self.processes.channels
@@ -155,7 +156,7 @@ class Workers:
         for incarnation in list(self.channels):
             self._forget(incarnation, exit_)
         self._forget_memory()
-        self.supervisor.apply(self.lifecycle.keeper_went("OutOfMemory" if oom else "KeeperLost", exit_.words))
+        self.supervisor.keeper_went("OutOfMemory" if oom else "KeeperLost", exit_.words)
 
     def _forget_memory(self) -> None:
         if self._oom is not None:

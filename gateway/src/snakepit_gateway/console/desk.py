@@ -184,6 +184,7 @@ class Desk:
 
     def _count(self, change: int) -> None:
         self._watching += change
+        self._gateway.telemetry.streams("console", change)
 
 
 def check_origin(request: Request) -> None:

@@ -22,7 +22,7 @@ from snakepit_gateway.http.attended import attended
 from snakepit_gateway.http.bodies import HungUp, encoded_arguments
 from snakepit_gateway.http.catalogue import Catalogue
 from snakepit_gateway.http.streams import Events, of_call, of_stream, send_events
-from snakepit_gateway.http.wishes import wishes
+from snakepit_gateway.http.wishes import SSE, wishes
 from snakepit_gateway.problems import problem
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Tools:
     """`describe` answers GET."""
 
     def __init__(self, gateway: Gateway, describe: Callable[[Request], Awaitable[Response]]) -> None:
-        self._callers = gateway.callers
+        self._callers, self._telemetry = gateway.callers, gateway.telemetry
         self._describe = describe
         self._catalogue = Catalogue()
 
@@ -54,7 +54,8 @@ class Tools:
             arguments = await encoded_arguments(scope, receive, headers, partial(self._schema, pool, tool))
             if wished.stream:
                 events = await self._events(pool, target, tool, arguments, wished.relay)
-                await attended(send_events(send, events, wished.stream, [(CALL_ID, called.encode())]), receive)
+                with self._telemetry.streaming("sse" if wished.stream == SSE else "ndjson"):
+                    await attended(send_events(send, events, wished.stream, [(CALL_ID, called.encode())]), receive)
                 return
             payload, worker = await attended(target.relay(tool, arguments, wished.relay), receive)
             given, body = answer(payload)

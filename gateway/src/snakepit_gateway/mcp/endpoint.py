@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ServerEvent
@@ -37,8 +38,8 @@ class Endpoint:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._watches = Watches(gateway.leaving)
-        self._server = make_server(_asked, self._watches)
+        self._watches = Watches(gateway.leaving, partial(gateway.telemetry.streams, "mcp"))
+        self._server = make_server(_asked, self._watches, gateway.telemetry.answered)
         self._catalogues = Catalogues()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

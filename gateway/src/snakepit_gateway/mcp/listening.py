@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 
@@ -48,9 +48,9 @@ class Watch:
 class Watches:
     """All that is watched here. A gateway that restarts forgets them, and their listeners come again."""
 
-    def __init__(self, leaving: asyncio.Event) -> None:
-        """`leaving`: every stream comes to its end in good order."""
-        self._leaving = leaving
+    def __init__(self, leaving: asyncio.Event, count: Callable[[int], None] = lambda _: None) -> None:
+        """`leaving`: every stream comes to its end in good order. `count` is told of each that begins, and of its end."""
+        self._leaving, self._count = leaving, count
         self._of: dict[str, Watch] = {}
         self._listeners = 0
 
@@ -62,6 +62,7 @@ class Watches:
         watch = self._of.setdefault(pool.name, Watch(self._leaving))
         watch.askers.append(pool)
         self._listeners += 1
+        self._count(1)
         if watch.poll is None:
             watch.poll = asyncio.create_task(watch.run(), name=f"watch the tools of {pool.name}")
         try:
@@ -69,6 +70,7 @@ class Watches:
             yield watch
         finally:
             self._listeners -= 1
+            self._count(-1)
             watch.askers.remove(pool)
             if not watch.askers:
                 watch.poll.cancel()

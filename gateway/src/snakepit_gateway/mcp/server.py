@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import anyio
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -31,9 +31,13 @@ from snakepit_gateway.mcp.asked import Asked, Tools
 from snakepit_gateway.mcp.catalogue import OPEN_SESSION, SESSION, described, takes_session
 from snakepit_gateway.mcp.listening import Watches
 from snakepit_gateway.mcp.progress import Relay, relayed
+from snakepit_gateway.telemetry import ERROR, OK, TOOL_ERROR
 from snakepit_gateway.values import arguments
 
 Context = ServerRequestContext[Any, Any]
+Told = Callable[[str, str], None]
+"""`(method, outcome)`."""
+
 Find = Callable[[Context], Awaitable[Asked]]
 """Who asks, and for what, by a request's context."""
 
@@ -53,8 +57,8 @@ class _Server(Server[Any]):
         return super().create_initialization_options(notification_options or NotificationOptions(tools_changed=True), *more, **named)
 
 
-def make_server(find: Find, watches: Watches) -> Server[Any]:
-    """It lists and calls tools, and listens for changes of the list."""
+def make_server(find: Find, watches: Watches, tell: Told = lambda *_: None) -> Server[Any]:
+    """It lists and calls tools, and listens for changes of the list. `tell` hears of each request that is answered."""
     handlers = _Handlers(find, watches)
     server = _Server(
         "snakepit",
@@ -66,7 +70,30 @@ def make_server(find: Find, watches: Watches) -> Server[Any]:
         on_subscriptions_listen=handlers.listen,
     )
     server.add_notification_handler("notifications/cancelled", CancelledNotificationParams, handlers.cancel)
+    server.middleware.append(_Told(tell))
     return server
+
+
+class _Told(ServerMiddleware[Any]):
+    """Around every request: what fails before it comes to a handler, too. A cancelled one has no answer."""
+
+    def __init__(self, tell: Told) -> None:
+        self._tell = tell
+
+    async def __call__(self, context: Context, call_next: CallNext) -> HandlerResult:
+        if context.request_id is None:  # a notification
+            return await call_next(context)
+        try:
+            result = await call_next(context)
+        except Exception:
+            self._tell(context.method, ERROR)
+            raise
+        match result:
+            case CallToolResult(is_error=True) | {"isError": True}:
+                self._tell(context.method, TOOL_ERROR)
+            case _:
+                self._tell(context.method, OK)
+        return result
 
 
 def _input_schema(name: str) -> dict[str, Any] | None:

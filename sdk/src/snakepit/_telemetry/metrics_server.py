@@ -45,6 +45,14 @@ class MetricsServer:
         threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="metrics", daemon=True).start()
         return int(server.server_address[1])
 
+    def listen(self, address: str, variable: str) -> int:
+        """`start` at host:port, which comes from that environment variable. Raises OSError with a sentence that names both."""
+        host, _, port = address.rpartition(":")
+        try:
+            return self.start(host.strip("[]"), int(port))
+        except OSError as error:
+            raise OSError(f"metrics can't be served at {address} ({variable}): {error.strerror or error}") from error
+
     async def stop(self) -> None:
         """Whoever is being answered may lose the answer."""
         if self._server is not None:

@@ -1,1 +1,41 @@
-"""What the gateway tells. Pure."""
+"""What a gateway tells. Each counts what it does itself: sum over replicas. Pure.
+
+Metrics that begin with `http_` have names and labels of OpenTelemetry's semantic conventions, in Prometheus' spelling.
+"""
+
+from __future__ import annotations
+
+from snakepit._telemetry.metrics.row import Metric
+
+_US = ("gateway",)
+
+REQUEST_DURATION = Metric(
+    "http_server_request_duration_seconds",
+    "histogram",
+    "From a request's headers to the end of its answer, however long that streams. "
+    "`http_route`: the path's template, or empty where nothing is served. "
+    "`http_request_method`: `_OTHER` for one that HTTP has not. "
+    "`http_response_status_code`: 499 where the caller hung up before there was an answer.",
+    _US,
+    ("http_request_method", "http_route", "http_response_status_code"),
+    "seconds",
+)
+ACTIVE_REQUESTS = Metric("http_server_active_requests", "gauge", "Requests that have no whole answer yet.", _US, ("http_request_method",))
+HELD_BYTES = Metric(
+    "snakepit_gateway_held_bytes", "gauge", "Room that large bodies of requests take, of SNAKEPIT_GATEWAY_MAX_HELD_BYTES.", _US, (), "bytes"
+)
+STREAMS = Metric(
+    "snakepit_gateway_streams",
+    "gauge",
+    "Answers that come bit by bit. `kind`: sse and ndjson of calls; mcp, of clients that listen for changes; console, of open pages.",
+    _US,
+    ("kind",),
+)
+MCP_REQUESTS = Metric(
+    "snakepit_gateway_mcp_requests_total",
+    "counter",
+    "Requests of MCP that were answered. `method`: the protocol's, `other` for one that it has not. "
+    "`outcome`: OK, TOOL_ERROR for a result that says so, or ERROR.",
+    _US,
+    ("method", "outcome"),
+)

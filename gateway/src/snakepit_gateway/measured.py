@@ -1,0 +1,42 @@
+"""How long each request took, by its route: the outermost of what every request goes through."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from snakepit_gateway.telemetry import Telemetry
+
+HUNG_UP = 499
+"""Nobody was there for an answer any more. It is nginx's number; HTTP has none."""
+
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+
+
+class Measured:
+    """ASGI. A route's path is its template, so that there are as many series as routes."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app, self._telemetry = app, telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        began, status = time.monotonic(), HUNG_UP
+
+        async def write(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._telemetry.active.add(method)
+        try:
+            await self._app(scope, receive, write)
+        finally:
+            self._telemetry.active.add(method, by=-1)
+            route = getattr(scope.get("route"), "path", "")
+            self._telemetry.requests.observe(time.monotonic() - began, method, route, str(status))

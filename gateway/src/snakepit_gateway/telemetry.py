@@ -1,0 +1,56 @@
+"""What a gateway counts, in instruments made of the table of metrics (`snakepit._telemetry.metrics.gateway`).
+
+Labels are bounded: routes that there are, methods that HTTP and MCP have, statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from snakepit._telemetry.metrics import gateway as rows
+from snakepit._telemetry.metrics.instruments import OTHER, Registry
+
+OK, TOOL_ERROR, ERROR = "OK", "TOOL_ERROR", "ERROR"
+"""How a request of MCP ends."""
+
+_MCP_METHODS = frozenset({"initialize", "ping", "server/discover", "subscriptions/listen", "tools/call", "tools/list"})
+"""Those that are served here; what isn't may have any name."""
+
+
+class Telemetry:
+    """One for each gateway, so that two in one process (tests) don't share numbers."""
+
+    def __init__(self) -> None:
+        self._registry = registry = Registry("gateway")
+        self.requests = registry.histogram(rows.REQUEST_DURATION)
+        self.active = registry.gauge(rows.ACTIVE_REQUESTS)
+        self._streams = registry.gauge(rows.STREAMS)
+        self._mcp = registry.counter(rows.MCP_REQUESTS)
+
+    @contextlib.contextmanager
+    def streaming(self, kind: str) -> Iterator[None]:
+        """An answer of that kind, for as long as it lasts."""
+        self.streams(kind, 1)
+        try:
+            yield
+        finally:
+            self.streams(kind, -1)
+
+    def streams(self, kind: str, change: int) -> None:
+        """So many more of that kind, or less."""
+        self._streams.add(kind, by=change)
+
+    def answered(self, method: str, outcome: str) -> None:
+        """A request of MCP has its answer. `outcome`: OK, TOOL_ERROR or ERROR."""
+        self._mcp.add(method if method in _MCP_METHODS else OTHER, outcome)
+
+    def watch(self, loop: asyncio.AbstractEventLoop, held: Callable[[], int]) -> None:
+        """Tell how many bytes are held, as it is at each scrape."""
+        self._registry.read(loop, (rows.HELD_BYTES,), lambda: [(rows.HELD_BYTES, (), held())])
+
+    def application(self) -> Callable[..., Any]:
+        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
+        return self._registry.application()
