@@ -6,13 +6,14 @@ Labels are bounded: pools that exist, tools that they offer (MOST_TOOLS of each)
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
-from snakepit._telemetry.metrics.instruments import OTHER, Reading, Registry
+from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Distribution, Reading, Registry
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
@@ -20,10 +21,43 @@ from snakepit_control_plane.model.pool import Pool
 MOST_TOOLS = 200
 """Of a pool, that are told apart; calls of further ones are counted as those of `other`."""
 
+LAG_SECONDS = 15.0
+"""Whoever scrapes this often misses nothing."""
+
 PRIORITIES = ("high", "normal", "low")
 """By rank."""
 
 _STATES = {value: name.removeprefix("WORKER_STATE_").lower() for name, value in pool_pb2.WorkerState.items()}
+
+
+class ToolTimes(NamedTuple):
+    """Where the times of a tool's calls go. `tool` as its label has it."""
+
+    tool: str
+    whole: Distribution
+    queue: Distribution
+    run: Distribution
+    overhead: Distribution
+
+
+class Lag:
+    """How late the event loop is at worst: in the LAG_SECONDS that go on, and in those before."""
+
+    def __init__(self) -> None:
+        self._until = -math.inf
+        self._now = self._before = 0.0
+
+    def look(self, now: float, late: float) -> None:
+        """It was so late, in seconds, at that time."""
+        if now >= self._until:
+            self._before = self._now if now < self._until + LAG_SECONDS else 0.0
+            self._until, self._now = now + LAG_SECONDS, 0.0
+        self._now = max(self._now, late)
+
+    @property
+    def worst(self) -> float:
+        """In seconds."""
+        return max(self._now, self._before)
 
 
 class Telemetry:
@@ -46,24 +80,40 @@ class Telemetry:
         self.store_seconds = registry.histogram(rows.STORE_DURATION)
         self.store_errors = registry.counter(rows.STORE_ERRORS)
         self.links = registry.gauge(rows.LINKS)
-        self._tools: dict[str, dict[str, str]] = {}
+        self.sessions_created = registry.counter(rows.SESSIONS_CREATED)
+        self.sessions_moved = registry.counter(rows.SESSIONS_MOVED)
+        self.sessions_lost = registry.counter(rows.SESSIONS_LOST)
+        self.state_operations = registry.counter(rows.STATE_OPERATIONS)
+        self.lag = Lag()
+        self._phases = registry.histogram(rows.CALL_PHASE_DURATION)
+        self._tools: dict[str, dict[str, ToolTimes]] = {}
 
-    def answered(self, pool: str, tool: str, outcome: str, seconds: float) -> None:
-        """A call has its answer. `tool`: one that the pool offers, or empty; `seconds`: since it came."""
-        tool = self._label(pool, tool)
-        self.calls.add(pool, tool, outcome)
-        self.seconds.observe(seconds, pool, tool)
+    def answered(self, pool: str, tool: str, outcome: str, seconds: float, waited: float, ran: float) -> None:
+        """A call has its answer. `tool`: one that the pool offers, or empty. `seconds`: since it came; of them it `waited` in the queue,
+        and its tool `ran`: 0 where it has not."""
+        tools = self._tools.get(pool)
+        times = tools.get(tool) if tools is not None else None
+        if times is None:
+            times = self._times(pool, tool)
+        self.calls.add(pool, times.tool, outcome)
+        times.whole.observe(seconds)
+        if ran > 0.0:
+            times.queue.observe(waited)
+            times.run.observe(ran)
+            rest = seconds - waited - ran
+            times.overhead.observe(rest if rest > 0.0 else 0.0)
 
-    def _label(self, pool: str, tool: str) -> str:
-        known = self._tools.get(pool)
-        if known is None:
-            known = self._tools[pool] = {"": ""}
-        label = known.get(tool)
-        if label is None:
-            if len(known) > MOST_TOOLS:
-                return OTHER
-            label = known[tool] = tool
-        return label
+    def _times(self, pool: str, tool: str) -> ToolTimes:
+        """Of a tool that is not known yet, or is one too many."""
+        if len(self._tools) >= MOST_SERIES:  # Nobody scrapes, and so nobody has forgotten pools that are gone.
+            self._tools.clear()
+        tools = self._tools.setdefault(pool, {})
+        name = tool if not tool or len(tools) < MOST_TOOLS else OTHER
+        found = tools.get(name)
+        if found is None:
+            queue, run, overhead = (self._phases.of(pool, name, phase) for phase in ("queue", "run", "overhead"))
+            found = tools[name] = ToolTimes(name, self.seconds.of(pool, name), queue, run, overhead)
+        return found
 
     def store_answered(self, operation: str, seconds: float | None) -> None:
         """The store has answered; None: it has not, or said no."""
@@ -83,6 +133,7 @@ class Telemetry:
             rows.SESSIONS_LIMIT,
             rows.NAMESPACE_SESSIONS,
             rows.TASKS,
+            rows.EVENT_LOOP_LAG,
             rows.STORE_UP,
         )
         self.registry.read(loop, read, lambda: self._read(pools, store_up()))
@@ -90,6 +141,7 @@ class Telemetry:
     def _read(self, pools: Mapping[str, Pool], store_up: bool) -> Iterator[Reading]:
         self._forget(pools.__contains__)
         yield rows.TASKS, (), len(asyncio.all_tasks())
+        yield rows.EVENT_LOOP_LAG, (), self.lag.worst
         yield rows.STORE_UP, (), store_up
         together: dict[str, int] = defaultdict(int)
         for name, pool in pools.items():

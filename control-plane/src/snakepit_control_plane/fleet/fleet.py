@@ -327,6 +327,7 @@ class Fleet:
                 due = self.flow.clock() + pause
                 await asyncio.sleep(pause)
                 now = self.flow.clock()
+                self.flow.telemetry.lag.look(now, now - due)
                 pause = self.monitor.tick(now, now - due)
                 self._measure(now)
 

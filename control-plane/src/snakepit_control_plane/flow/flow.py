@@ -38,7 +38,7 @@ class Flow:
         self.dispatcher = Dispatcher(self.calls, self.agents, self.recalls)
         self.transfers = Transfers(self.calls, limits)
         self.outcomes = Outcomes(self.dispatcher, self.calls, self.transfers, telemetry)
-        self.sessions = Sessions(self.dispatcher, self.calls, self.pools, self.agents, store)
+        self.sessions = Sessions(self.dispatcher, self.calls, self.pools, self.agents, store, telemetry)
         self.idempotency = Idempotency(self.sessions, self.calls, self.transfers, store, replica, telemetry, limits)
         self.nested = NestedCalls(self.pools, self.calls, limits)
         self.intake = Intake(self.pools, self.calls, self.nested, limits, self.idempotency, self.dispatcher)

@@ -268,7 +268,8 @@ class OpenCalls(OpenCount):
             if (objectives := call.pool.objectives) is not None:
                 started = result.error.started if outcome != "OK" else 0
                 objectives.count(outcome, started, now - call.request.came_at, now, is_stream=call.request.is_stream)
-        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at)
+        waited = 0.0 if call.place is None else call.place.waited
+        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, result.run_seconds)
         if call.span is not None:
             call.span.end("" if outcome == "OK" else outcome)
 

@@ -75,7 +75,7 @@ class Fence:
 class SessionEntry:
     """`active`: calls whose turn it is; `waiting`: those behind them, in order."""
 
-    __slots__ = ("active", "asking", "busy", "dirty", "fresh", "id", "in_use", "last_used", "pool", "record", "released", "waiting")
+    __slots__ = ("active", "asking", "busy", "dirty", "fresh", "id", "in_use", "last_used", "lost", "pool", "record", "released", "waiting")
 
     def __init__(self, pool: str, session: str) -> None:
         self.pool = pool
@@ -83,6 +83,8 @@ class SessionEntry:
         self.record: SessionRecord | None = None
         # The binding that its agent has let go: no call under it any more.
         self.released: Fence | None = None
+        # The binding whose worker's end a call has been told of.
+        self.lost: Fence | None = None
         # The agent has just said that a call of another replica is there: the next one waits behind it.
         self.in_use = False
         self.active: set[Call] = set()

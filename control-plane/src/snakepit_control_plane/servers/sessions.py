@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -117,6 +118,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             raise
         if created:
             self._count.made(pool)
+            self._flow.telemetry.sessions_created.add(pool.name)
         else:
             await self._allow(caller, READ_SESSION, record)
         self._flow.sessions.upkeep.learned(record)
@@ -193,7 +195,8 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
 
     async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
         pool = await self._admit(request, context, READ_SESSION)
-        stored = await self._store.get_state(pool.name, request.session_id, request.key, None)
+        with self._counted(pool, "get"):
+            stored = await self._store.get_state(pool.name, request.session_id, request.key, None)
         if stored is None:
             return session_pb2.GetStateResponse()
         value = await _value(stored, as_payload=request.as_payload)
@@ -204,21 +207,36 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         expected = request.expected_version if request.HasField("expected_version") else None
         value = await convert(request.value.ByteSize(), partial(json_form.from_value, request.value))
         key = check_state_key(request.key)
-        written = await self._store.set_state(pool.name, request.session_id, key, value, expected, pool.spec.session, None)
+        with self._counted(pool, "set"):
+            written = await self._store.set_state(pool.name, request.session_id, key, value, expected, pool.spec.session, None)
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
 
     async def DeleteState(self, request: session_pb2.DeleteStateRequest, context: Context) -> session_pb2.DeleteStateResponse:  # noqa: N802
         pool = await self._admit(request, context, CHANGE_SESSION)
-        deleted = await self._store.delete_state(pool.name, request.session_id, request.key, None)
+        with self._counted(pool, "delete"):
+            deleted = await self._store.delete_state(pool.name, request.session_id, request.key, None)
         return session_pb2.DeleteStateResponse(deleted=deleted)
 
     async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
         pool = await self._admit(request, context, READ_SESSION)
-        keys = await self._store.list_state(pool.name, request.session_id, None)
+        with self._counted(pool, "list"):
+            keys = await self._store.list_state(pool.name, request.session_id, None)
         if request.with_values:
             return await self._values(pool.name, request, [each for each in keys if each.key > request.page_token])
         listed = [session_pb2.ListStateResponse.Key(key=k.key, version=k.version, size_bytes=k.size_bytes) for k in keys]
         return session_pb2.ListStateResponse(keys=listed)
+
+    @contextlib.contextmanager
+    def _counted(self, pool: Pool, operation: str) -> Iterator[None]:
+        outcome = "CANCELLED"
+        try:
+            yield
+            outcome = "OK"
+        except SnakepitError as error:
+            outcome = error.reason
+            raise
+        finally:
+            self._flow.telemetry.state_operations.add(pool.name, operation, outcome)
 
     async def _values(self, pool: str, request: session_pb2.ListStateRequest, keys: list[StoredKey]) -> session_pb2.ListStateResponse:
         """As many of the keys as fit, with their values; one that is deleted meanwhile is left out."""
@@ -289,8 +307,8 @@ _WRITES = ("set", "delete")
 async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
     """Carry out one operation. The pool is the agent's own, whatever the request says."""
     reply = link_pb2.StateReply(id=request.id)
+    known = flow.pools.get(pool)
     try:
-        known = flow.pools.get(pool)
         if known is None:
             raise PoolNotFound(f"pool {pool} has been deleted")
         if not (timeout := request.timeout_seconds) >= 0:
@@ -302,6 +320,9 @@ async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.St
         reply.error.CopyFrom(to_frame(DeadlineExceeded("the call's deadline passed before the session store answered", started=started)))
     except SnakepitError as error:
         reply.error.CopyFrom(to_frame(error))
+    if known is not None:
+        outcome = reply.error.reason if reply.HasField("error") else "OK"
+        flow.telemetry.state_operations.add(pool, request.WhichOneof("operation") or "list", outcome)
     return reply
 
 

@@ -102,11 +102,20 @@ class Binding:
         elif action is Action.BUSY:
             self._calls.fail(call, WorkerBusy(f"the worker of session {entry.id!r} is busy", retry_after=0.1))
         elif action is Action.REFUSE and entry.record is not None:
-            self._calls.fail(call, _gone(pool, entry.record))
+            self._refuse(pool, entry, entry.record, call)
         elif offered is not None and action is not Action.ANYBODY:
             self._take(action, pool, entry, call, offered, now)
         else:
             self._anywhere(action, pool, entry, call, now)
+
+    def _refuse(self, pool: Pool, entry: SessionEntry, record: SessionRecord, call: Call) -> None:
+        """Its worker is gone. The first of its calls that is told so is counted as the session's loss."""
+        why = pool.why_gone(record.worker, record.incarnation)
+        if entry.lost != record.fence:
+            entry.lost = record.fence
+            self._sessions.telemetry.sessions_lost.add(pool.name, why)
+        message = f"worker {record.worker} of session {record.id!r} is gone ({why}): call RebindSession to go on with another"
+        self._calls.fail(call, SessionWorkerUnavailable(message, details={"why": why}))
 
     # ---- to a worker
 
@@ -244,6 +253,8 @@ class Binding:
         now = self._sessions.clock()
         entry.busy = False
         ours = entry.record is not None and entry.record.incarnation == worker.incarnation and not entry.is_released
+        if ours and known.worker and known.incarnation != worker.incarnation:
+            self._sessions.telemetry.sessions_moved.add(pool.name, _why_moved(pool, known))
         if error is None and ours and worker.alive and not call.answered:
             self._begin(pool, entry, call, worker, now)
         else:
@@ -270,10 +281,10 @@ class Binding:
         return bool(behind) and self._affinity(pool, call) == common_pb2.AFFINITY_STRICT_FAIL_FAST
 
 
-def _gone(pool: Pool, record: SessionRecord) -> SessionWorkerUnavailable:
-    why = pool.why_gone(record.worker, record.incarnation)
-    message = f"worker {record.worker} of session {record.id!r} is gone ({why}): call RebindSession to go on with another"
-    return SessionWorkerUnavailable(message, details={"why": why})
+def _why_moved(pool: Pool, old: SessionRecord) -> str:
+    """What is or was the matter with its former worker."""
+    worker = pool.find(old.worker, old.incarnation)
+    return "busy" if worker is not None and worker.alive else pool.why_gone(old.worker, old.incarnation)
 
 
 def _is_unknown(pool: Pool, record: SessionRecord) -> bool:

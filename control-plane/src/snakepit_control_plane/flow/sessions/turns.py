@@ -25,6 +25,7 @@ from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionEntry, SessionRecord
 from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,11 @@ class Sessions(Stage):
     `not_theirs` is told of each call that is refused because its session is somebody else's: who, pool, session.
     """
 
-    def __init__(self, dispatcher: Dispatcher, calls: OpenCalls, pools: Pools, agents: AgentLinks, store: Store) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, calls: OpenCalls, pools: Pools, agents: AgentLinks, store: Store, telemetry: Telemetry
+    ) -> None:
         self.store = store
+        self.telemetry = telemetry
         self.pools = pools
         self.dispatcher = dispatcher
         self.calls = calls

@@ -21,6 +21,14 @@ CALLS = Metric(
 CALL_DURATION = Metric(
     "snakepit_call_duration_seconds", "histogram", "From arrival at a replica to its answer.", _US, ("pool", "tool"), "seconds"
 )
+CALL_PHASE_DURATION = Metric(
+    "snakepit_call_phase_duration_seconds",
+    "histogram",
+    "Of calls that ran: `phase` queue is what they waited for a worker, run what their tool took, overhead the rest.",
+    _US,
+    ("pool", "tool", "phase"),
+    "seconds",
+)
 REFUSALS = Metric("snakepit_refusals_total", "counter", "Calls that never reached a worker.", _US, ("pool", "reason"))
 RETURNED_CALLS = Metric(
     "snakepit_returned_calls_total",
@@ -91,6 +99,29 @@ WORKER_RECYCLES = Metric(
 
 SESSIONS = Metric("snakepit_sessions", "gauge", "Sessions in the store. Each replica sees all.", _US, ("pool",))
 SESSIONS_LIMIT = Metric("snakepit_sessions_limit", "gauge", "`session.maxSessions` of the pool.", _US, ("pool",))
+SESSIONS_CREATED = Metric("snakepit_sessions_created_total", "counter", "Sessions created through this replica.", _US, ("pool",))
+SESSIONS_MOVED = Metric(
+    "snakepit_sessions_moved_total",
+    "counter",
+    "Sessions that this replica has bound to another worker than before. `reason`: busy, rebind, or how their worker ended: "
+    "crashed, oom, recycled, evicted, scaled down, lost.",
+    _US,
+    ("pool", "reason"),
+)
+SESSIONS_LOST = Metric(
+    "snakepit_sessions_lost_total",
+    "counter",
+    "Strict sessions whose worker is gone, when a call is refused for that first. `reason`: how their worker ended.",
+    _US,
+    ("pool", "reason"),
+)
+STATE_OPERATIONS = Metric(
+    "snakepit_state_operations_total",
+    "counter",
+    "Operations on sessions' state. `operation`: get, set, delete, list. `outcome`: OK, or the reason of an error.",
+    _US,
+    ("pool", "operation", "outcome"),
+)
 NAMESPACE_SESSIONS = Metric(
     "snakepit_namespace_sessions", "gauge", "Sessions of all pools of a namespace. Each replica sees all.", _US, ("namespace",)
 )
@@ -113,5 +144,12 @@ LINKS = Metric(
     "Open links. `role`: client, agent. `way`: lane, or stream where a lane can't be had.",
     _US,
     ("role", "way"),
+)
+EVENT_LOOP_LAG = Metric(
+    "snakepit_event_loop_lag_seconds",
+    "gauge",
+    "How late the event loop has been at worst, in the last 15 to 30 seconds.",
+    _US,
+    unit="seconds",
 )
 TASKS = Metric("snakepit_tasks", "gauge", "Tasks of the event loop: those of links, streams and requests.", _US)

@@ -171,6 +171,18 @@ class LoopGauges(Collector):
         return [gauges(row, values) for row, values in found.items()]
 
 
+class Readers(Collector):
+    """All that is read at a scrape."""
+
+    def __init__(self) -> None:
+        self.each: list[LoopGauges] = []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by whoever scrapes."""
+        for each in self.each:
+            yield from each.collect()
+
+
 def gauges(row: Metric, values: Iterable[tuple[Labels, float]]) -> GaugeMetricFamily:
     """A row's family, as it is now."""
     family = GaugeMetricFamily(row.name, row.text, labels=row.labels)
@@ -189,6 +201,9 @@ class Registry:
         self.component = component
         self.instruments: list[Instrument[Any]] = []
         self._registry = CollectorRegistry()
+        # They come first: what they find gone is forgotten before it is told.
+        self._readers = Readers()
+        self._registry.register(self._readers)
         ProcessCollector(registry=self._registry)
         self.gauge(BUILD_INFO).set(1, component, __version__)
 
@@ -209,7 +224,7 @@ class Registry:
         rows = tuple(rows)
         for row in rows:
             self._check(row)
-        self._registry.register(LoopGauges(loop, rows, read))
+        self._readers.each.append(LoopGauges(loop, rows, read))
 
     def keep(self, label: str, known: Callable[[str], bool]) -> None:
         """Forget every series of something that is gone, such as a pool."""
