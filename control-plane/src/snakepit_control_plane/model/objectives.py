@@ -33,7 +33,7 @@ def judge(slo: SloSpec, reason: str, started: int, seconds: float, *, is_stream:
 
     A caller's failure doesn't count: it says nothing about the pool. Let through by a tool, it is the author's.
     """
-    limit = math.inf if slo.latency_milliseconds is None or is_stream else slo.latency_milliseconds / 1000
+    limit = math.inf if is_stream else _limit(slo)
     late = seconds > limit
     served = _served(slo, reason, started, can_be_late=limit < math.inf, late=late)
     if limit == math.inf:
@@ -41,6 +41,11 @@ def judge(slo: SloSpec, reason: str, started: int, seconds: float, *, is_stream:
     # Who hangs up before it was to be answered has not waited for too long; who hangs up later has.
     counts = served is not None or (late and reason == _CANCELLED)
     return served, not late if counts else None
+
+
+def _limit(slo: SloSpec) -> float:
+    """How long a call may take."""
+    return math.inf if slo.latency_milliseconds is None else slo.latency_milliseconds / 1000
 
 
 def _served(slo: SloSpec, reason: str, started: int, *, can_be_late: bool, late: bool) -> bool | None:
@@ -67,7 +72,7 @@ class Objectives:
     """
 
     def __init__(self, slo: SloSpec, now: float, wall: float = 0.0) -> None:
-        self.slo = slo
+        self.slo, self._limit = slo, _limit(slo)
         self._wall = wall
         self._begin(now)
 
@@ -75,7 +80,7 @@ class Objectives:
         """Counts go on, unless calls were judged by something else until now."""
         if _way(self.slo) != _way(slo):
             self._begin(now)
-        self.slo = slo
+        self.slo, self._limit = slo, _limit(slo)
 
     def _begin(self, now: float) -> None:
         self._counts = [0, 0, 0, 0]
@@ -86,8 +91,13 @@ class Objectives:
         """A call has been answered. On the path of each call."""
         if now >= self._hour_ends:
             self._turn(now)
-        served, in_time = judge(self.slo, reason, started, seconds, is_stream=is_stream)
         counts = self._counts
+        if reason == "OK" and not is_stream:  # as `judge` would say, in a quarter of the time
+            counts[0] += 1
+            counts[2] += 1
+            counts[3] += seconds > self._limit
+            return
+        served, in_time = judge(self.slo, reason, started, seconds, is_stream=is_stream)
         if served is not None:
             counts[0] += 1
             counts[1] += not served
