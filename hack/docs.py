@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import chart_values
+import conditions
 import dashboards
 import log_lines
 import metrics
@@ -113,7 +114,9 @@ def _generated() -> list[tuple[Path, str]]:
         (log_lines.PAGE, log_lines.page()),
         *dashboards.pages().items(),
         (ROOT / "docs/metrics.md", metrics.page()),
-        *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages(), "rooms.md": rooms.page()}.items()),
+        (ROOT / "docs/rooms.md", rooms.page()),
+        (ROOT / "docs/conditions.md", conditions.page()),
+        *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items()),
     ]
 
 

@@ -125,7 +125,8 @@ class Applier:
                 raise
             there = await self._kube.list(EVENTS, namespace, fields=f"metadata.name={name}")
             count = 1 + max((int(each.get("count") or 1) for each in there), default=1)
-            await self._kube.merge(EVENTS, namespace, name, {"count": count, "lastTimestamp": body["lastTimestamp"]})
+            latest = {each: body[each] for each in ("lastTimestamp", "message")}
+            await self._kube.merge(EVENTS, namespace, name, {"count": count, **latest})
 
     async def _delete(self, pool: SnakePool, deletion: Deletion) -> bool:
         of = {"pool": f"{pool.metadata.namespace}/{pool.metadata.name}", "capsule": deletion.name}

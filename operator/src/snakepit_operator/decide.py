@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from snakepit._retry import Backoff
 from snakepit.spec.fields import SnakePool, SnakePoolStatus
-from snakepit_operator.events import EventBudget, NewEvent, events_of, recycled
+from snakepit_operator.events import EventBudget, NewEvent, ended, events_of, recycled
 from snakepit_operator.model import FleetView, Observed, Outcome, Plan, Reason
 from snakepit_operator.plan import plan
 from snakepit_operator.pods import problem as why_none
@@ -97,10 +97,13 @@ class Step(Struct, frozen=True):
 
 
 class Conclusion(Struct, frozen=True):
-    """What is to be said and remembered when a step has been done. `again`: seconds until the next look; None: when somebody says so."""
+    """What is to be said and remembered when a step has been done. `untold`: events for which there was no room. `again`: seconds until the
+    next look; None: when somebody says so.
+    """
 
     status: SnakePoolStatus
     events: list[NewEvent]
+    untold: int
     memory: Memory
     again: float | None
 
@@ -137,11 +140,15 @@ def conclude(pool: SnakePool, observed: Observed, step: Step, done: Outcome, rel
     sized, advice = (_sized(pool, memory.size), memory.size.advice) if memory.size else (pool, None)
     found = status(sized, observed, step.plan, now, done.refusal or step.problem, advice)
     after = msgspec.structs.replace(found, release=release)
-    events, left = memory.events.spend([*events_of(pool.status, after, done), *recycled(memory.seen, observed.fleet)], now)
+    events, left = memory.events.spend(changes := _changes(pool, after, done, memory.seen, observed.fleet), now)
     kept = msgspec.structs.replace(memory, seen=observed.fleet or memory.seen, refusal=refusal, events=left, said=after)
     if step.budget is not None:
         kept = msgspec.structs.replace(kept, budget_at=now, budget_size=_budget_size(sized))
-    return Conclusion(after, events, kept, again)
+    return Conclusion(after, events, len(changes) - len(events), kept, again)
+
+
+def _changes(pool: SnakePool, after: SnakePoolStatus, done: Outcome, before: FleetView | None, now: FleetView | None) -> list[NewEvent]:
+    return [*events_of(pool.status, after, done), *recycled(before, now), *ended(before, now)]
 
 
 def _budget_size(pool: SnakePool) -> int | None:

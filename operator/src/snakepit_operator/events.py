@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from snakepit.spec.fields import API_VERSION, KIND, Condition, SnakePool, SnakePoolStatus
 from snakepit_operator.model import FleetView, Outcome, Reason
 from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest
-from snakepit_operator.status import AVAILABLE, DEGRADED, OBJECTIVES, PROGRESSING, READY, STALLED, STORE
+from snakepit_operator.status import AUTOSCALING, AVAILABLE, DEGRADED, OBJECTIVES, PROGRESSING, READY, STALLED, STORE
 
 BURST = 20
 REFILL_SECONDS = 10.0
 """A pool may have this many events at once, and one more after each of these pauses."""
+SIMILAR = 10
+SIMILAR_SECONDS = 600.0
+"""So many of one reason have an Event each, within so long; the next ones share one, as the API server's own clients do it."""
+COMBINED = "(combined from similar events): "
 _NAMES_SHOWN = 5
 _MESSAGE_LENGTH = 1024
 _WISHED = frozenset({Reason.STARTING, Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.SETTINGS_PENDING})
@@ -29,26 +34,56 @@ _LOSSES = frozenset({Reason.CAPSULE_LOST, Reason.POD_FAILED, Reason.POD_STUCK})
 
 
 class NewEvent(Struct, frozen=True):
-    """An event to be."""
+    """An event to be. `combined`: it shares the one Event of its reason."""
 
     type: str
     reason: str
     message: str
+    combined: bool = False
+
+
+class Word(Struct, frozen=True):
+    """What an Event's reason stands for, where it is not that of a condition."""
+
+    types: str
+    meaning: str
+
+
+CREATED, DELETED, REPLACED, ENDED, SCALED = "CapsulesCreated", "CapsulesDeleted", "WorkersRecycled", "WorkersEnded", "Scaled"
+WORDS = {
+    CREATED: Word("Normal", "Capsules that were made, by their names."),
+    DELETED: Word("Normal, Warning", "Capsules that go, and why; a warning for those that nobody wished away."),
+    SCALED: Word("Normal", "The pool should have another number of capsules than before: by `spec.replicas`, or by its demand."),
+    REPLACED: Word("Normal", "Workers made room for fresh ones: by age, calls, memory, a session's end, or because somebody asked."),
+    ENDED: Word("Warning", "Workers ended by themselves, or for want of memory; their calls failed with WORKER_LOST."),
+    Reason.ANOTHER_RELEASE: Word("Warning", "Two releases watch the namespace: the other one looks after the pool."),
+}
+"""The one table; each condition's reason is an Event's besides, when it changes."""
 
 
 def events_of(before: SnakePoolStatus | None, after: SnakePoolStatus, done: Outcome) -> list[NewEvent]:
     """What changed between two statuses, and what of the plan was done."""
-    return [*_done(done), *_changed({each.type: each for each in before.conditions} if before else {}, after.conditions)]
+    changed = _changed({each.type: each for each in before.conditions} if before else {}, after.conditions)
+    return [*_scaled(before, after), *_done(done), *changed]
+
+
+def _scaled(before: SnakePoolStatus | None, after: SnakePoolStatus) -> Iterator[NewEvent]:
+    was, now = before.desired_replicas if before else None, after.desired_replicas
+    if was is None or now is None or was == now:
+        return
+    by_demand = any(each.type == AUTOSCALING and each.status == "True" for each in after.conditions)
+    why = after.recommendation if by_demand and after.recommendation else "as spec.replicas and spec.suspended say"
+    yield NewEvent("Normal", SCALED, f"From {was} to {now} capsules: {why}")
 
 
 def _done(done: Outcome) -> Iterator[NewEvent]:
     if done.created:
-        yield NewEvent("Normal", "CapsulesCreated", f"Created {_names(each.name for each in done.created)}")
+        yield NewEvent("Normal", CREATED, f"Created {_names(each.name for each in done.created)}")
     for reason in sorted({each.reason for each in done.deleted}):
         these = [each for each in done.deleted if each.reason == reason]
         why = next((f": {each.message}" for each in these if each.message), "")
         type_ = "Warning" if reason in _LOSSES else "Normal"
-        yield NewEvent(type_, "CapsulesDeleted", f"Deleting {_names(each.name for each in these)} ({reason}){why}")
+        yield NewEvent(type_, DELETED, f"Deleting {_names(each.name for each in these)} ({reason}){why}")
 
 
 def _changed(before: dict[str, Condition], after: Iterable[Condition]) -> Iterator[NewEvent]:
@@ -79,7 +114,7 @@ def recycled(before: FleetView | None, after: FleetView | None) -> Iterator[NewE
         if was is not None and was.incarnation == capsule.incarnation:
             found.update(reason for reason, count in capsule.recycled.items() if count > was.recycled.get(reason, 0))
     for reason in sorted(found & RECYCLED.keys()):
-        yield NewEvent("Normal", "WorkersRecycled", f"Recycled: {RECYCLED[reason]}")
+        yield NewEvent("Normal", REPLACED, f"Recycled: {RECYCLED[reason]}")
 
 
 RECYCLED = {
@@ -90,6 +125,21 @@ RECYCLED = {
     "session": "a worker that had served its session (worker.exclusive)",
 }
 """Without names: the same again is the same Event, with a higher count."""
+
+
+def ended(before: FleetView | None, after: FleetView | None) -> Iterator[NewEvent]:
+    """Workers that ended between two looks, and that nobody had asked to: an event for each way."""
+    if before is None or after is None:
+        return
+    for how, count in sorted(after.ended.items()):
+        if how in ENDS and count > before.ended.get(how, 0):
+            yield NewEvent("Warning", ENDED, f"Ended: {ENDS[how]}")
+
+
+ENDS = {
+    "crashed": "a worker, by itself or by a signal; `snakepit workers POOL -o json` says how each one's life before ended",
+    "oom": "a worker, killed for want of memory; give the container `worker` more of it, or recycle.maxMemory a bound",
+}
 
 
 def _fine(condition: Condition) -> bool:
@@ -106,16 +156,30 @@ def _names(names: Iterable[str]) -> str:
 
 
 class EventBudget(Struct, frozen=True):
-    """How many events a pool may have now. It fills up again with time."""
+    """How many events a pool may have now. It fills up again with time. `told`: by type and reason, since when, and which messages."""
 
     left: float = float(BURST)
     at: float = 0.0
+    told: Mapping[tuple[str, str], tuple[float, frozenset[str]]] = {}
 
     def spend(self, events: list[NewEvent], now: float) -> tuple[list[NewEvent], EventBudget]:
         """Those that may be, the first ones, and the budget after them."""
         left = min(float(BURST), self.left + max(0.0, now - self.at) / REFILL_SECONDS)
-        allowed = events[: int(left)]
-        return allowed, EventBudget(left - len(allowed), now)
+        told = {key: each for key, each in self.told.items() if now - each[0] < SIMILAR_SECONDS}
+        allowed = [_combined(each, told, now) for each in events[: int(left)]]
+        return allowed, EventBudget(left - len(allowed), now, told)
+
+
+def _combined(event: NewEvent, told: dict[tuple[str, str], tuple[float, frozenset[str]]], now: float) -> NewEvent:
+    """The event, or its part of the shared one. What was said already has an Event of its own, whose count grows."""
+    key, mark = (event.type, event.reason), digest(event.message, 16)
+    since, marks = told.get(key, (now, frozenset()))
+    if mark in marks:
+        return event
+    if len(marks) >= SIMILAR:
+        return replace(event, combined=True)
+    told[key] = since, marks | {mark}
+    return event
 
 
 def clip(message: str) -> str:
@@ -128,9 +192,10 @@ def clip(message: str) -> str:
 
 
 def event_object(pool: SnakePool, event: NewEvent, now: datetime) -> Object:
-    """The Event. Its name follows from what it says, so the same one again is there already."""
+    """The Event. Its name follows from what it says, so the same one again is there already, and so is a shared one."""
     metadata, stamp = pool.metadata, now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = f"{metadata.name}.{digest([metadata.uid, event.type, event.reason, event.message], 16)}"
+    said = COMBINED if event.combined else event.message
+    name = f"{metadata.name}.{digest([metadata.uid, event.type, event.reason, said], 16)}"
     involved = {"apiVersion": API_VERSION, "kind": KIND, "name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
     return {
         "apiVersion": "v1",
@@ -139,7 +204,7 @@ def event_object(pool: SnakePool, event: NewEvent, now: datetime) -> Object:
         "involvedObject": involved,
         "type": event.type,
         "reason": event.reason,
-        "message": clip(event.message),
+        "message": clip(f"{COMBINED}{event.message}" if event.combined else event.message),
         "source": {"component": "snakepit-operator"},
         "firstTimestamp": stamp,
         "lastTimestamp": stamp,

@@ -258,7 +258,7 @@ def essence(view: FleetView | None) -> object:
     capsules = {name: _essence(capsule) for name, capsule in view.capsules.items()}
     # A replica that has just been restarted is heard again in a moment: that is no change for every pool.
     return msgspec.structs.replace(
-        view, busy_slots=0, queue_depth=0, sessions=0, message="", unheard=0, capsules=capsules, demand=None, slo=None
+        view, busy_slots=0, queue_depth=0, sessions=0, message="", unheard=0, capsules=capsules, demand=None, ended={}, slo=None
     )
 
 

@@ -178,6 +178,8 @@ class Reconciler:
         written = await self._applier.status(known.found, end.status)
         self._keep(name, known, done, written)
         await self._applier.tell(pool, end.events)
+        if end.untold:
+            log.warning("pool %s: %d changes have no Event, as it has had so many", name, end.untold, extra={"pool": name})
         self.memories[name] = end.memory
         return end.again
 

@@ -5,6 +5,7 @@ Nothing is carried over from the last status but the time at which a condition's
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from snakepit.spec.fields import AutoscalingSpec, Condition, SloStatus, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import CONDITION_MESSAGE, AutoscalingSpec, Condition, SloStatus, SnakePool, SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
@@ -22,8 +23,31 @@ READY, STALLED = "Ready", "Stalled"
 """What is so, in one word, for tools that know no conditions of ours: kstatus, and whatever waits by it."""
 SYNCED, STORE, AUTOSCALING, OBJECTIVES = "Synced", "SessionStoreReady", "AutoscalingActive", "ObjectivesMet"
 
+
+class Kind(Struct, frozen=True):
+    """A condition: when it is there, and what its being True says."""
+
+    meaning: str
+    there: str = "always"
+
+
+CONDITIONS = {
+    READY: Kind("The pool is what its spec says. Its reason is the worst of the others', and the column of `kubectl get`."),
+    AVAILABLE: Kind("A call can be served now."),
+    PROGRESSING: Kind("A roll-out, or another size, is on its way."),
+    DEGRADED: Kind("A pod or a worker has a fault. What serves still serves."),
+    SYNCED: Kind("Every replica of the control plane goes by this generation of the spec."),
+    STORE: Kind("Sessions can be read and written."),
+    AUTOSCALING: Kind("The pool's size follows its calls.", "with `autoscaling`"),
+    OBJECTIVES: Kind("No more calls were bad than the objectives allow.", "with `slo`"),
+    STALLED: Kind("Nothing gets on by itself: the spec, or somebody, has to help.", "while it is True"),
+}
+"""The one table of them; each of a pool's is a row of it."""
+
 _AWAY = "no control-plane replica answers; nothing is scaled down until one does"
 _MESSAGE_LENGTH = 1024
+_REASON_LENGTH = 1024
+_NO_WORD = re.compile(r"[^A-Za-z0-9_,:]")
 _WISHED = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
 _HOPELESS = frozenset({Reason.IMAGE_MISSING, Reason.INVALID_SPEC, Reason.PROGRESS_DEADLINE_EXCEEDED})
 _OUTDATED = (
@@ -118,13 +142,19 @@ def conditions(findings: Mapping[str, Finding], pool: SnakePool, now: float) -> 
         Condition(
             type=type_,
             status=finding.status,  # type: ignore[arg-type]
-            reason=finding.reason,
-            message=finding.message,
+            reason=word(finding.reason),
+            message=finding.message[:CONDITION_MESSAGE],
             observed_generation=pool.metadata.generation,
             last_transition_time=was.last_transition_time if (was := before.get(type_)) and was.status == finding.status else stamp,
         )
         for type_, finding in findings.items()
     )
+
+
+def word(reason: str) -> str:
+    """A reason as a condition may have it. Pods and workers bring words of their own: one that is none would keep the status unwritten."""
+    kept = _NO_WORD.sub("", reason[:_REASON_LENGTH]).lstrip("0123456789_,:").rstrip(",:")
+    return kept or "Unknown"
 
 
 class _View:

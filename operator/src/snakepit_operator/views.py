@@ -157,6 +157,7 @@ def fleet_view(
         store_message=next((answer.session_store_message for answer in broken or answers), ""),
         demand=demand,
         in_use=bool(busy or queued) or _is_in_use(demand, known),
+        ended=_most(state.ended for state in states),
         slo=_slo(pools),
     )
 

@@ -63,6 +63,20 @@ async def stage(admin: Admin, kube: Kube) -> AsyncIterator[Stage]:
             await asyncio.gather(talking, return_exceptions=True)
 
 
+async def test_a_worker_that_died_is_an_event(admin: Admin, kube: Kube) -> None:
+    async with stage(admin, kube) as on:
+        await eventually(lambda: on.says("TooFewCalls"), "the operator has seen the worker")
+        on.agent.replace_worker(next(iter(on.agent.lives)), "OOMKilled")
+
+        async def told() -> list[Object]:
+            await on.says("")
+            return [each for each in await admin.every("events") if each["reason"] == "WorkersEnded"]
+
+        (event,) = await eventually(told, "an Event says that it died")
+        assert (event["type"], event["count"]) == ("Warning", 1)
+        assert "want of memory" in event["message"]
+
+
 async def lost(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
     return link_pb2.Result(error=to_frame(WorkerLost("the worker ended: out of memory")))
 

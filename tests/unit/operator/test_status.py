@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
 import msgspec
 import pytest
 
 from snakepit.spec import SnakePool, SnakePoolStatus
-from snakepit.spec.fields import ObjectiveStatus, SloStatus
+from snakepit.spec.fields import CONDITION_REASON, CONDITION_TYPE, ObjectiveStatus, SloStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Phase, Plan, Reason
-from snakepit_operator.status import status
+from snakepit_operator.status import CONDITIONS, status, word
 from support.kstatus import kstatus
 from support.operator_world import START, capsule, fleet, pod, pool
 
@@ -122,6 +125,38 @@ def test_nothing_is_said_of_objectives_where_there_are_none_or_nobody_counts() -
     assert look(pool(replicas=0), seen=seen).slo is None
     assert conditions(look(pool(replicas=0, slo=OBJECTIVES)))["ObjectivesMet"][:2] == ("Unknown", "ControlPlaneUnknown")
     assert conditions(look(pool(replicas=0, slo=OBJECTIVES), seen=fleet()))["ObjectivesMet"][1] == "TooFewCalls"
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("ImagePullBackOff", "ImagePullBackOff"),
+        ("not a word", "notaword"),
+        ("1st", "st"),
+        ("", "Unknown"),
+        ("..", "Unknown"),
+        ("Ends,", "Ends"),
+        ("x" * 2000, "x" * 1024),
+    ],
+)
+def test_a_condition_has_a_reason_that_the_api_server_takes_whatever_a_pod_says(reason: str, expected: str) -> None:
+    assert word(reason) == expected
+    assert re.fullmatch(CONDITION_REASON, expected)
+
+
+def test_conditions_are_to_the_letter_of_the_api_conventions() -> None:
+    of = pool(replicas=1, autoscaling={"maxReplicas": 2}, slo=OBJECTIVES)
+    stuck = pod(0, ready=False, reason="Some weird: reason!", message="x" * 50_000)
+    for found in (look(of), look(of, stuck, seen=fleet())):
+        for each in found.conditions:
+            assert re.fullmatch(CONDITION_TYPE, each.type)
+            assert re.fullmatch(CONDITION_REASON, each.reason)
+            assert len(each.message) <= 32_768
+            assert each.observed_generation == of.metadata.generation
+            assert datetime.fromisoformat(each.last_transition_time).tzinfo is not None
+        assert len({each.type for each in found.conditions}) == len(found.conditions)
+        assert {each.type for each in found.conditions} >= set(CONDITIONS) - {"Stalled"}
+        assert {each.type for each in found.conditions} <= set(CONDITIONS)
 
 
 def test_the_counts() -> None:

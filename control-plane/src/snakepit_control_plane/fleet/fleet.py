@@ -313,7 +313,9 @@ class Fleet:
 
     def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
         for worker in gone:
-            self.flow.telemetry.restarts.add(pool.name, pool.why_gone(worker.id, worker.incarnation))
+            how = pool.why_gone(worker.id, worker.incarnation)
+            pool.ends[how] += 1
+            self.flow.telemetry.restarts.add(pool.name, how)
         self.flow.sessions.workers_gone(pool, gone, now)
 
     # ---- time

@@ -63,6 +63,8 @@ class Pool:
         # For running again what may have run; a pool without idempotent tools has none.
         self.budget: RetryBudget | None = None
         self.means: dict[str, float] = {}
+        # How many lives have ended, and how.
+        self.ends: Counter[str] = Counter()
         # Why lives have ended, for strict sessions that ask after them.
         self._gone: OrderedDict[str, str] = OrderedDict()
         self.records: PoolRecords | None = None

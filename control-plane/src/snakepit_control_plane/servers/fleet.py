@@ -124,6 +124,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         state.tools.extend(sorted(pool.tools))
         state.silence_held = pool.silence_held
         state.settings_digest = pool.digest
+        state.ended.update(pool.ends)
         state.demand.CopyFrom(pool.demand.message(self._fleet.flow.clock()))
 
     def _capsule(self, capsule: Capsule) -> fleet_pb2.CapsuleState:

@@ -322,13 +322,19 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
         return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
 
 
+CONDITION_TYPE = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+CONDITION_REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+CONDITION_MESSAGE = 32_768
+"""As metav1.Condition has them. The API server holds to it; whoever reads a pool takes what there is."""
+
+
 class Condition(Section, frozen=True, kw_only=True):
     """One aspect of the pool's state."""
 
-    type: Annotated[str, Meta(max_length=316)]
+    type: Annotated[str, Meta(max_length=316, extra_json_schema={"pattern": CONDITION_TYPE})]
     status: Literal["True", "False", "Unknown"]
-    reason: Annotated[str, Meta(max_length=1024)]
-    message: Annotated[str, Meta(max_length=32_768)]
+    reason: Annotated[str, Meta(max_length=1024, extra_json_schema={"pattern": CONDITION_REASON, "minLength": 1})]
+    message: Annotated[str, Meta(max_length=CONDITION_MESSAGE)]
     observed_generation: Annotated[int, Meta(ge=0)] = 0
     last_transition_time: Annotated[str, Meta(description="RFC 3339.", extra={"format": "date-time"})]
 

@@ -26,7 +26,7 @@ from snakepit.v1 import link_pb2 as snakepit_dot_v1_dot_link__pb2
 from snakepit.v1 import pool_pb2 as snakepit_dot_v1_dot_pool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17snakepit/v1/fleet.proto\x12\x0bsnakepit.v1\x1a\x16snakepit/v1/link.proto\x1a\x16snakepit/v1/pool.proto\"\xc8\x01\n\x0bSyncRequest\x12(\n\x05pools\x18\x01 \x03(\x0b\x32\x19.snakepit.v1.PoolSettings\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x16\n\x0e\x64rain_capsules\x18\x03 \x03(\t\x12\x18\n\x10\x65victed_capsules\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\r\n\x05names\x18\x06 \x03(\t\x12\x15\n\rheld_capsules\x18\x07 \x03(\t\x12\x14\n\x0c\x63hanges_only\x18\x08 \x01(\x08\"\x8d\x02\n\x0cSyncResponse\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x1b\n\x13session_store_ready\x18\x02 \x01(\x08\x12\x1d\n\x15session_store_message\x18\x03 \x01(\t\x12%\n\x05pools\x18\x04 \x03(\x0b\x32\x16.snakepit.v1.PoolState\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x37\n\x07refused\x18\x06 \x03(\x0b\x32&.snakepit.v1.SyncResponse.RefusedEntry\x12\x0f\n\x07partial\x18\x07 \x01(\x08\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x01\n\tPoolState\x12\x1f\n\x04pool\x18\x01 \x01(\x0b\x32\x11.snakepit.v1.Pool\x12+\n\x08\x63\x61psules\x18\x02 \x03(\x0b\x32\x19.snakepit.v1.CapsuleState\x12\r\n\x05tools\x18\x03 \x03(\t\x12\x14\n\x0csilence_held\x18\x04 \x01(\x08\x12\x17\n\x0fsettings_digest\x18\x05 \x01(\x0c\x12#\n\x06\x64\x65mand\x18\x06 \x01(\x0b\x32\x13.snakepit.v1.Demand\"\x8b\x01\n\x06\x44\x65mand\x12\x1b\n\x13\x61rrivals_per_second\x18\x01 \x01(\x01\x12\x12\n\ndispersion\x18\x02 \x01(\x01\x12\x17\n\x0fservice_seconds\x18\x03 \x01(\x01\x12\x12\n\nbusy_slots\x18\x04 \x01(\x01\x12\x14\n\x0cidle_seconds\x18\x05 \x01(\x01\x12\r\n\x05\x64rift\x18\x06 \x01(\x01\"\xda\x02\n\x0c\x43\x61psuleState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\'\n\x08liveness\x18\x03 \x01(\x0e\x32\x15.snakepit.v1.Liveness\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x10\n\x08sessions\x18\x05 \x01(\x05\x12\x0f\n\x07running\x18\x06 \x01(\x05\x12$\n\x07workers\x18\x07 \x03(\x0b\x32\x13.snakepit.v1.Worker\x12\x0f\n\x07pod_uid\x18\x08 \x01(\t\x12\x39\n\x08recycled\x18\t \x03(\x0b\x32\'.snakepit.v1.CapsuleState.RecycledEntry\x12\x0f\n\x07problem\x18\n \x01(\t\x12\x15\n\rready_workers\x18\x0b \x01(\x05\x1a/\n\rRecycledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x32O\n\x0c\x46leetService\x12?\n\x04Sync\x12\x18.snakepit.v1.SyncRequest\x1a\x19.snakepit.v1.SyncResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17snakepit/v1/fleet.proto\x12\x0bsnakepit.v1\x1a\x16snakepit/v1/link.proto\x1a\x16snakepit/v1/pool.proto\"\xc8\x01\n\x0bSyncRequest\x12(\n\x05pools\x18\x01 \x03(\x0b\x32\x19.snakepit.v1.PoolSettings\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x16\n\x0e\x64rain_capsules\x18\x03 \x03(\t\x12\x18\n\x10\x65victed_capsules\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\r\n\x05names\x18\x06 \x03(\t\x12\x15\n\rheld_capsules\x18\x07 \x03(\t\x12\x14\n\x0c\x63hanges_only\x18\x08 \x01(\x08\"\x8d\x02\n\x0cSyncResponse\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x1b\n\x13session_store_ready\x18\x02 \x01(\x08\x12\x1d\n\x15session_store_message\x18\x03 \x01(\t\x12%\n\x05pools\x18\x04 \x03(\x0b\x32\x16.snakepit.v1.PoolState\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x37\n\x07refused\x18\x06 \x03(\x0b\x32&.snakepit.v1.SyncResponse.RefusedEntry\x12\x0f\n\x07partial\x18\x07 \x01(\x08\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x02\n\tPoolState\x12\x1f\n\x04pool\x18\x01 \x01(\x0b\x32\x11.snakepit.v1.Pool\x12+\n\x08\x63\x61psules\x18\x02 \x03(\x0b\x32\x19.snakepit.v1.CapsuleState\x12\r\n\x05tools\x18\x03 \x03(\t\x12\x14\n\x0csilence_held\x18\x04 \x01(\x08\x12\x17\n\x0fsettings_digest\x18\x05 \x01(\x0c\x12#\n\x06\x64\x65mand\x18\x06 \x01(\x0b\x32\x13.snakepit.v1.Demand\x12\x30\n\x05\x65nded\x18\x07 \x03(\x0b\x32!.snakepit.v1.PoolState.EndedEntry\x1a,\n\nEndedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x8b\x01\n\x06\x44\x65mand\x12\x1b\n\x13\x61rrivals_per_second\x18\x01 \x01(\x01\x12\x12\n\ndispersion\x18\x02 \x01(\x01\x12\x17\n\x0fservice_seconds\x18\x03 \x01(\x01\x12\x12\n\nbusy_slots\x18\x04 \x01(\x01\x12\x14\n\x0cidle_seconds\x18\x05 \x01(\x01\x12\r\n\x05\x64rift\x18\x06 \x01(\x01\"\xda\x02\n\x0c\x43\x61psuleState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\'\n\x08liveness\x18\x03 \x01(\x0e\x32\x15.snakepit.v1.Liveness\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x10\n\x08sessions\x18\x05 \x01(\x05\x12\x0f\n\x07running\x18\x06 \x01(\x05\x12$\n\x07workers\x18\x07 \x03(\x0b\x32\x13.snakepit.v1.Worker\x12\x0f\n\x07pod_uid\x18\x08 \x01(\t\x12\x39\n\x08recycled\x18\t \x03(\x0b\x32\'.snakepit.v1.CapsuleState.RecycledEntry\x12\x0f\n\x07problem\x18\n \x01(\t\x12\x15\n\rready_workers\x18\x0b \x01(\x05\x1a/\n\rRecycledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x32O\n\x0c\x46leetService\x12?\n\x04Sync\x12\x18.snakepit.v1.SyncRequest\x1a\x19.snakepit.v1.SyncResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SYNCRESPONSE_REFUSEDENTRY']._loaded_options = None
   _globals['_SYNCRESPONSE_REFUSEDENTRY']._serialized_options = b'8\001'
+  _globals['_POOLSTATE_ENDEDENTRY']._loaded_options = None
+  _globals['_POOLSTATE_ENDEDENTRY']._serialized_options = b'8\001'
   _globals['_CAPSULESTATE_RECYCLEDENTRY']._loaded_options = None
   _globals['_CAPSULESTATE_RECYCLEDENTRY']._serialized_options = b'8\001'
   _globals['_SYNCREQUEST']._serialized_start=89
@@ -44,13 +46,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCRESPONSE_REFUSEDENTRY']._serialized_start=515
   _globals['_SYNCRESPONSE_REFUSEDENTRY']._serialized_end=561
   _globals['_POOLSTATE']._serialized_start=564
-  _globals['_POOLSTATE']._serialized_end=752
-  _globals['_DEMAND']._serialized_start=755
-  _globals['_DEMAND']._serialized_end=894
-  _globals['_CAPSULESTATE']._serialized_start=897
-  _globals['_CAPSULESTATE']._serialized_end=1243
-  _globals['_CAPSULESTATE_RECYCLEDENTRY']._serialized_start=1196
-  _globals['_CAPSULESTATE_RECYCLEDENTRY']._serialized_end=1243
-  _globals['_FLEETSERVICE']._serialized_start=1245
-  _globals['_FLEETSERVICE']._serialized_end=1324
+  _globals['_POOLSTATE']._serialized_end=848
+  _globals['_POOLSTATE_ENDEDENTRY']._serialized_start=804
+  _globals['_POOLSTATE_ENDEDENTRY']._serialized_end=848
+  _globals['_DEMAND']._serialized_start=851
+  _globals['_DEMAND']._serialized_end=990
+  _globals['_CAPSULESTATE']._serialized_start=993
+  _globals['_CAPSULESTATE']._serialized_end=1339
+  _globals['_CAPSULESTATE_RECYCLEDENTRY']._serialized_start=1292
+  _globals['_CAPSULESTATE_RECYCLEDENTRY']._serialized_end=1339
+  _globals['_FLEETSERVICE']._serialized_start=1341
+  _globals['_FLEETSERVICE']._serialized_end=1420
 # @@protoc_insertion_point(module_scope)

@@ -54,20 +54,29 @@ class SyncResponse(_message.Message):
     def __init__(self, replica: _Optional[str] = ..., session_store_ready: _Optional[bool] = ..., session_store_message: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolState, _Mapping]]] = ..., version: _Optional[int] = ..., refused: _Optional[_Mapping[str, str]] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class PoolState(_message.Message):
-    __slots__ = ("pool", "capsules", "tools", "silence_held", "settings_digest", "demand")
+    __slots__ = ("pool", "capsules", "tools", "silence_held", "settings_digest", "demand", "ended")
+    class EndedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     POOL_FIELD_NUMBER: _ClassVar[int]
     CAPSULES_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     SILENCE_HELD_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     DEMAND_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     pool: _pool_pb2.Pool
     capsules: _containers.RepeatedCompositeFieldContainer[CapsuleState]
     tools: _containers.RepeatedScalarFieldContainer[str]
     silence_held: bool
     settings_digest: bytes
     demand: Demand
-    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ..., settings_digest: _Optional[bytes] = ..., demand: _Optional[_Union[Demand, _Mapping]] = ...) -> None: ...
+    ended: _containers.ScalarMap[str, int]
+    def __init__(self, pool: _Optional[_Union[_pool_pb2.Pool, _Mapping]] = ..., capsules: _Optional[_Iterable[_Union[CapsuleState, _Mapping]]] = ..., tools: _Optional[_Iterable[str]] = ..., silence_held: _Optional[bool] = ..., settings_digest: _Optional[bytes] = ..., demand: _Optional[_Union[Demand, _Mapping]] = ..., ended: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Demand(_message.Message):
     __slots__ = ("arrivals_per_second", "dispersion", "service_seconds", "busy_slots", "idle_seconds", "drift")
