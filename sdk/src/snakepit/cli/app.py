@@ -16,6 +16,7 @@ from snakepit.cli import call, calls, commands, failures, logs, session
 from snakepit.cli.doctor.command import doctor
 from snakepit.cli.output import Output
 from snakepit.cli.target import TargetOptions, signed
+from snakepit.cli.top.command import top
 from snakepit.errors import InvalidArguments, SnakepitError
 
 GROUP = "snakepit.commands"
@@ -28,6 +29,7 @@ _COMMANDS = (
     commands.workers,
     commands.tools,
     commands.sessions,
+    top,
     calls.calls,
     calls.explain,
     doctor,
@@ -54,6 +56,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "workers": ("snakepit workers default/digits", "snakepit workers digits -n team -o json"),
     "tools": ("snakepit tools digits", "snakepit tools digits classify -o yaml"),
     "sessions": ("snakepit sessions digits",),
+    "top": ("snakepit top", "snakepit top digits --interval 1", "snakepit top --once --sort errors", "snakepit --kube top --once -o json"),
     "calls": ("snakepit calls", "snakepit calls digits --slow 0.5", "snakepit calls digits --reason WORKER_LOST -o json"),
     "explain": ("snakepit explain 0193f5a8c0de7bbf8f3c2a1d",),
     "session get": ("snakepit session get digits user-42",),
