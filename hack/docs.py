@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import chart_values
 import conditions
 import dashboards
+import grpc_page
 import log_lines
 import metrics
 import nav
@@ -116,6 +117,7 @@ def _generated() -> list[tuple[Path, str]]:
         (ROOT / "docs/metrics.md", metrics.page()),
         (ROOT / "docs/rooms.md", rooms.page()),
         (ROOT / "docs/conditions.md", conditions.page()),
+        (ROOT / "docs/grpc.md", grpc_page.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items()),
     ]
 
