@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from snakepit.cli.failures import ExitStatus
+from support import log_lines
 from support.incluster import may_call, probe_pool
 from support.kube import SYSTEM, apply, eventually, kubectl, wait_available
 
@@ -82,6 +83,25 @@ def test_connect_serves_programs_until_it_is_ended(namespace: str, pool: str, nu
         connected.send_signal(number)
         assert connected.wait(30) == status
     assert forwards() == []
+
+
+def test_logs_of_a_pool_and_of_one_call_are_read_from_its_pods(namespace: str, pool: str) -> None:
+    assert snakepit("--kube", "-n", namespace, "call", pool, "make", "size=-1").returncode == ExitStatus.RAISED
+
+    def read(*words: str) -> list[dict[str, Any]]:
+        done = snakepit("--kube", "-n", namespace, "logs", *words, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        return log_lines.lines(done.stdout.splitlines())
+
+    def raised() -> list[dict[str, Any]]:
+        return [line for line in read(pool) if line.get("tool") == "make" and "exception" in line]
+
+    eventually(raised, "what the tool raised is in the log")
+    (line,) = raised()
+    assert line["pool"] == f"{namespace}/{pool}"
+    assert line["worker"].startswith(f"{line['capsule']}/")
+    assert read("--call", line["call"]) == [line]
+    assert {"agent", "keeper", "zygote", "worker"} >= {each["component"] for each in read(line["capsule"])} >= {"agent", "worker"}
 
 
 def test_a_context_that_is_not_there_is_one_sentence(cluster: None) -> None:

@@ -105,6 +105,14 @@ def test_as_json_every_line_is_of_the_schema_and_has_its_pool(logs: Command) -> 
     assert lines[-1]["time"] == "2026-11-29T20:14:09.121Z"
 
 
+def test_what_kubectl_says_of_a_container_that_it_can_not_read_is_no_line_of_the_log(folder: Path, logs: Command) -> None:
+    with (folder / "log").open("a") as log:
+        log.write('error: container "snakepit-agent" in pod "tiny-1-z" is waiting to start: PodInitializing\n')
+    code, out, err = logs()
+    assert (code, len(out.splitlines())) == (0, len(LOG))
+    assert err == 'kubectl: error: container "snakepit-agent" in pod "tiny-1-z" is waiting to start: PodInitializing\n'
+
+
 def test_what_is_not_there_is_said_with_what_is(folder: Path, logs: Command) -> None:
     missing = "snakepit: POOL_NOT_FOUND: namespace default has no pool with capsules, and no capsule, that is named digitz"
     assert logs("digitz") == (ExitStatus.USAGE, "", f"{missing}: did you mean digits?\n")

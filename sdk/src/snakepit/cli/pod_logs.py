@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
@@ -26,7 +27,7 @@ LINE_BYTES = 1 << 19
 """A line without an end is cut here."""
 
 _NAMES = '{range .items[*]}{.metadata.name}{" "}{.metadata.labels.snakepit\\.dev/pool}{"\\n"}{end}'
-_LINE = re.compile(r"\[pod/([^/\]]+)/([^\]]+)\] (?:(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) )?(.*)", re.DOTALL)
+_LINE = re.compile(r"\[pod/([^/\]]+)/([^\]]+)\] (\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (.*)", re.DOTALL)
 """The pod, the container, when, and what."""
 
 
@@ -50,6 +51,8 @@ async def read(kube: Kube, namespace: str, of: str | None, *, follow: bool, tail
         async for line in found:
             if (parsed := parse(line, namespace, pools)) is not None:
                 yield parsed
+            elif line.strip():
+                print(f"kubectl: {line}", file=sys.stderr)  # Of a container that it can't read; of others it goes on.
 
 
 def chosen(pools: dict[str, str], namespace: str, of: str | None) -> tuple[list[str], int]:
@@ -68,15 +71,15 @@ def chosen(pools: dict[str, str], namespace: str, of: str | None) -> tuple[list[
 
 
 def parse(line: str, namespace: str, pools: dict[str, str]) -> LogLine | None:
-    """A line of `kubectl logs --prefix --timestamps`; None: of nothing. What isn't ours is a line too, with the node's time."""
+    """A line of `kubectl logs --prefix --timestamps`; None: it is kubectl's own. What isn't ours is a line too, with the node's time."""
     found = _LINE.fullmatch(line)
     if found is None:
-        return LogLine(time=moment(0), level="info", component="worker", message=line) if line.strip() else None
+        return None
     pod, container, when, text = found.groups()
     pool = f"{namespace}/{pools[pod]}" if pod in pools else ""
     if (ours := log_lines.decode(text)) is not None:
         return msgspec.structs.replace(ours, pool=ours.pool or pool, capsule=pod)
-    at = moment(datetime.fromisoformat(when).timestamp() if when else 0)
+    at = moment(datetime.fromisoformat(when).timestamp())
     return LogLine(time=at, level="info", component="agent" if container == AGENT else "worker", pool=pool, capsule=pod, message=text)
 
 
