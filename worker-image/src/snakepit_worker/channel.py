@@ -87,7 +87,9 @@ class Channel:
         finally:
             os.close(descriptor)
 
-    def ask(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
+    def ask(
+        self, id: int, operation: str, key: str, value: Payload | None, expected_version: int, traceparent: str = ""
+    ) -> Future[StateAnswer]:
         """A state operation of the call `id`; its answer comes later."""
         number = next(self._numbers)
         answer: Future[StateAnswer] = Future()
@@ -95,10 +97,12 @@ class Channel:
             answer.set_result(StateAnswer(number, failure=refused))
             return answer
         self._asked[number] = answer
-        self.send(StateOperation(number, id, operation, key, value, expected_version))
+        self.send(StateOperation(number, id, operation, key, value, expected_version, traceparent))
         return answer
 
-    def ask_soon(self, id: int, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
+    def ask_soon(
+        self, id: int, operation: str, key: str, value: Payload | None, expected_version: int, traceparent: str = ""
+    ) -> asyncio.Future[StateAnswer]:
         """The same from a task: what is asked in one turn of the loop leaves as one message, and what comes back as one wakes it once."""
         import asyncio
 
@@ -110,7 +114,7 @@ class Channel:
             return answer
         self._asked[number] = answer
         loop.call_soon(self._ask_together)
-        self._soon.append(StateOperation(number, id, operation, key, value, expected_version))
+        self._soon.append(StateOperation(number, id, operation, key, value, expected_version, traceparent))
         return answer
 
     def _ask_together(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -29,9 +28,10 @@ from snakepit_worker.channel import Channel
 from snakepit_worker.exits import leave
 from snakepit_worker.logs import Calls as LineCalls
 from snakepit_worker.raised import Raised
-from snakepit_worker.running import Calls, Runner, RunningCall, is_sampled
+from snakepit_worker.running import Calls, Runner, RunningCall
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import explain
+from snakepit_worker.traces import is_sampled, new_span_id
 
 QUICK_SECONDS = 0.0005
 """Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""
@@ -156,6 +156,8 @@ class Invoker:
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
         frame = call.frame
+        if frame.traceparent:
+            call.trace()
         if frame.session_id:
             self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
         if tool.signature.context:
@@ -275,9 +277,9 @@ class Invoker:
 def _span(call: RunningCall, done: Done, started_ns: int) -> SpanFrame:
     frame = call.frame
     error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
-    name, span_id = f"tool {frame.tool}", call.span_id or secrets.token_hex(8)
-    attributes = {"process.pid": str(os.getpid())}
-    return SpanFrame(name, frame.traceparent, span_id, started_ns, time.time_ns(), error, attributes)
+    about = {"process.pid": str(os.getpid())}
+    span_id = call.span_id or new_span_id()
+    return SpanFrame(f"tool {frame.tool}", frame.traceparent, span_id, started_ns, time.time_ns(), error, about, call.id)
 
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
@@ -13,6 +12,7 @@ from snakepit._ipc.frames import Payload, StateAnswer
 from snakepit._ipc.worker import MOST_PROGRESS, STREAM_BYTES, STREAM_CREDIT, CallFrame, ProgressFrame
 from snakepit.author.context import Interrupted
 from snakepit.author.pending_call import PendingCall, ToolRequest
+from snakepit_worker import traces
 from snakepit_worker.channel import Channel
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class RunningCall:
     ended = False
     # Of the payload that was handed over last, and that the next frame speaks of.
     sections: tuple[int, ...] = ()
+    # Of the tool's own span, if the call is traced and sampled; and what the tool does belongs under that.
     span_id = ""
+    traceparent = ""
 
     def __init__(self, frame: CallFrame, channel: Channel) -> None:
         self.frame = frame
@@ -103,6 +105,17 @@ class RunningCall:
         # Of the stream that was asked for.
         self.credits = Credits() if frame.stream else None
         self._channel = channel
+
+    def trace(self) -> None:
+        """The author's code is about to run: what it does belongs to the call's trace."""
+        given = self.frame.traceparent
+        if not traces.is_well_formed(given):
+            return
+        if traces.is_sampled(given):
+            self.span_id = traces.new_span_id()
+            given = traces.under(given, self.span_id)
+        self.traceparent = given
+        traces.make_current(given)
 
     def interruption(self) -> str:
         """CANCELLED, DEADLINE, or nothing."""
@@ -121,26 +134,20 @@ class RunningCall:
     def state(self, operation: str, key: str, value: Payload | None, expected_version: int) -> Future[StateAnswer]:
         """Ask for get, set, delete or keys on the session's state."""
         self._check()
-        return self._channel.ask(self.id, operation, key, value, expected_version)
+        return self._channel.ask(self.id, operation, key, value, expected_version, self._current())
 
     def state_soon(self, operation: str, key: str, value: Payload | None, expected_version: int) -> asyncio.Future[StateAnswer]:
         """The same from a task of the running loop."""
         self._check()
-        return self._channel.ask_soon(self.id, operation, key, value, expected_version)
+        return self._channel.ask_soon(self.id, operation, key, value, expected_version, self._current())
 
     def tool(self, request: ToolRequest) -> PendingCall:
         """Have a tool called."""
         self._check()
-        return self._channel.pending_call(self.id, request, self._traceparent())
+        return self._channel.pending_call(self.id, request, self._current())
 
-    def _traceparent(self) -> str:
-        """What the tool calls belongs under the tool's own span, which is exported when it ends."""
-        given = self.frame.traceparent
-        parts = given.split("-")
-        if len(parts) != 4 or not is_sampled(given):
-            return given
-        self.span_id = parts[2] = self.span_id or secrets.token_hex(8)
-        return "-".join(parts)
+    def _current(self) -> str:
+        return traces.current(self.traceparent) if self.traceparent else ""
 
 
 class Calls:
@@ -187,8 +194,3 @@ class Calls:
             call = self._running.get(id)
         if call is not None and call.credits is not None:
             call.credits.add(chunks)
-
-
-def is_sampled(traceparent: str) -> bool:
-    """The lowest bit of the trace flags; others, such as `random`, may be set beside it (https://www.w3.org/TR/trace-context-2/)."""
-    return traceparent[-1:] in {"1", "3", "5", "7", "9", "b", "d", "f"}

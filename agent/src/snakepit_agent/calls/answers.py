@@ -34,7 +34,7 @@ class Answers:
     def end(self, held: HeldCall, outcome: Outcome, run_seconds: float = 0.0) -> None:
         """The call is over; whoever has been answered before hears nothing more."""
         if held.span is not None:
-            held.span.end(results.error(outcome))
+            held.span.end(outcome)
         if held.answered:
             results.drop(outcome)
         else:

@@ -14,7 +14,7 @@ from snakepit._ipc.worker import CallFrame, Done, Flush
 from snakepit._telemetry import tracing
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
-from snakepit_agent.calls import results
+from snakepit_agent.calls import results, spans
 from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.arguments import Arguments
 from snakepit_agent.calls.budget import MemoryBudget
@@ -71,7 +71,7 @@ class Execution:
             self._answers.reject(held, refusal)
             return False
         if held.traceparent and tracing.enabled():
-            _trace(held)
+            spans.begin(held, call, self._supervisor.processes.worker_id(held.incarnation))
         now = time.monotonic()
         self._ledger.admit(held, now)
         if self._is_exclusive:
@@ -169,7 +169,7 @@ class Execution:
             return
         self._leasing.give_back(held)
         if held.span is not None:
-            held.span.end("RECALLED")
+            held.span.gave_back()
         held.ended()
 
     def give_back(self, ids: Iterable[int], reason: str) -> None:
@@ -185,6 +185,8 @@ class Execution:
     def never_started(self, held: HeldCall, outcome: CallFailure) -> None:
         """End the call, which did not run, with that outcome."""
         if held.id in self._ledger.calls:
+            if held.span is not None:
+                held.span.end(outcome)
             self.release(held)
             self._answers.end(held, outcome)
 
@@ -192,9 +194,3 @@ class Execution:
         """Its worker can't be given the call, and is not to blame for it."""
         if (held := self._ledger.calls.get(id_)) is not None:
             self.never_started(held, failure("INTERNAL", why, Started.NO))
-
-
-def _trace(held: HeldCall) -> None:
-    held.span = tracing.start_span(f"run {held.tool}", held.traceparent, {"snakepit.tool": held.tool, "snakepit.call_id": held.call_id})
-    if held.span is not None:
-        held.traceparent = held.span.traceparent

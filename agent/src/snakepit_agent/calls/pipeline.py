@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from snakepit._ipc import worker as worker_ipc
-from snakepit._telemetry import tracing
 from snakepit.spec import SnakePoolSpec
 from snakepit_agent.calls.answers import Answers
 from snakepit_agent.calls.budget import MemoryBudget
@@ -112,15 +111,8 @@ class Pipeline:
             case worker_ipc.ProgressFrame():
                 self.calls.on_progress(incarnation, frame)
             case worker_ipc.SpanFrame():
-                tracing.export_span(
-                    frame.name,
-                    frame.traceparent,
-                    frame.start_ns,
-                    frame.end_ns,
-                    span_id=frame.span_id,
-                    error=frame.error,
-                    attributes=frame.attributes,
-                )
+                if (call := self.calls.of(incarnation, frame.id)) is not None and call.span is not None:
+                    call.span.tool_ended(frame)
 
     def worker_died(self, incarnation: str, exit_: Exit) -> None:
         """Its death is proven; its channel is still there."""

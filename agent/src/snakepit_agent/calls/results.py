@@ -81,10 +81,3 @@ def drop(outcome: Outcome) -> None:
     """Close the memfd of an outcome that nobody wants."""
     if isinstance(outcome, LargePayload) and outcome.descriptor >= 0:
         os.close(outcome.descriptor)
-
-
-def error(outcome: Outcome) -> str:
-    """The outcome's error as a span names it; empty: none."""
-    if isinstance(outcome, CallFailure):
-        return outcome.reason
-    return "TOOL_ERROR" if outcome is not None and not isinstance(outcome, Payload | LargePayload) else ""

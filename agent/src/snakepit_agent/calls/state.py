@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from snakepit._ipc.frames import CallFailure, StateAnswer
 from snakepit._ipc.worker import StateOperation
 from snakepit._names import STATE_KEY_BYTES
+from snakepit._telemetry.tracing import Span
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
+from snakepit_agent.calls import spans
 from snakepit_agent.link.translate import failure, failure_from_wire, payload_from_wire, payload_to_wire
 from snakepit_agent.model.call import HeldCall, Step
 from snakepit_agent.model.leases import Lease
@@ -42,6 +44,7 @@ class _Waiting:
     until: float
     # Nobody's operation: is the session of this uid still here?
     about: str = ""
+    span: Span | None = None
 
 
 class StateForwarder:
@@ -66,8 +69,12 @@ class StateForwarder:
             return
         self._last_id += 1
         until = min(now + ANSWER_SECONDS, call.due + LATE_SECONDS)
-        self.waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until)
-        if not self._send(call.replica, link_pb2.Frame(state_request=self._frame(call, operation, now))):
+        frame, span = self._frame(call, operation, now), None
+        if operation.traceparent:
+            span = spans.state(self._pool, call, operation)
+            frame.traceparent = operation.traceparent if span is None else span.traceparent
+        self.waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until, span=span)
+        if not self._send(call.replica, link_pb2.Frame(state_request=frame)):
             self._fail(self._last_id, "the link to the control plane is broken")
 
     def ask_after(self, replica: str, owner: Lease, now: float) -> None:
@@ -89,9 +96,12 @@ class StateForwarder:
             if reply.error.reason in ("SESSION_NOT_FOUND", "STALE_EPOCH"):
                 self._left(waiting.about)
             return
+        failed = failure_from_wire(reply.error) if reply.HasField("error") else None
+        if waiting.span is not None:
+            spans.end_state(waiting.span, failed)
         answer = StateAnswer(
             waiting.operation_id,
-            failure=failure_from_wire(reply.error) if reply.HasField("error") else None,
+            failure=failed,
             found=reply.found,
             value=payload_from_wire(reply.value) if reply.HasField("value") else None,
             version=reply.version,
@@ -108,7 +118,8 @@ class StateForwarder:
     def worker_died(self, incarnation: str) -> None:
         """Nobody there waits for an answer any more."""
         for id_ in [id_ for id_, waiting in self.waiting.items() if waiting.incarnation == incarnation]:
-            del self.waiting[id_]
+            if (span := self.waiting.pop(id_).span) is not None:
+                span.end("WORKER_LOST", Started.MAYBE)
 
     def tick(self, now: float) -> None:
         """Operations that were not answered in time fail."""
@@ -119,7 +130,10 @@ class StateForwarder:
         waiting = self.waiting.pop(id_)
         if waiting.about:
             return
-        self._answer(waiting.incarnation, StateAnswer(waiting.operation_id, failure=failure("REPLICA_LOST", why, Started.MAYBE)))
+        lost = failure("REPLICA_LOST", why, Started.MAYBE)
+        if waiting.span is not None:
+            spans.end_state(waiting.span, lost)
+        self._answer(waiting.incarnation, StateAnswer(waiting.operation_id, failure=lost))
 
     def _refusal(self, call: HeldCall, operation: StateOperation, now: float) -> CallFailure | None:
         if call.stopping == "DEADLINE" or (call.step is Step.DEADLINE and now >= call.due):

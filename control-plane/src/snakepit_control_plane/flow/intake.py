@@ -7,6 +7,7 @@ from functools import partial
 
 from snakepit._telemetry import tracing
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.dispatcher import Dispatcher
 from snakepit_control_plane.flow.idempotency import Idempotency
 from snakepit_control_plane.flow.nested import NestedCalls
@@ -15,7 +16,6 @@ from snakepit_control_plane.flow.pools import Pools
 from snakepit_control_plane.model.call import Call, Reply, Sink, Source, request_of
 from snakepit_control_plane.model.caller import NOBODY, Caller
 from snakepit_control_plane.model.nesting import Nest
-from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.admission import check, deadline, too_many
 
@@ -65,6 +65,8 @@ class Intake:
         return call
 
     def _admit(self, call: Call, now: float) -> None:
+        if tracing.enabled():
+            spans.begin(call)
         name = call.request.pool
         pool = self._pools.named(name)
         problem = None
@@ -80,15 +82,6 @@ class Intake:
             return
         pool.demand.arrived += 1
         call.deadline = deadline(call, pool, now)
-        if tracing.enabled():
-            _start_span(call, pool)
         if pool.budget is not None:
             pool.budget.count(now)
         self._next.take(pool, call, now)
-
-
-def _start_span(call: Call, pool: Pool) -> None:
-    parent, tool = call.message.traceparent, call.tool
-    call.span = tracing.start_span(f"route {tool}", parent, {"snakepit.pool": pool.name, "snakepit.tool": tool}, kind="server")
-    if call.span is not None:
-        call.message.traceparent = call.span.traceparent

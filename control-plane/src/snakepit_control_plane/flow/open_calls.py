@@ -10,9 +10,9 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 
-from snakepit._telemetry import tracing
 from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.deadlines import Deadlines
 from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, Request, Sink, Source, outcome_of, result_frame
@@ -191,7 +191,7 @@ class OpenCalls(OpenCount):
         call.move("wait")
         pool.queue.enter(call, now)
         if call.span is not None:
-            place.span = tracing.start_span("queue", call.span.traceparent, {"snakepit.pool": pool.name})
+            spans.wait(call, place, pool)
         self._allow(call, place, seconds if seconds > place.seconds else place.seconds)
         return True
 
@@ -271,7 +271,7 @@ class OpenCalls(OpenCount):
         waited = 0.0 if call.place is None else call.place.waited
         self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, result.run_seconds)
         if call.span is not None:
-            call.span.end("" if outcome == "OK" else outcome)
+            spans.end(call, call.span, result, outcome, now)
 
     def stop(self) -> None:
         self.deadlines.stop()

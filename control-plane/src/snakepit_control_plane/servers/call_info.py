@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit.v1 import call_pb2, common_pb2
-from snakepit_control_plane.model.call import RECALLED, RERUN, Leg
+from snakepit_control_plane.model.call import RERUN
 from snakepit_control_plane.model.records import Record
+from snakepit_control_plane.model.way import way
 
 QUEUED, RUNNING, ENDED = call_pb2.CALL_STATE_QUEUED, call_pb2.CALL_STATE_RUNNING, call_pb2.CALL_STATE_ENDED
 
 _PRIORITIES = (common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_NORMAL, common_pb2.PRIORITY_LOW)
-
-_CAME_BACK = {RECALLED: "recalled", RERUN: "rerun"}
 
 
 def info(pool: str, replica: str, record: Record, state: call_pb2.CallState, wall: float) -> call_pb2.CallInfo:
@@ -55,31 +52,10 @@ def _started(record: Record, state: call_pb2.CallState) -> common_pb2.Started:
 
 def events(record: Record, state: call_pb2.CallState) -> list[call_pb2.CallEvent]:
     """What has happened to it, the first thing first."""
-    found = list[call_pb2.CallEvent]()
-    for leg in record.before:
-        found += _way(record, leg)
-        if leg.why:
-            what = _CAME_BACK.get(leg.why, "rejected")
-            found.append(_event(record, leg.ended, what, leg.why if what == "rejected" else leg.worker))
-    found += _way(record, record.legs[-1])
-    if state == ENDED:
-        found.append(_event(record, record.ended, "answered", record.reason))
-    return sorted(found, key=lambda event: event.seconds)
-
-
-def _way(record: Record, leg: Leg) -> Iterator[call_pb2.CallEvent]:
-    if "join" in leg.events:
-        yield _event(record, record.came_at, "joined", "")
-    if "wait" in leg.events:
-        yield _event(record, leg.queued_at, "queued", "")
-    if leg.was_sent:
-        if "reserve" in leg.events:
-            yield _event(record, leg.sent_at, "rebound" if record.epoch > 1 else "bound", leg.worker)
-        yield _event(record, leg.sent_at, "sent ahead" if leg.ahead else "sent", leg.worker)
-
-
-def _event(record: Record, at: float, what: str, detail: str) -> call_pb2.CallEvent:
-    return call_pb2.CallEvent(seconds=max(0.0, at - record.came_at), what=what, detail=detail)
+    return [
+        call_pb2.CallEvent(seconds=max(0.0, each.at - record.came_at), what=each.what, detail=each.reason or each.worker)
+        for each in way(record, ended=state == ENDED)
+    ]
 
 
 def stamp(seconds: float) -> Timestamp:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from snakepit import _wire as links
 from snakepit._tasks import Tasks
-from snakepit._telemetry import tracing
 from snakepit._values.strings import quoted
 from snakepit._wire import LinkClosed
-from snakepit._wire.status import to_frame
+from snakepit._wire.status import from_frame, to_frame
 from snakepit._wire.window import WINDOW_BYTES, Window
 from snakepit.errors import (
     BY_REASON,
@@ -27,6 +26,7 @@ from snakepit.errors import (
     WorkerLost,
 )
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.nested import Answer, Chunk, Target
 from snakepit_control_plane.model.call import outcome_of
@@ -59,10 +59,7 @@ class ClientCall:
         self._answer, self._chunk = answer, chunk
         self._closed = False
         self._timer = asyncio.get_running_loop().call_at(target.until, self._expire)
-        attributes = {"snakepit.pool": call.pool, "snakepit.tool": call.tool}
-        self._span = tracing.start_span(f"ask {call.tool}", call.traceparent, attributes, kind="client") if call.traceparent else None
-        if self._span is not None:
-            call.traceparent = self._span.traceparent
+        self._span = spans.asked(call) if call.traceparent else None
 
     def cancel(self, error: SnakepitError | None = None) -> None:
         """Nobody waits for it any more, or (`error`) nobody is to run it any more."""
@@ -91,7 +88,8 @@ class ClientCall:
         outcome = outcome_of(result)
         self._provider.forget(self, outcome if outcome in _OUTCOMES else "")
         if self._span is not None:
-            self._span.end("" if outcome == "OK" else outcome)
+            started = from_frame(result.error).started if result.HasField("error") else Started.YES
+            self._span.end("" if outcome == "OK" else outcome, started)
         self._answer(result)
         self.nest.end()
 

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit._names import check_session, check_state_key, new_id, parse_pool
 from snakepit._values.strings import quoted
-from snakepit._wire.status import to_frame
+from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import (
     DeadlineExceeded,
     InvalidArguments,
@@ -28,6 +28,7 @@ from snakepit.errors import (
     Started,
 )
 from snakepit.v1 import common_pb2, link_pb2, session_pb2, session_pb2_grpc
+from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
@@ -306,6 +307,14 @@ _WRITES = ("set", "delete")
 
 async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
     """Carry out one operation. The pool is the agent's own, whatever the request says."""
+    span = spans.stored(pool, request) if request.traceparent else None
+    reply = await _answered(flow, store, pool, request)
+    if span is not None:
+        span.end(*((reply.error.reason, from_frame(reply.error).started) if reply.HasField("error") else ()))
+    return reply
+
+
+async def _answered(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
     reply = link_pb2.StateReply(id=request.id)
     known = flow.pools.get(pool)
     try:

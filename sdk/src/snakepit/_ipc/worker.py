@@ -115,7 +115,7 @@ class Pong(Frame, tag="pong"):
 
 
 class StateOperation(Frame, tag="state"):
-    """`operation`: get, set, delete, keys. `expected_version` -1: unconditional."""
+    """`operation`: get, set, delete, keys. `expected_version` -1: unconditional. `traceparent`: the tool's own span, if it is traced."""
 
     operation_id: int
     id: int
@@ -123,6 +123,7 @@ class StateOperation(Frame, tag="state"):
     key: str = ""
     value: Payload | None = None
     expected_version: int = -1
+    traceparent: str = ""
 
 
 class ToolCall(Frame, tag="tool-call"):
@@ -152,7 +153,8 @@ class ToolDropped(Frame, tag="tool-dropped"):
 
 
 class SpanFrame(Frame, tag="span"):
-    """A finished span of the tool's side: the agent exports it, so the author's image needs no OpenTelemetry. Times: Unix ns."""
+    """The finished span of the call `id`, in front of its `Done`, which says how it ended: the agent exports it, so the author's image
+    needs no OpenTelemetry. Times: Unix ns."""
 
     name: str
     traceparent: str
@@ -161,6 +163,7 @@ class SpanFrame(Frame, tag="span"):
     end_ns: int
     error: str = ""
     attributes: dict[str, str] = {}
+    id: int = 0
 
 
 # ---- outbox: agent -> worker

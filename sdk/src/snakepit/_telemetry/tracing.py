@@ -10,15 +10,18 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from snakepit import _extras
+from snakepit import __version__, _extras
+from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 
 log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+_ODD = frozenset("13579bdf")
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -40,25 +43,47 @@ class Span:
     __slots__ = ("_span", "traceparent")
 
     def __init__(self, span: Any) -> None:
-        from opentelemetry import trace
-
-        carrier: dict[str, str] = {}
-        _propagator().inject(carrier, trace.set_span_in_context(span))
+        context = span.get_span_context()
         self._span = span
-        self.traceparent = carrier.get("traceparent", "")
+        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+    @property
+    def is_recording(self) -> bool:
+        """False: it isn't sampled, and what is said of it goes nowhere."""
+        return bool(self._span.is_recording())
 
     def set(self, attributes: Attributes) -> None:
         """Add attributes."""
         self._span.set_attributes(attributes)
 
-    def end(self, error: str = "") -> None:
-        """Finish the span; `error` is the reason of a failure, e.g. POOL_SATURATED."""
+    def event(self, name: str, attributes: Attributes | None = None, at_ns: int | None = None) -> None:
+        """Something happened: now, or at that Unix time in nanoseconds."""
+        self._span.add_event(name, attributes, at_ns)
+
+    def make_current(self) -> None:
+        """What this task, or this context, does from now on belongs under it."""
+        from opentelemetry import context, trace
+
+        context.attach(trace.set_span_in_context(self._span))
+
+    def end(self, error: str = "", started: str = "") -> None:
+        """Finish the span. `error` is the reason of a failure, e.g. POOL_SATURATED; `started`: may its tool have run (yes, no, maybe)?"""
         if error:
             from opentelemetry.trace import Status, StatusCode
 
             self._span.set_status(Status(StatusCode.ERROR, error))
-            self._span.set_attribute("error.type", error)
+            self._span.set_attribute(ERROR_TYPE, error)
+            if started:
+                self._span.set_attribute(STARTED, started)
         self._span.end()
+
+
+class SpanEvent(NamedTuple):
+    """Of a span that is over already."""
+
+    name: str
+    at_ns: int
+    attributes: Attributes
 
 
 def configure(service_name: str, *, adopt: bool = False) -> bool:
@@ -120,6 +145,7 @@ def export_span(
     span_id: str = "",
     error: str = "",
     attributes: Attributes | None = None,
+    events: Sequence[SpanEvent] = (),
 ) -> None:
     """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent."""
     if _tracing.processor is None:
@@ -127,7 +153,7 @@ def export_span(
     context = _sampled(traceparent)
     if context is None:
         return
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.trace import SpanContext, Status, StatusCode, get_current_span
 
     parent = get_current_span(context).get_span_context()
@@ -138,7 +164,8 @@ def export_span(
             context=SpanContext(parent.trace_id, own, is_remote=False, trace_flags=parent.trace_flags),
             parent=parent,
             resource=_tracing.provider.resource,
-            attributes=dict(attributes or {}),
+            attributes=dict(attributes or {}) | ({ERROR_TYPE: error} if error else {}),
+            events=[Event(each.name, each.attributes, each.at_ns) for each in events],
             start_time=start_ns,
             end_time=end_ns,
             status=Status(StatusCode.ERROR, error) if error else Status(),
@@ -169,12 +196,12 @@ def _set_up(service_name: str) -> None:
         if protocol != "grpc":
             log.warning("OTLP protocol %r is not supported, spans are sent over grpc: set %s=grpc", protocol, _PROTOCOLS[1])
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     name = os.environ.get("OTEL_SERVICE_NAME", service_name)
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}))
     processor = BatchSpanProcessor(OTLPSpanExporter())
     provider.add_span_processor(processor)
     _tracing.provider, _tracing.processor = provider, processor
@@ -189,8 +216,15 @@ def _propagator() -> Any:
     return TraceContextTextMapPropagator()
 
 
+def is_sampled(traceparent: str) -> bool:
+    """The lowest bit of the trace flags; others, such as `random`, may be set beside it (https://www.w3.org/TR/trace-context-2/)."""
+    return traceparent[-1:] in _ODD
+
+
 def _sampled(traceparent: str) -> Any:
     """The context of a sender that samples its trace; None where it doesn't, or its text is malformed: it may send anything."""
+    if traceparent[-1:] not in _ODD:
+        return None
     from opentelemetry import trace
     from opentelemetry.context import Context
 

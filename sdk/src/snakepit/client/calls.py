@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, Never, TypeVar, cast
 
 from snakepit._ipc import frames
-from snakepit._telemetry import tracing
+from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.tracing import Span
 from snakepit.author.pending_call import misplaced, seconds
 from snakepit.client import codec, requests
@@ -15,7 +15,7 @@ from snakepit.client.connection import Connection
 from snakepit.client.exchange import Watch
 from snakepit.client.stream import Stream
 from snakepit.client.typed import Handle, Method
-from snakepit.errors import Cancelled, SnakepitError, ToolError
+from snakepit.errors import Cancelled, SnakepitError, Started, ToolError
 from snakepit.v1 import link_pb2
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Calls:
             frame.call.progress = True
         now = self._connection.peers.check_loop()
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
-        if tracing.enabled() and (span := self._span(tool)) is not None:
+        if tracing.enabled() and (span := self._span(frame.call)) is not None:
             return codec.outcome(await self._traced(span, frame, large, now, deadline, on_progress), self._read)
         return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), self._read)
 
@@ -97,8 +97,9 @@ class Calls:
     def _relayed(self, tool: str, arguments: frames.Payload, relay: Relay) -> tuple[link_pb2.Frame, frames.Payload | None, Span | None]:
         key, priority, caller = relay.idempotency_key, relay.priority, self._connection.caller
         frame, large = requests.call_frame(self._target, tool, arguments, key, None, priority, caller)
-        span = self._span(tool, relay.traceparent)
-        frame.call.call_id, frame.call.traceparent = relay.call_id, relay.traceparent if span is None else span.traceparent
+        frame.call.call_id = relay.call_id
+        span = self._span(frame.call, relay.traceparent)
+        frame.call.traceparent = relay.traceparent if span is None else span.traceparent
         return frame, large, span
 
     def stream(
@@ -118,7 +119,7 @@ class Calls:
         timeout = None if timeout is None else seconds(timeout, "the pool's own")
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
         frame.call.stream = True
-        span = self._span(tool)
+        span = self._span(frame.call)
         if span is not None:
             frame.call.traceparent = span.traceparent
         return Stream(self._connection, frame.call, large, timeout, span, self._read)
@@ -148,30 +149,45 @@ class Calls:
 
         return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
 
-    def _span(self, tool: str, traceparent: str = "") -> Span | None:
-        if not tracing.enabled():
-            return None
-        attributes = {"snakepit.pool": self._target.pool, "snakepit.tool": tool, "rpc.system.name": "snakepit"}
-        return tracing.start_span(f"call {tool}", traceparent, attributes=attributes, kind="client")
+    def _span(self, call: link_pb2.Call, traceparent: str = "") -> Span | None:
+        return call_span(call, traceparent) if tracing.enabled() else None
 
     async def _traced(
         self, span: Span, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
     ) -> link_pb2.Result | codec.Large:
         frame.call.traceparent = span.traceparent
-        error = ""
+        error, started = "", ""
         try:
             result = await self._connection.call(frame, now, deadline, watch, large, span)
             if isinstance(result, link_pb2.Result) and result.HasField("tool_error"):
-                error = ToolError.reason
+                error, started = ToolError.reason, str(Started.YES)
             return result
         except SnakepitError as failed:
-            error = failed.reason
+            error, started = failed.reason, str(failed.started)
             raise
         except asyncio.CancelledError:
-            error = Cancelled.reason
+            error, started = Cancelled.reason, str(Started.MAYBE)
             raise
         finally:
-            span.end(error)
+            span.end(error, started)
+
+
+def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
+    """Around a call that is written down and not sent yet; where this process traces."""
+    span = tracing.start_span(f"call {call.tool}", traceparent, kind="client")
+    if span is not None and span.is_recording:
+        span.set(
+            {
+                spans.POOL: call.pool,
+                spans.TOOL: call.tool,
+                spans.CALL_ID: call.call_id,
+                spans.RPC_SYSTEM: "snakepit",
+                spans.RPC_METHOD: f"{call.pool}/{call.tool}",
+            }
+        )
+        if call.session_id:
+            span.set({spans.SESSION: call.session_id})
+    return span
 
 
 _OPTIONS = ("timeout", "idempotency_key", "metadata", "priority", "on_progress")

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from snakepit._ipc import frames
 from snakepit._ipc.sections import spread
 from snakepit._retry import RetryBudget
+from snakepit._telemetry import spans
 from snakepit._telemetry.tracing import Span
 from snakepit._wire import LinkClosed
 from snakepit._wire.status import Metadata, from_cancelled, from_frame, from_rpc_error
@@ -111,6 +112,8 @@ class Connection:
                 if type(answer) is link_pb2.Result and answer.HasField("pieces"):
                     answer = await self._fetch(peer, answer, deadline)
                 if isinstance(answer, Large) or not answer.HasField("error"):
+                    if span is not None:
+                        span.set({spans.SERVER: peer.replica.address})
                     return answer
                 raise from_frame(answer.error)
             except (NotWritten, SnakepitError) as failure:
@@ -146,7 +149,7 @@ class Connection:
             raise failure
         await self._pause(peer, tries, failure, lambda: self._may_run_twice(call, tries.deadline))
         if tries.span is not None:
-            tries.span.set({"snakepit.resend_count": tries.number - 1})
+            _tell(tries.span, peer, tries.number - 1, failure)
         log.debug("call %s of %s goes out again, try %d: %s", call.call_id, call.tool, tries.number, failure or "it had not left")
 
     async def _pause(self, peer: Peer, tries: Tries, failure: SnakepitError | NotWritten, twice: Callable[[], Awaitable[bool]]) -> None:
@@ -312,6 +315,15 @@ async def _ask_one(peer: Peer, request: Message, answer: type[R], seconds: float
     finally:
         peer.replica.uses.end()
     raise local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error
+
+
+def _tell(span: Span, peer: Peer, resent: int, failure: SnakepitError | NotWritten) -> None:
+    """A call's span hears that it goes out again, and why."""
+    said: dict[str, str | int] = {spans.SERVER: peer.replica.address}
+    if isinstance(failure, SnakepitError):
+        said |= {spans.REASON: failure.reason, spans.STARTED: str(failure.started)}
+    span.event(spans.SENT_AGAIN, said)
+    span.set({spans.RESENT: resent})
 
 
 def _left(deadline: float) -> float:

@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from snakepit._telemetry import tracing
+from snakepit._telemetry import spans, tracing
 from snakepit._values import payloads
 from snakepit._values.strings import readable
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
-from snakepit._wire.status import to_frame
+from snakepit._wire.status import from_frame, to_frame
 from snakepit.author.context import AsyncContext, CallInfo, Context, StateCache
 from snakepit.author.tools import Tool
 from snakepit.client import codec
@@ -93,14 +93,14 @@ class Serving:
     async def _serve(self, running: Within) -> None:
         call = running.call
         within.set(running)
-        span = tracing.start_span(f"tool {call.tool}", call.traceparent, {"snakepit.tool": call.tool}) if call.traceparent else None
+        span = _span(call) if call.traceparent else None
         result = link_pb2.Result(id=call.id, call_id=call.call_id)
         try:
             await self._outcome(running, result)
         finally:
             del self.running[running.peer, call.id]
             if span is not None:
-                span.end(_error(result, running.reason))
+                span.end(*_error(result, running.reason))
         _send(running.peer, link_pb2.Frame(result=result))
 
     async def _outcome(self, running: Within, result: link_pb2.Result) -> None:
@@ -204,6 +204,20 @@ def _send(peer: Peer, frame: link_pb2.Frame) -> None:
         return  # The replica has given the call up with the link.
 
 
-def _error(result: link_pb2.Result, reason: str) -> str:
+def _span(call: link_pb2.Call) -> tracing.Span | None:
+    """Around the function; what it does belongs under it, its own calls too."""
+    about = {spans.POOL: call.pool, spans.TOOL: call.tool, spans.CALL_ID: call.call_id}
+    if call.session_id:
+        about[spans.SESSION] = call.session_id
+    span = tracing.start_span(f"tool {call.tool}", call.traceparent, about, kind="server")
+    if span is not None:
+        span.make_current()
+    return span
+
+
+def _error(result: link_pb2.Result, reason: str) -> tuple[str, str]:
+    """As a span has it: the reason, and whether the function may have run."""
     kind = result.WhichOneof("outcome")
-    return reason or ("TOOL_ERROR" if kind == "tool_error" else result.error.reason if kind == "error" else "")
+    if kind == "error" and not reason:
+        return result.error.reason, str(from_frame(result.error).started)
+    return reason or ("TOOL_ERROR" if kind == "tool_error" else ""), str(Started.YES)

@@ -11,6 +11,7 @@ import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._ipc import frames
+from snakepit._telemetry import spans
 from snakepit._telemetry.tracing import Span
 from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.dial import Uses
@@ -19,7 +20,7 @@ from snakepit.client import codec, local_errors, requests
 from snakepit.client.connection import Connection
 from snakepit.client.exchange import Exchange
 from snakepit.client.peer import Peer, check_size, inlined, is_broken
-from snakepit.errors import SnakepitError
+from snakepit.errors import SnakepitError, Started
 from snakepit.v1 import link_pb2, router_pb2, router_pb2_grpc
 
 T = TypeVar("T")
@@ -129,7 +130,7 @@ class Stream(AsyncIterator[Any]):
             if chunk is None or (kind := chunk.WhichOneof("outcome")) is None:
                 continue
             if kind == "tool_error":
-                self._end("TOOL_ERROR")
+                self._end("TOOL_ERROR", Started.YES)
                 raise codec.failure(chunk, kind)
             assert self._source is not None
             return await self._of(self._source, self._source.value(chunk, self._read))
@@ -138,7 +139,7 @@ class Stream(AsyncIterator[Any]):
 
     async def aclose(self) -> None:
         """Stop the call if it still runs."""
-        self._end("" if self._ended else "CANCELLED")
+        self._end("" if self._ended else "CANCELLED", Started.MAYBE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +148,7 @@ class Stream(AsyncIterator[Any]):
         await self.aclose()
 
     def __del__(self) -> None:
-        self._end("" if self._ended else "CANCELLED")
+        self._end("" if self._ended else "CANCELLED", Started.MAYBE)
 
     async def _next(self) -> Chunk | None:
         """The next chunk, None at the end of the stream. The call itself is made by the first."""
@@ -156,10 +157,10 @@ class Stream(AsyncIterator[Any]):
         try:
             return await (self._begin() if self._source is None else self._of(self._source, self._source.read()))
         except SnakepitError as error:
-            self._end(error.reason)
+            self._end(error.reason, error.started)
             raise
         except asyncio.CancelledError:
-            self._end("CANCELLED")  # Whoever has the exception has the stream too, which is not dropped before.
+            self._end("CANCELLED", Started.MAYBE)  # Whoever has the exception has the stream too, which is not dropped before.
             raise
 
     async def _begin(self) -> Chunk | None:
@@ -170,7 +171,11 @@ class Stream(AsyncIterator[Any]):
             peer, nested = await self._connection.choose(self._call, tries)
             self._source = source = self._open(peer, tries.deadline)
             try:
-                return await source.read()
+                chunk = await source.read()
+                if self._span is not None:
+                    self._span.set({spans.SERVER: self._address})
+                    self._span.event(spans.FIRST_CHUNK)
+                return chunk
             except SnakepitError as raised:
                 source.cancel()
                 await self._connection.again(peer, self._call, tries, self._said(source, raised), nested=nested)
@@ -197,7 +202,7 @@ class Stream(AsyncIterator[Any]):
             return await reading
         except SnakepitError as raised:
             error = self._said(source, raised)
-            self._end(error.reason)
+            self._end(error.reason, error.started)
             raise error from None
 
     def _said(self, source: _OnLane | _Plain, raised: SnakepitError) -> SnakepitError:
@@ -205,11 +210,11 @@ class Stream(AsyncIterator[Any]):
             return raised
         return local_errors.broken(self._address, raised.message, never_started=source.never_started)
 
-    def _end(self, error: str = "") -> None:
+    def _end(self, error: str = "", started: Started = Started.NO) -> None:
         """Idempotent. A forked child has only a copy of the call: it is the parent's to end."""
         if self._source is not None and not self._connection.peers.is_forked:
             self._source.cancel()
         self._ended = True
         if self._span is not None:
-            self._span.end(error)
+            self._span.end(error, str(started))
             self._span = None

@@ -1,0 +1,90 @@
+"""The spans that a replica makes of calls: begun when one is admitted, and told what happened to it when it is answered.
+
+Called only where this process traces, and for calls whose trace is sampled. All that a span says at its end is what the call's record
+says too; nothing is noted on the way.
+"""
+
+from __future__ import annotations
+
+import time
+
+from snakepit._telemetry import spans, tracing
+from snakepit.errors import Started
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.model.call import Call
+from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.queue import Place
+from snakepit_control_plane.model.records import MOST_TEXT, Record, record_of
+from snakepit_control_plane.model.way import way
+
+
+def begin(call: Call) -> None:
+    """Of a call that comes in; what comes of it belongs under its span. Nothing is known of its names yet: long ones are cut."""
+    tool = call.tool[:MOST_TEXT]
+    call.span = span = tracing.start_span(f"route {tool}", call.message.traceparent, kind="server")
+    if span is None:
+        return
+    call.message.traceparent = span.traceparent
+    if span.is_recording:
+        request = call.request
+        pool = request.pool[:MOST_TEXT]
+        span.set({spans.POOL: pool, spans.TOOL: tool, spans.CALL_ID: request.call_id[:MOST_TEXT]})
+        span.set({spans.RPC_SYSTEM: "snakepit", spans.RPC_METHOD: f"{pool}/{tool}"})
+        if request.session_id:
+            span.set({spans.SESSION: request.session_id[:MOST_TEXT]})
+
+
+def asked(call: link_pb2.Call) -> tracing.Span | None:
+    """Of a tool's call to one that a client offers."""
+    about = {spans.POOL: call.pool, spans.TOOL: call.tool, spans.CALL_ID: call.call_id}
+    if call.session_id:
+        about[spans.SESSION] = call.session_id
+    span = tracing.start_span(f"ask {call.tool}", call.traceparent, about, kind="client")
+    if span is not None:
+        call.traceparent = span.traceparent
+    return span
+
+
+def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
+    """Of a state operation of a running call; None: it isn't traced."""
+    about = {spans.POOL: pool, spans.SESSION: request.session_id}
+    return tracing.start_span(f"store {request.WhichOneof('operation')}", request.traceparent, about, kind="server")
+
+
+def wait(call: Call, place: Place, pool: Pool) -> None:
+    """The call begins to wait in the pool's queue."""
+    if call.span is not None and call.span.is_recording:
+        place.span = tracing.start_span("queue", call.span.traceparent, {spans.POOL: pool.name})
+
+
+def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, now: float) -> None:
+    """The call is answered. `now`: of the loop's clock."""
+    if not span.is_recording:
+        return
+    record = record_of(call, result, outcome, now)
+    to_wall = time.time() - now
+    for each in way(record, ended=True):
+        said = {spans.WORKER: each.worker, spans.REASON: each.reason}
+        span.event(each.what, {name: text for name, text in said.items() if text}, int((to_wall + each.at) * 1e9))
+    span.set(_figures(record))
+    if outcome == "OK":
+        span.end()
+    else:
+        span.end(outcome, Started.YES if result.HasField("tool_error") else _started(record.started))
+
+
+def _figures(record: Record) -> tracing.Attributes:
+    said: dict[str, str | int | float] = {
+        spans.TRIES: sum(each.was_sent for each in record.legs),
+        spans.QUEUE_SECONDS: sum(each.queue_seconds for each in record.legs),
+        spans.RUN_SECONDS: record.run_seconds,
+    }
+    if record.worker:
+        said[spans.WORKER] = record.worker
+    if record.epoch:
+        said[spans.EPOCH] = record.epoch
+    return said
+
+
+def _started(number: common_pb2.Started) -> str:
+    return Started.of(int(number))
