@@ -32,6 +32,7 @@ import pictures
 import references
 import rights
 import rooms
+import traces
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -119,6 +120,7 @@ def _generated() -> list[tuple[Path, str]]:
         (ROOT / "docs/conditions.md", conditions.page()),
         (ROOT / "docs/grpc.md", grpc_page.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items()),
+        (traces.PAGE, traces.page()),
     ]
 
 

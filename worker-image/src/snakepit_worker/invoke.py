@@ -24,6 +24,7 @@ from snakepit.author.context import AsyncContext, Caller, CallInfo, Context, Int
 from snakepit.author.signatures import context_of_hook
 from snakepit.author.tools import Tool
 from snakepit.errors import InvalidArguments, SnakepitError, Started
+from snakepit_worker import traces
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import leave
 from snakepit_worker.logs import Calls as LineCalls
@@ -31,7 +32,6 @@ from snakepit_worker.raised import Raised
 from snakepit_worker.running import Calls, Runner, RunningCall
 from snakepit_worker.sessions import Sessions
 from snakepit_worker.starting import explain
-from snakepit_worker.traces import is_sampled, new_span_id
 
 QUICK_SECONDS = 0.0005
 """Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""
@@ -97,9 +97,11 @@ class Invoker:
         usual = self.means.get(frame.tool, 1.0)
         if usual >= HOLD_SECONDS:
             self.channel.flush()
+        if frame.traceparent:
+            frame = traces.own(frame)
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
-        started_ns = time.time_ns() if is_sampled(frame.traceparent) else 0
+        started_ns = time.time_ns() if frame.traceparent and traces.is_sampled(frame.traceparent) else 0
         self.calls.begin(call)
         self.lines.begin(frame, quick=usual < HOLD_SECONDS)
         try:
@@ -157,7 +159,7 @@ class Invoker:
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
         frame = call.frame
         if frame.traceparent:
-            call.trace()
+            traces.make_current(frame.traceparent)
         if frame.session_id:
             self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
         if tool.signature.context:
@@ -278,8 +280,8 @@ def _span(call: RunningCall, done: Done, started_ns: int) -> SpanFrame:
     frame = call.frame
     error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
     about = {"process.pid": str(os.getpid())}
-    span_id = call.span_id or new_span_id()
-    return SpanFrame(f"tool {frame.tool}", frame.traceparent, span_id, started_ns, time.time_ns(), error, about, call.id)
+    given = frame.traceparent
+    return SpanFrame(f"tool {frame.tool}", given, traces.span_id(given), started_ns, time.time_ns(), error, about, call.id)
 
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:

@@ -28,11 +28,12 @@ END = "end"
 
 
 class Label(msgspec.Struct, array_like=True, frozen=True):
-    """Which call wrote it; empty: none, or nobody knows."""
+    """Which call wrote it; empty: none, or nobody knows. `traceparent`: the tool's own span, where the call is traced."""
 
     call: str = ""
     session: str = ""
     tool: str = ""
+    traceparent: str = ""
 
 
 NO_CALL = Label()
@@ -132,6 +133,7 @@ def line(record: Record, component: Any, worker: str) -> LogLine:
         session=label.session,
         tool=label.tool,
         exception=record.exception,
+        **log_lines.trace_ids(label.traceparent),  # type: ignore[arg-type]
     )
 
 

@@ -88,7 +88,7 @@ def _current() -> CallFrame | None:
 
 
 def _label(frame: CallFrame | None) -> Label:
-    return NO_CALL if frame is None else Label(frame.call_id, frame.session_id, frame.tool)
+    return NO_CALL if frame is None else Label(frame.call_id, frame.session_id, frame.tool, frame.traceparent)
 
 
 class _Pipe:

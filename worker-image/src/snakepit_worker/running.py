@@ -95,9 +95,6 @@ class RunningCall:
     ended = False
     # Of the payload that was handed over last, and that the next frame speaks of.
     sections: tuple[int, ...] = ()
-    # Of the tool's own span, if the call is traced and sampled; and what the tool does belongs under that.
-    span_id = ""
-    traceparent = ""
 
     def __init__(self, frame: CallFrame, channel: Channel) -> None:
         self.frame = frame
@@ -105,17 +102,6 @@ class RunningCall:
         # Of the stream that was asked for.
         self.credits = Credits() if frame.stream else None
         self._channel = channel
-
-    def trace(self) -> None:
-        """The author's code is about to run: what it does belongs to the call's trace."""
-        given = self.frame.traceparent
-        if not traces.is_well_formed(given):
-            return
-        if traces.is_sampled(given):
-            self.span_id = traces.new_span_id()
-            given = traces.under(given, self.span_id)
-        self.traceparent = given
-        traces.make_current(given)
 
     def interruption(self) -> str:
         """CANCELLED, DEADLINE, or nothing."""
@@ -147,7 +133,9 @@ class RunningCall:
         return self._channel.pending_call(self.id, request, self._current())
 
     def _current(self) -> str:
-        return traces.current(self.traceparent) if self.traceparent else ""
+        """What the tool asks for belongs under its own span, or one of the author's."""
+        given = self.frame.traceparent
+        return traces.current(given) if given else ""
 
 
 class Calls:

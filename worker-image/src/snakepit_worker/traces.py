@@ -11,27 +11,34 @@ import secrets
 import sys
 from typing import Any
 
+import msgspec
+
+from snakepit._ipc.worker import CallFrame
+
+_ODD = frozenset("13579bdf")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+def own(frame: CallFrame) -> CallFrame:
+    """The call, which is traced, under the tool's own span, if the trace is sampled; not traced, if that is no traceparent at all."""
+    given = frame.traceparent
+    if _TRACEPARENT.fullmatch(given) is None:
+        return msgspec.structs.replace(frame, traceparent="")
+    return msgspec.structs.replace(frame, traceparent=_under(given, secrets.token_hex(8))) if is_sampled(given) else frame
 
 
 def is_sampled(traceparent: str) -> bool:
     """The lowest bit of the trace flags; others, such as `random`, may be set beside it (https://www.w3.org/TR/trace-context-2/)."""
-    return traceparent[-1:] in {"1", "3", "5", "7", "9", "b", "d", "f"}
+    return traceparent[-1:] in _ODD
 
 
-def new_span_id() -> str:
-    return secrets.token_hex(8)
+def span_id(traceparent: str) -> str:
+    return traceparent.split("-")[2]
 
 
-def under(traceparent: str, span_id: str) -> str:
-    """The same trace, under that span."""
+def _under(traceparent: str, span: str) -> str:
     version, trace, _, flags = traceparent.split("-")
-    return f"{version}-{trace}-{span_id}-{flags}"
-
-
-def is_well_formed(traceparent: str) -> bool:
-    """A caller may have sent anything."""
-    return _TRACEPARENT.fullmatch(traceparent) is not None
+    return f"{version}-{trace}-{span}-{flags}"
 
 
 def make_current(traceparent: str) -> None:
@@ -50,7 +57,7 @@ def current(traceparent: str) -> str:
         return traceparent
     found = api[0].get_current_span().get_span_context()
     own = f"{found.trace_id:032x}"
-    return under(traceparent, f"{found.span_id:016x}") if found.is_valid and own == traceparent.split("-")[1] else traceparent
+    return _under(traceparent, f"{found.span_id:016x}") if found.is_valid and own == traceparent.split("-")[1] else traceparent
 
 
 def _api() -> tuple[Any, Any] | None:

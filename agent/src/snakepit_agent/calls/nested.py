@@ -15,6 +15,7 @@ from snakepit._names import new_id
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
+from snakepit_agent.calls.spans import of_one_trace
 from snakepit_agent.link.translate import (
     attachments,
     failure,
@@ -168,7 +169,7 @@ def _frame(number: int, held: HeldCall, asked: ToolCall, now: float) -> link_pb2
     nested.parent = held.remote
     call = nested.call
     call.id, call.call_id, call.pool, call.tool = number, new_id(), asked.pool, asked.name
-    call.stream, call.traceparent = asked.stream, asked.traceparent or held.traceparent
+    call.stream, call.traceparent = asked.stream, asked.traceparent if of_one_trace(asked.traceparent, held) else held.traceparent
     if asked.deadline:
         call.timeout_seconds = max(0.001, asked.deadline - now)
     fill_payload(call.arguments, asked.arguments)

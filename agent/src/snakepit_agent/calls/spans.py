@@ -22,6 +22,8 @@ MOST_MESSAGE, MOST_TRACEBACK = 1024, 16 * 1024
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _LATEST_NS = 1 << 63
+_TRACE_ID = len("00-") + 32
+"""So far a traceparent says of which trace it is."""
 
 
 class CallSpans:
@@ -85,12 +87,17 @@ def begin(held: HeldCall, call: link_pb2.Call, worker: str) -> None:
 
 def state(pool: str, held: HeldCall, operation: StateOperation) -> Span | None:
     """Of a state operation of a call that is traced here; the worker says below which span of that trace."""
-    if held.span is None or operation.traceparent[:36] != held.traceparent[:36]:
+    if held.span is None or not of_one_trace(operation.traceparent, held):
         return None
     about = {spans.POOL: pool, spans.SESSION: held.session_id}
     if operation.key:
         about[spans.STATE_KEY] = operation.key
     return tracing.start_span(f"state {operation.operation}", operation.traceparent, about, kind="client")
+
+
+def of_one_trace(traceparent: str, held: HeldCall) -> bool:
+    """Does a worker speak of the trace of its own call?"""
+    return traceparent[:_TRACE_ID] == held.traceparent[:_TRACE_ID]
 
 
 def end_state(span: Span, failure: CallFailure | None) -> None:

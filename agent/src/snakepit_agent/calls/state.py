@@ -72,7 +72,7 @@ class StateForwarder:
         frame, span = self._frame(call, operation, now), None
         if operation.traceparent:
             span = spans.state(self._pool, call, operation)
-            frame.traceparent = operation.traceparent if span is None else span.traceparent
+            frame.traceparent = call.traceparent if span is None else span.traceparent
         self.waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until, span=span)
         if not self._send(call.replica, link_pb2.Frame(state_request=frame)):
             self._fail(self._last_id, "the link to the control plane is broken")
