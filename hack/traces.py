@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pictures
 
-from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE
+from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, Kind
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/tracing.md"
@@ -17,8 +17,12 @@ def page() -> str:
 
 
 def _spans() -> list[str]:
-    rows = [f"| `{each.name}` | `{each.service}`, {each.role} | {each.text} |" for each in TABLE]
+    rows = [f"| `{each.name}` | {_services(each)}, {each.role} | {each.text} |" for each in TABLE]
     return ["| span | service, kind | what it is |", "|---|---|---|", *rows]
+
+
+def _services(kind: Kind) -> str:
+    return " or ".join(f"`{each}`" for each in (kind.service, kind.also) if each)
 
 
 def _attributes() -> list[str]:

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from snakepit import Client
+from snakepit._telemetry import tracing
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit.errors import SnakepitError
 from snakepit_gateway import console, http, mcp
@@ -25,6 +26,7 @@ from snakepit_gateway.measured import Measured
 from snakepit_gateway.problems import MethodNotAllowed, PathNotFound, of_request, problem
 from snakepit_gateway.room import Room
 from snakepit_gateway.settings import Settings
+from snakepit_gateway.traces import Traced
 
 
 def make_app(settings: Settings, client: Client) -> Starlette:
@@ -52,6 +54,7 @@ def make_app(settings: Settings, client: Client) -> Starlette:
             Middleware(Measured, telemetry=gateway.telemetry),
             *_cors(settings),
             Middleware(Bounds, settings=settings, room=bodies),
+            *([Middleware(Traced)] if tracing.enabled() else []),
         ],
         exception_handlers={SnakepitError: of_request, HTTPException: _of_starlette},
         lifespan=lifespan,

@@ -22,6 +22,7 @@ def main() -> None:
         configure_logging("gateway")
         settings = from_environment(os.environ)
         inherited = [] if settings.file_descriptor is None else [socket.socket(fileno=settings.file_descriptor)]
+        tracing.configure("snakepit-gateway")
         server(settings, Client()).run(inherited or None)
     except ValueError as error:  # of settings, or of a certificate
         fail(str(error))

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -63,7 +64,11 @@ type client struct {
 }
 
 func deadline() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 20*time.Second)
+	ctx := context.Background()
+	if trace := os.Getenv("TRACEPARENT"); trace != "" { // the trace that all of this is part of
+		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", trace)
+	}
+	return context.WithTimeout(ctx, 20*time.Second)
 }
 
 func (c client) execute(request *pb.ExecuteRequest) (*pb.ExecuteResponse, error) {

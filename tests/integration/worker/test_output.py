@@ -91,6 +91,21 @@ def test_what_is_said_outside_a_call_has_its_worker_alone(agent: LocalAgent, log
     assert log.line("imported")["component"] == importer
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_the_lines_of_a_call_that_is_traced_have_the_ids_of_the_tools_own_span(worker: LocalWorker, log: Log) -> None:
+    parent = "b7ad6b7169203331"
+    worker.call("say", {"text": "printed"}, traceparent=f"00-{TRACE}-{parent}-01")
+    worker.call("log", {"text": "logged"}, traceparent=f"00-{TRACE}-{parent}-00")
+    worker.call("say", {"text": "not traced"}, traceparent="x" * 55)
+    printed, logged = log.line("printed"), log.line("logged")
+    assert (printed["trace_id"], logged["trace_id"]) == (TRACE, TRACE)
+    assert (len(printed["span_id"]), printed["span_id"] != parent) == (16, True)
+    assert logged["span_id"] == parent, "it isn't sampled: the tool has no span"
+    assert "trace_id" not in log.line("not traced")
+
+
 def test_an_exception_is_a_field_of_its_line(worker: LocalWorker, log: Log) -> None:
     worker.call("log_an_exception")
     line = log.line("it went wrong")

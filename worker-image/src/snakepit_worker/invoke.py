@@ -97,11 +97,11 @@ class Invoker:
         usual = self.means.get(frame.tool, 1.0)
         if usual >= HOLD_SECONDS:
             self.channel.flush()
-        if frame.traceparent:
+        if parent := frame.traceparent:
             frame = traces.own(frame)
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
-        started_ns = time.time_ns() if frame.traceparent and traces.is_sampled(frame.traceparent) else 0
+        started_ns = time.time_ns() if parent and traces.is_sampled(frame.traceparent) else 0
         self.calls.begin(call)
         self.lines.begin(frame, quick=usual < HOLD_SECONDS)
         try:
@@ -115,7 +115,7 @@ class Invoker:
         if done.failure is None and done.tool_error is None:  # which is often quicker than the work would have been
             usual = self.means[frame.tool] = self.means.get(frame.tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
         if started_ns:
-            self.channel.send(_span(call, done, started_ns), done)
+            self.channel.send(_span(call, done, started_ns, parent), done)
         elif call.sections or usual >= HOLD_SECONDS:
             self.channel.send(done)
         else:
@@ -276,12 +276,12 @@ class Invoker:
         return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": name, "bytes": str(limit)})
 
 
-def _span(call: RunningCall, done: Done, started_ns: int) -> SpanFrame:
+def _span(call: RunningCall, done: Done, started_ns: int, parent: str) -> SpanFrame:
     frame = call.frame
     error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
     about = {"process.pid": str(os.getpid())}
-    given = frame.traceparent
-    return SpanFrame(f"tool {frame.tool}", given, traces.span_id(given), started_ns, time.time_ns(), error, about, call.id)
+    own = traces.span_id(frame.traceparent)
+    return SpanFrame(f"tool {frame.tool}", parent, own, started_ns, time.time_ns(), error, about, call.id)
 
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:

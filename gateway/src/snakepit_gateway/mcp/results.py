@@ -72,6 +72,12 @@ def of_error(error: SnakepitError) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=sentence(error))], is_error=True, _meta={ERROR_META: meta})
 
 
+def failed(result: CallToolResult) -> tuple[str, str]:
+    """Of `of_error`: the reason, and whether the tool may have run; empty: it is no failure."""
+    meta = (result.meta or {}).get(ERROR_META)
+    return (meta["reason"], meta["started"]) if meta else ("", "")
+
+
 def sentence(error: SnakepitError) -> str:
     """One for a model."""
     if isinstance(error, ToolError):

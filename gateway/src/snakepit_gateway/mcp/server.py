@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
@@ -25,7 +25,13 @@ from mcp_types import (
 )
 
 from snakepit import Pool, Session, ToolInfo, __version__
+from snakepit._ipc.frames import Payload
+from snakepit._names import call_id
+from snakepit._values.payloads import encode_arguments
+from snakepit.client.calls import Relay as Wished
+from snakepit.client.codec import decode
 from snakepit.errors import Cancelled, InvalidArguments, PayloadTooLarge, PoolNotFound, SnakepitError, Started, ToolNotFound
+from snakepit_gateway import traces
 from snakepit_gateway.mcp import results
 from snakepit_gateway.mcp.asked import Asked, Tools
 from snakepit_gateway.mcp.catalogue import OPEN_SESSION, SESSION, described, takes_session
@@ -124,10 +130,25 @@ class _Handlers:
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
         asked = await self._find(context)
-        uri = f"snakepit://{asked.name}/{params.name}"
+        parent = traces.of_mcp(context.meta, "" if context.request is None else context.request.headers.get("traceparent", ""))
+        span = traces.begin_mcp(params.name, asked.name, context.request_id, parent)
+        if span is None:
+            return await self._answered(asked, context, params, parent)
+        error, started = Cancelled.reason, str(Started.MAYBE)
+        try:
+            result = await self._answered(asked, context, params, span.traceparent)
+            error, started = results.failed(result)
+            return result
+        except MCPError as refused:
+            error, started = refused.error.data["reason"], refused.error.data["started"]
+            raise
+        finally:
+            span.end(error, started)
+
+    async def _answered(self, asked: Asked, context: Context, params: CallToolRequestParams, traceparent: str) -> CallToolResult:
         try:
             with self._cancellable(asked, context) as scope:
-                return await self._called(asked, context, params, uri)
+                return await self._called(asked, context, params, traceparent)
             assert scope.cancelled_caught
             return results.of_error(Cancelled("the client cancelled the call"))
         except (ToolNotFound, PoolNotFound) as error:
@@ -154,7 +175,7 @@ class _Handlers:
                 if self._running.get(key) is scope:
                     del self._running[key]
 
-    async def _called(self, asked: Asked, context: Context, params: CallToolRequestParams, uri: str) -> CallToolResult:
+    async def _called(self, asked: Asked, context: Context, params: CallToolRequestParams, traceparent: str) -> CallToolResult:
         if asked.problem is not None:
             raise asked.problem
         tool = asked.tools.get(params.name)
@@ -165,29 +186,42 @@ class _Handlers:
         if asked.sessions and (tool is None or takes_session(tool)) and (session := given.pop(SESSION, None)):
             target = asked.pool.session(_handle(session))
         given = {name: arguments(value) for name, value in given.items()}
+        call = _Call(target, asked, tool, params.name, encode_arguments(given), Wished(call_id(), traceparent, asked.timeout))
         if not context.meta or context.meta.get("progress_token") is None:
-            return await _run(target, asked, tool, params.name, given, None, uri)
+            return await _run(call, None)
         async with relayed(context.session.report_progress) as relay:
-            return await _run(target, asked, tool, params.name, given, relay, uri)
+            return await _run(call, relay)
 
 
-async def _run(
-    target: Pool | Session, asked: Asked, tool: ToolInfo | None, name: str, given: dict[str, Any], relay: Relay | None, uri: str
-) -> CallToolResult:
-    if tool is not None and tool.streaming:
-        return await _streamed(target, asked, tool, given, relay, uri)
-    watch = None if relay is None else relay.say
-    return results.of_value(await target.call(name, given, timeout=asked.timeout, on_progress=watch), tool, uri)
+class _Call(NamedTuple):
+    """`tool` None: nobody knows it."""
+
+    target: Pool | Session
+    asked: Asked
+    tool: ToolInfo | None
+    name: str
+    given: Payload
+    wished: Wished
+
+    @property
+    def uri(self) -> str:
+        return f"snakepit://{self.asked.name}/{self.name}"
 
 
-async def _streamed(
-    target: Pool | Session, asked: Asked, tool: ToolInfo, given: dict[str, Any], relay: Relay | None, uri: str
-) -> CallToolResult:
+async def _run(call: _Call, relay: Relay | None) -> CallToolResult:
+    if call.tool is not None and call.tool.streaming:
+        return await _streamed(call, call.tool, relay)
+    answer = await call.target.relay(call.name, call.given, call.wished, None if relay is None else relay.say)
+    return results.of_value(decode(answer.payload, attached=True), call.tool, call.uri)
+
+
+async def _streamed(call: _Call, tool: ToolInfo, relay: Relay | None) -> CallToolResult:
     """MCP has no streams: the result is all of it, and progress tells of each piece as it comes."""
     chunks: list[Any] = []
     size = 0
-    async with target.stream(tool.name, given, timeout=asked.timeout) as stream:
-        async for chunk in stream:
+    async with call.target.relay_stream(tool.name, call.given, call.wished) as stream:
+        async for encoded in stream:
+            chunk = decode(encoded, attached=True)
             chunks.append(chunk)
             size += results.size(chunk)
             if len(chunks) > MOST_CHUNKS or size > MOST_CHUNK_BYTES:
@@ -198,7 +232,7 @@ async def _streamed(
                 )
             if relay is not None:
                 relay.say(float(len(chunks)), chunk[:MOST_TOLD] if isinstance(chunk, str) else "", None)
-    return results.of_stream(chunks, tool, uri)
+    return results.of_stream(chunks, tool, call.uri)
 
 
 async def _opened(pool: Pool) -> CallToolResult:

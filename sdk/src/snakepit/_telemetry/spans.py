@@ -45,7 +45,7 @@ ATTRIBUTES = {
     RUN_SECONDS: "Seconds for which the tool ran, as its worker measured it.",
     STATE_KEY: "The key of the session's state. Values are never part of a trace.",
     GAVE_BACK: "True where the call never began here, and went to another worker.",
-    ERROR_TYPE: "On a failure: the reason in docs/errors.md. On a tool's own span: the class of its exception.",
+    ERROR_TYPE: "On a failure: its [reason](errors.md); of a tool's own span, the class of its exception; of HTTP, the status.",
     PROCESS_ID: "The worker's process.",
     RPC_SYSTEM: "Always `snakepit`.",
     RPC_METHOD: "The pool and the tool, as `namespace/name/tool`.",
@@ -81,7 +81,7 @@ EVENTS = {
 
 
 class Kind(NamedTuple):
-    """Spans of one kind. `name`: as it begins, and what follows. `role`: OpenTelemetry's span kind."""
+    """Spans of one kind. `name`: as it begins, and what follows. `also`: another service that makes them. `role`: OpenTelemetry's kind."""
 
     name: str
     service: str
@@ -89,6 +89,7 @@ class Kind(NamedTuple):
     text: str
     attributes: tuple[str, ...]
     events: tuple[str, ...] = ()
+    also: str = ""
 
 
 _CALL = (POOL, TOOL, CALL_ID, SESSION)
@@ -102,6 +103,7 @@ CALL = Kind(
     "A call, as the SDK's caller sees it: from the first try to the outcome.",
     (*_CALL, RPC_SYSTEM, RPC_METHOD, SERVER, RESENT, *_FAILED),
     (SENT_AGAIN, FIRST_CHUNK),
+    also="snakepit-gateway",
 )
 ROUTE = Kind(
     "route {tool}",
@@ -162,6 +164,7 @@ MCP = Kind(
     "server",
     "A call that came by MCP.",
     (MCP_METHOD, MCP_REQUEST, GEN_AI_OPERATION, GEN_AI_TOOL, POOL, *_FAILED),
+    also="snakepit-client",
 )
 
 TABLE = (HTTP, MCP, CALL, ROUTE, QUEUE, RUN, TOOL_SPAN, STATE, STORE, ASK, OFFERED)
@@ -170,7 +173,7 @@ TABLE = (HTTP, MCP, CALL, ROUTE, QUEUE, RUN, TOOL_SPAN, STATE, STORE, ASK, OFFER
 
 def kind_of(service: str, name: str) -> Kind | None:
     """The row that a span of that service and name belongs to; None: it is none of ours."""
-    return next((each for each in TABLE if each.service == service and _is_like(name, each.name)), None)
+    return next((each for each in TABLE if service in (each.service, each.also) and _is_like(name, each.name)), None)
 
 
 def _is_like(name: str, pattern: str) -> bool:

@@ -52,6 +52,10 @@ class Span:
         """False: it isn't sampled, and what is said of it goes nowhere."""
         return bool(self._span.is_recording())
 
+    def rename(self, name: str) -> None:
+        """More is known of it now."""
+        self._span.update_name(name)
+
     def set(self, attributes: Attributes) -> None:
         """Add attributes."""
         self._span.set_attributes(attributes)

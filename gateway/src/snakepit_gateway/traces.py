@@ -1,0 +1,98 @@
+"""The gateway's own spans: around each request of /v1 and /mcp, and around each call of MCP. What a request does belongs under them.
+
+Where this process doesn't trace, a caller's trace is passed on as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.log_lines import trace_ids
+from snakepit._telemetry.tracing import Span
+
+TRACEPARENT = b"traceparent"
+_TRACED = ("/v1/", "/mcp/")
+"""Probes and the console's pages would be the most of all traces."""
+
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"})
+_OTHER = "_OTHER"
+"""OpenTelemetry's word for a method that nobody knows: else a stranger would name our spans."""
+
+
+class Traced:
+    """ASGI, where the process traces: a span around each request, which the header `traceparent` then names."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_TRACED):
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        method = scope["method"] if scope["method"] in _METHODS else _OTHER
+        span = tracing.start_span(method, well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip()), kind="server")
+        if span is None:
+            await self._app(scope, receive, send)
+            return
+        others = [(name, value) for name, value in scope["headers"] if name != TRACEPARENT]
+        scope["headers"] = [*others, (TRACEPARENT, span.traceparent.encode())]
+        await self._within(span, method, scope, receive, send)
+
+    async def _within(self, span: Span, method: str, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 0
+
+        async def write(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, write)
+        except Exception:
+            status = status or 500
+            raise
+        finally:
+            _end(span, method, scope, status)
+
+
+def _end(span: Span, method: str, scope: Scope, status: int) -> None:
+    """`status` 0: it was never answered, as whoever asked has hung up."""
+    route = getattr(scope.get("route"), "path", "")
+    said: dict[str, str | int] = {spans.HTTP_METHOD: method, spans.URL_PATH: scope["path"], spans.URL_SCHEME: scope["scheme"]}
+    if route:
+        span.rename(f"{method} {route}")
+        said[spans.HTTP_ROUTE] = route
+    if status:
+        said[spans.HTTP_STATUS] = status
+    span.set(said)
+    span.end(str(status) if status >= 500 else "")
+
+
+def well_formed(traceparent: Any) -> str:
+    """As it came from a stranger; empty: that is none."""
+    return traceparent if isinstance(traceparent, str) and trace_ids(traceparent) else ""
+
+
+def of_mcp(meta: Mapping[str, Any] | None, header: str) -> str:
+    """The trace that a request by MCP is part of: as its `_meta` says, or what carries it; empty: none."""
+    return well_formed((meta or {}).get("traceparent")) or well_formed(header)
+
+
+def begin_mcp(tool: str, pool: str, request: object, parent: str) -> Span | None:
+    """Around a call by MCP; None: it isn't traced here."""
+    if not tracing.enabled():
+        return None
+    about = {
+        spans.MCP_METHOD: "tools/call",
+        spans.MCP_REQUEST: str(request),
+        spans.GEN_AI_OPERATION: "execute_tool",
+        spans.GEN_AI_TOOL: tool,
+        spans.POOL: pool,
+    }
+    return tracing.start_span(f"tools/call {tool}", parent, about, kind="server")
