@@ -26,7 +26,7 @@ service:
 ARRIVE_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """A span as the collector has it."""
 
