@@ -132,6 +132,9 @@ class Telemetry:
             rows.SESSIONS,
             rows.SESSIONS_LIMIT,
             rows.NAMESPACE_SESSIONS,
+            rows.SLO_CALLS,
+            rows.SLO_BAD_CALLS,
+            rows.SLO_TARGET,
             rows.TASKS,
             rows.EVENT_LOOP_LAG,
             rows.STORE_UP,
@@ -174,6 +177,10 @@ def pool_readings(pool: Pool) -> Iterator[Reading]:
         yield rows.CAPSULES, (name, state), count
     yield rows.SESSIONS, (name,), pool.sessions
     yield rows.SESSIONS_LIMIT, (name,), pool.spec.session.max_sessions
+    for objective, target, calls, bad in () if pool.objectives is None else pool.objectives.totals():
+        yield rows.SLO_CALLS, (name, objective), calls
+        yield rows.SLO_BAD_CALLS, (name, objective), bad
+        yield rows.SLO_TARGET, (name, objective), target / 100
 
 
 def _counts(states: Iterable[str], always: str) -> Iterable[tuple[str, int]]:

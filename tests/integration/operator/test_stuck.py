@@ -21,7 +21,7 @@ from snakepit import Client
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
-from snakepit_operator.kube import PODS, Kube, Object, Resource
+from snakepit_operator.kube import PODS, Kube, Object, Resource, Told
 from snakepit_operator.model import HANGS_SECONDS, Creation
 from snakepit_operator.pods import AgentImage, pod, pool_settings
 from snakepit_operator.reconcile import Reconciler
@@ -64,8 +64,8 @@ class Later(Kube):
 
     now = 0.0
 
-    def __init__(self, client: Any) -> None:
-        super().__init__(client)
+    def __init__(self, client: Any, tell: Told = lambda *_: None) -> None:
+        super().__init__(client, tell)
         self.born: dict[str, float] = {}
         self.attempts: list[float] = []
 

@@ -136,6 +136,25 @@ STORE_DURATION = Metric(
 STORE_ERRORS = Metric("snakepit_store_errors_total", "counter", "Operations that the store didn't answer, or refused.", _US, ("operation",))
 STORE_UP = Metric("snakepit_store_up", "gauge", "1 while the store can be used, as far as this replica knows.", _US)
 
+# ---- objectives
+
+SLO_CALLS = Metric(
+    "snakepit_slo_calls_total",
+    "counter",
+    "Calls that count against an objective of their pool (`spec.slo`). `objective`: availability, latency.",
+    _US,
+    ("pool", "objective"),
+)
+SLO_BAD_CALLS = Metric("snakepit_slo_bad_calls_total", "counter", "Those of them that were bad.", _US, ("pool", "objective"))
+SLO_TARGET = Metric(
+    "snakepit_slo_target_ratio",
+    "gauge",
+    "The share of calls that are to be good. Each replica says the same.",
+    _US,
+    ("pool", "objective"),
+    "ratio",
+)
+
 # ---- the process
 
 LINKS = Metric(

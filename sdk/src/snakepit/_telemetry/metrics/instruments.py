@@ -30,9 +30,10 @@ OTHER = "other"
 
 Labels = tuple[str, ...]
 Value = TypeVar("Value")
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+ReadFamily = CounterMetricFamily | GaugeMetricFamily
+Family = ReadFamily | HistogramMetricFamily
 Reading = tuple[Metric, Labels, float]
-"""What a gauge is at the moment."""
+"""What a gauge, or a counter that others count, is at the moment."""
 
 
 class Instrument(Collector, Generic[Value]):
@@ -76,12 +77,9 @@ class Counter(Instrument[float]):
         """What has been counted under these labels."""
         return self._series.get(labels, 0)
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[ReadFamily]:
         """Called by whoever scrapes."""
-        family = CounterMetricFamily(self.row.name, self.row.text, labels=self.row.labels)
-        for labels, count in list(self._series.items()):
-            family.add_metric(labels, count)
-        yield family
+        yield as_read(self.row, list(self._series.items()))
 
 
 class Gauge(Instrument[float]):
@@ -99,9 +97,9 @@ class Gauge(Instrument[float]):
         """It is so much more, or less, than it was."""
         self.set(self._series.get(labels, 0) + by, *labels)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[ReadFamily]:
         """Called by whoever scrapes."""
-        yield gauges(self.row, list(self._series.items()))
+        yield as_read(self.row, list(self._series.items()))
 
 
 class Distribution:
@@ -147,13 +145,14 @@ class Histogram(Instrument[Distribution]):
         yield family
 
 
-class LoopGauges(Collector):
-    """Gauges that are read in an event loop, whose state they are, when somebody scrapes: nothing is kept on the path of what they say."""
+class LoopReader(Collector):
+    """Gauges and counters that are read in an event loop, whose state they are, when somebody scrapes: nothing is kept on the path of what
+    they say."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rows: Iterable[Metric], read: Callable[[], Iterable[Reading]]) -> None:
         self._loop, self._rows, self._read = loop, tuple(rows), read
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[ReadFamily]:
         """Called in a thread of whoever scrapes."""
         reading = self._gather()
         try:
@@ -164,28 +163,28 @@ class LoopGauges(Collector):
             reading.close()
             return ()
 
-    async def _gather(self) -> list[GaugeMetricFamily]:
+    async def _gather(self) -> list[ReadFamily]:
         found: dict[Metric, list[tuple[Labels, float]]] = {row: [] for row in self._rows}
         for row, labels, value in self._read():
             found[row].append((labels, value))
-        return [gauges(row, values) for row, values in found.items()]
+        return [as_read(row, values) for row, values in found.items()]
 
 
 class Readers(Collector):
     """All that is read at a scrape."""
 
     def __init__(self) -> None:
-        self.each: list[LoopGauges] = []
+        self.each: list[LoopReader] = []
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[ReadFamily]:
         """Called by whoever scrapes."""
         for each in self.each:
             yield from each.collect()
 
 
-def gauges(row: Metric, values: Iterable[tuple[Labels, float]]) -> GaugeMetricFamily:
+def as_read(row: Metric, values: Iterable[tuple[Labels, float]]) -> ReadFamily:
     """A row's family, as it is now."""
-    family = GaugeMetricFamily(row.name, row.text, labels=row.labels)
+    family = (CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily)(row.name, row.text, labels=row.labels)
     for labels, value in values:
         family.add_metric(labels, value)
     return family
@@ -220,11 +219,11 @@ class Registry:
         return self._added(Histogram(row))
 
     def read(self, loop: asyncio.AbstractEventLoop, rows: Iterable[Metric], read: Callable[[], Iterable[Reading]]) -> None:
-        """These gauges are what `read`, called in the loop, says at each scrape. It must say nothing of other rows."""
+        """These gauges and counters are what `read`, called in the loop, says at each scrape. It must say nothing of other rows."""
         rows = tuple(rows)
         for row in rows:
             self._check(row)
-        self._readers.each.append(LoopGauges(loop, rows, read))
+        self._readers.each.append(LoopReader(loop, rows, read))
 
     def keep(self, label: str, known: Callable[[str], bool]) -> None:
         """Forget every series of something that is gone, such as a pool."""
