@@ -70,7 +70,9 @@ OPERATOR = Row(
             stacked=True,
         ),
         Panel("Time of a reconcile", "Of one pool.", quantiles("snakepit_operator_reconcile_duration_seconds"), unit="s", width=7),
-        Panel("Pools that wait for one", "", [Query(total("snakepit_operator_queue_depth"), "waiting")], width=6),
+        Panel(
+            "Pools that wait for one", "They are due to be looked at.", [Query(total("snakepit_operator_queue_depth"), "waiting")], width=6
+        ),
         Panel(
             "Requests to the API server",
             "By verb and status.",
@@ -86,7 +88,7 @@ OPERATOR = Row(
         ),
         Panel(
             "What it did",
-            "Planned actions: pods made, deleted, drained.",
+            "Pods that it decided to make or to delete.",
             [Query(rate("snakepit_operator_planned_actions_total", "action"), "{{action}}")],
             unit="ops",
             stacked=True,
@@ -98,9 +100,8 @@ OPERATOR = Row(
         ),
         Panel(
             "Pods by state",
-            "Capsules of all pools, as the operator sees them.",
+            "Capsules of all pools, as the operator sees them. One counts in several states.",
             [Query(f"sum by (state) ({seen('snakepit_pool_capsules', 'pool, state')})", "{{state}}")],
-            stacked=True,
         ),
     ],
 )

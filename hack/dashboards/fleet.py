@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dashboards.panels import Dashboard, Panel, Query, Row, Variable
 from dashboards.promql import quantile, rate, seen, seen_rate, share, summed, total
+from snakepit.errors import BY_REASON, Fault
 
 POOLS = 'pool=~"$pool"'
-PLATFORM = "WORKER_LOST|REPLICA_LOST|POOL_NOT_READY|STORE_UNAVAILABLE|SESSION_WORKER_UNAVAILABLE|INTERNAL"
-"""Outcomes that are neither a caller's nor an author's doing, nor those of a pool that is too small."""
+PLATFORM = "|".join(reason for reason, kind in BY_REASON.items() if kind.fault is Fault.PLATFORM)
+"""Outcomes that are neither a caller's nor an author's doing."""
 BUSY = f'{POOLS}, state="busy"'
 READY = f'{POOLS}, state="ready"'
 DESIRED = seen("snakepit_pool_desired_capsules", "pool", POOLS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from snakepit.errors import BY_REASON, Fault
 from support.chart import CHART, Manifest, Render
 from support.pages import ROOT
 from support.promtool import RULES, alerts, fires, promtool
@@ -33,13 +34,13 @@ def both(name: str, labels: str, values: str) -> Series:
     return {f'{name}{{job="cp",instance="{each}",pool="team/digits"{labels}}}': values for each in "ab"}
 
 
-def answers(fine: int, failed: int, seconds: float = 0.01) -> Series:
+def answers(fine: int, failed: int, status: int = 502) -> Series:
     """Of the gateway, so many a minute."""
     name = "http_server_request_duration_seconds_count"
     route = 'http_request_method="POST",http_route="/v1"'
     return {
         f'{name}{{{route},http_response_status_code="200"}}': f"0+{fine}x60",
-        f'{name}{{{route},http_response_status_code="502"}}': f"0+{failed}x60",
+        f'{name}{{{route},http_response_status_code="{status}"}}': f"0+{failed}x60",
     }
 
 
@@ -91,7 +92,7 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         ],
     ),
     "SnakepitCallsFailing": (calls("WORKER_LOST", 10), POOL, [calls("TOOL_ERROR", 90), calls("WORKER_LOST", 1), calls("DEADLINE", 50)]),
-    "SnakepitCallsRefused": (calls("POOL_SATURATED", 3), POOL, [calls("CALLER_LIMIT", 30), calls("QUEUE_TIMEOUT", 0)]),
+    "SnakepitCallsRefused": (calls("POOL_SATURATED", 10), POOL, [calls("CALLER_LIMIT", 30), calls("QUEUE_TIMEOUT", 3)]),
     "SnakepitPoolSaturated": (busy("0+0x60"), POOL, [busy("1+0x60"), busy("0+0x20 1 0+0x60")]),
     "SnakepitWorkersCrashing": (
         both("snakepit_worker_restarts_total", ',reason="oom"', "0+1x60"),
@@ -130,6 +131,7 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         [
             {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="lost"}': "5+0x60", **UP},
             {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="lost"}': "_x25 5+0x60"},
+            {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="scaled down"}': "_x25 5+0x60", **UP},
         ],
     ),
     "SnakepitSessionsNearlyFull": (
@@ -167,9 +169,12 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         {"component": "gateway"},
         [{BUILD("gateway"): "1+0x60"}],
     ),
-    "SnakepitGatewayErrors": (answers(90, 10), {}, [answers(100, 1), answers(100, 0)]),
+    "SnakepitGatewayErrors": (answers(90, 10), {}, [answers(100, 1), answers(50, 50, status=500)]),
 }
 """Of each alert: series on which it fires, which labels it has then, and those of usual days."""
+
+HAVE_OTHERS = {"DEADLINE", "SESSION_QUOTA"}
+"""A deadline is what a caller gives; the objectives of a pool count it. Full quotas have an alert of their own."""
 
 QUIET = [(alert, number) for alert, (_, _, days) in CASES.items() for number in range(len(days))]
 
@@ -183,6 +188,15 @@ def test_it_fires_where_there_is_harm(tmp_path: Path, alert: str) -> None:
 @pytest.mark.parametrize(("alert", "number"), QUIET)
 def test_it_is_quiet_on_a_usual_day(tmp_path: Path, alert: str, number: int) -> None:
     fires(tmp_path, alert, CASES[alert][2][number], None)
+
+
+def test_what_fails_by_the_platforms_fault_is_in_one_alert_or_the_other() -> None:
+    named = {
+        name: set(re.findall(r"[A-Z]+(?:_[A-Z]+)*(?=[|\"])", alerts()[name]["expr"]))
+        for name in ("SnakepitCallsFailing", "SnakepitCallsRefused")
+    }
+    platform = {reason for reason, kind in BY_REASON.items() if kind.fault is Fault.PLATFORM}
+    assert named["SnakepitCallsFailing"] | named["SnakepitCallsRefused"] == platform - HAVE_OTHERS
 
 
 def test_each_alert_has_its_cases() -> None:
