@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,6 +28,9 @@ from support.attack import hung_up
 from support.control_plane import eventually, replica
 
 pytestmark = pytest.mark.timeout(30)
+
+LOOKS = 100
+"""In a row, of which each takes 5 ms at least: several times as long as a server sleeps that looks about now and then."""
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -172,3 +176,17 @@ async def test_who_says_a_byte_at_a_time_is_hung_up_on(
 
     with contextlib.suppress(ConnectionError):
         await eventually(gone)
+
+
+async def test_nothing_wakes_up_while_nobody_asks(server: Running) -> None:
+    """Each capsule has such a server."""
+    await scrape(server)
+    (thread,) = [each for each in threading.enumerate() if each.name == "metrics"]
+    status = Path(f"/proc/self/task/{thread.native_id}/status")
+    seen = [""] * LOOKS
+
+    def rests() -> bool:
+        seen.append(next(line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt_switches:")))
+        return len(set(seen[-LOOKS:])) == 1
+
+    await eventually(rests)

@@ -1,13 +1,14 @@
 """/metrics for Prometheus: prometheus_client's application, in the standard library's server as prometheus_client's own, but with bounds.
 
 That one gives each connection a thread for as long as its peer likes, and lets five wait for one. Here a connection has an end, and there
-are at most so many: with one more, the oldest is hung up on.
+are at most so many: with one more, the oldest is hung up on. While there is none, nothing wakes up: every pod has such a server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ LIFE_SECONDS = 15.0
 """After so long a connection is hung up, whatever it does."""
 
 POLL_SECONDS = 0.1
-"""How long a stop may take to be noticed, and a connection that is too old."""
+"""How long a connection that is too old may go unnoticed."""
 
 MOST_CONNECTIONS = 64
 
@@ -36,13 +37,15 @@ class MetricsServer:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._server: _Server | None = None
+        self._serving: tuple[_Server, threading.Thread] | None = None
 
     def start(self, host: str, port: int) -> int:
         """The port. Raises OSError when the address can't be listened on."""
-        self._server = server = _Server(host, port)
+        server = _Server(host, port)
         server.set_app(self._application)
-        threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="metrics", daemon=True).start()
+        thread = threading.Thread(target=server.serve, name="metrics", daemon=True)
+        self._serving = server, thread
+        thread.start()
         return int(server.server_address[1])
 
     def listen(self, address: str, variable: str) -> int:
@@ -55,10 +58,12 @@ class MetricsServer:
 
     async def stop(self) -> None:
         """Whoever is being answered may lose the answer."""
-        if self._server is not None:
-            await asyncio.to_thread(self._server.shutdown)
-            self._server.server_close()
-            self._server.hang_up(0)
+        if self._serving is not None:
+            server, thread = self._serving
+            server.end()
+            await asyncio.to_thread(thread.join)
+            server.server_close()
+            server.hang_up(0)
 
 
 class Handler(WSGIRequestHandler):
@@ -75,6 +80,8 @@ class _Server(ThreadingMixIn, WSGIServer):
     block_on_close = False
     # Five by default: the kernel would let further ones wait for seconds.
     request_queue_size = 1024
+    # Of `handle_request`: who is there has been seen already, or has gone again.
+    timeout = 0
 
     def __init__(self, host: str, port: int) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -83,6 +90,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         super().__init__(address[:2], Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+        self._ends, self._end = socket.socketpair()
 
     def server_bind(self) -> None:
         """Bind without HTTPServer's question to the DNS, which may take seconds."""
@@ -97,9 +105,19 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.hang_up(MOST_CONNECTIONS)
         super().process_request(request, client_address)
 
-    def service_actions(self) -> None:
-        """The server calls this after each POLL_SECONDS, and after each connection that came."""
-        self.hang_up(MOST_CONNECTIONS)
+    def serve(self) -> None:
+        """Until `end`. The library's own loop wakes up twice a second, whether there is anything to do or not."""
+        with self._ends, selectors.DefaultSelector() as selector:
+            came = selector.register(self, selectors.EVENT_READ)
+            told = selector.register(self._ends, selectors.EVENT_READ)
+            while told not in (ready := {key for key, _ in selector.select(POLL_SECONDS if self._open else None)}):
+                if came in ready:
+                    self.handle_request()
+                self.hang_up(MOST_CONNECTIONS)
+
+    def end(self) -> None:
+        """Have `serve` return."""
+        self._end.close()
 
     def hang_up(self, most: int) -> None:
         """On the oldest that are too many or too old. The thread of each, which waits for it, sees the end, and closes it."""
