@@ -7,15 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from snakepit.cli.doctor import pools, probes, way
+from snakepit.cli.doctor import conditions, pools, probes, way
+from snakepit.cli.doctor.cluster import of_cluster, spec_fields
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import REFUSED, Address, Token, Way
+from snakepit.cli.doctor.objects import Cluster, Crd, Pool, Workload
 from snakepit.cli.doctor.replicas import Heard, are_neighbours, of_replicas
 from snakepit.client.findings import Finding
 from snakepit.client.views import ReplicaInfo
 from snakepit.errors import Unauthenticated
+from snakepit_operator.model import Reason
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -106,3 +110,92 @@ def test_the_cluster_says_why_and_the_control_plane_what_it_alone_knows() -> Non
     why, note = Finding("a/b", "PodRefused", "quota"), Finding("c/d", Code.NOT_LOOKED_AT, "no", severity="note")
     other = Finding("c/d", Code.CAPSULES_MISSING, "few")
     assert pools.merged([missing, full, other], [why, note]) == [full, other, why, note]
+
+
+def test_what_a_part_that_is_away_does_to_each_pool_is_said_once() -> None:
+    store, pod = Finding("session store", Code.STORE_UNAVAILABLE, "refused"), Finding("operator", Code.PODS_MISSING, "1 of 2")
+    away, each = Finding("operator", Code.OPERATOR_AWAY, "60 s"), Finding("a/b", "StoreUnavailable", "as its condition says")
+    assert pools.merged([store, away], [pod, each]) == [store, away, pod]
+    assert pools.merged([], [each]) == [each]
+
+
+# ---- a cluster
+
+
+def operator(release: str = "one", *, version: str = "0.4.0", watched: str = "") -> Workload:
+    labels = {"component": "operator", "version": version, "instance": release}
+    metadata = {"namespace": "system", "labels": {f"app.kubernetes.io/{name}": value for name, value in labels.items()}}
+    containers = [{"env": [{"name": "WATCH_NAMESPACES", "value": watched}]}]
+    document = {"kind": "Deployment", "metadata": metadata, "spec": {"template": {"spec": {"containers": containers}}}}
+    return msgspec.convert({**document, "status": {"readyReplicas": 1}}, Workload)
+
+
+def in_cluster(**seen: Any) -> list[tuple[str, str]]:
+    return [(each.reason, each.message) for each in of_cluster(Cluster("system", "snakepit", "one", **seen), "0.4.0")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "where"),
+    [
+        ("", "", "every namespace"),
+        ("", "shop", "namespace shop"),
+        ("shop, team", "team,other", "namespace team"),
+        ("shop", "team", None),
+    ],
+)
+def test_two_releases_are_wrong_only_where_both_watch(one: str, other: str, where: str | None) -> None:
+    own = operator(watched=one)
+    found = in_cluster(workloads=(own,), operators=(own, operator("two", watched=other)))
+    assert [reason for reason, _ in found] == ([Code.TWO_RELEASES] if where else [])
+    assert where is None or f"both watch {where}:" in found[0][1]
+
+
+@pytest.mark.parametrize(
+    ("label", "version", "lacks", "why"),
+    [
+        ("0.4.0", "0.4.0", (), None),
+        ("0.3.0", "0.4.0", (), "is of version 0.3.0, and the operator of 0.4.0"),
+        ("", "0.4.0", ("slo",), "lacks spec.slo, which the operator knows"),
+        ("", "dev", ("slo", "image"), "lacks spec.image, spec.slo, which the operator knows"),
+        ("", "0.3.0", ("slo",), None),
+    ],
+)
+def test_a_definition_is_old_by_its_label_or_by_what_it_lacks(label: str, version: str, lacks: tuple[str, ...], why: str | None) -> None:
+    known = {"properties": {"spec": {"properties": {each: {} for each in spec_fields().difference(lacks)}}}}
+    versions = [{"name": "v1alpha1", "schema": {"openAPIV3Schema": known}}]
+    crd = {"metadata": {"labels": {"app.kubernetes.io/version": label}}, "spec": {"versions": versions}}
+    own = operator(version=version)
+    found = in_cluster(workloads=(own,), operators=(own,), crd=msgspec.convert(crd, Crd))
+    assert [reason for reason, _ in found] == ([Code.CRD_OLD] if why else [])
+    assert why is None or why in found[0][1]
+
+
+def pool(*conditions: tuple[str, str, str], generation: int = 1, release: str = "system/snakepit-operator") -> Pool:
+    said = [{"type": type_, "status": status, "reason": reason, "message": "so"} for type_, status, reason in conditions]
+    status = {"observedGeneration": 1, "release": release, "conditions": said}
+    return msgspec.convert({"metadata": {"namespace": "a", "name": "b", "generation": generation}, "status": status}, Pool)
+
+
+WELL = (("Available", "True", "WorkersReady"), ("Degraded", "False", "AsExpected"), ("SessionStoreReady", "True", "StoreReady"))
+
+
+def test_a_condition_that_is_as_it_should_be_is_nothing_wrong_and_one_reason_is_said_once() -> None:
+    lease = "system/snakepit-operator"
+    assert list(conditions.of_pool(pool(*WELL), lease, is_operator_there=True)) == []
+    assert list(conditions.of_pool(pool(("Available", "False", "Suspended")), lease, is_operator_there=True)) == []
+    twice = pool(("Available", "False", "Unschedulable"), ("Degraded", "True", "Unschedulable"))
+    (found,) = conditions.of_pool(twice, lease, is_operator_there=True)
+    assert found.message == "so: ask for less in spec.template, mend its selectors and tolerations, or add a node"
+    assert list(conditions.of_pool(twice, lease, is_operator_there=False)) == [], "what nobody writes any more is old"
+    (note,) = conditions.of_pool(pool(*WELL, ("Progressing", "False", "Outdated")), lease, is_operator_there=True)
+    assert (note.reason, note.severity) == ("Outdated", "note")
+    (behind,) = conditions.of_pool(pool(*WELL, generation=3), lease, is_operator_there=True)
+    assert "(generation 3), and the operator has carried out generation 1" in behind.message
+
+
+def test_there_is_advice_for_every_reason_of_the_operator_that_means_something_wrong() -> None:
+    fine = {"WorkersReady", "Starting", "Suspended", "ScaledToZero", "SettingsConfirmed", "ReplicaUnknown", "UpToDate", "AsExpected"}
+    moves = {"RollingOut", "ScalingUp", "ScalingDown", "StoreReady", "ScaledByDemand", "Drained", "Outdated", "RolloutPaused"}
+    # Reasons of deletions and Events, and what the doctor has sentences of its own for.
+    elsewhere = {"PodFailed", "PodStuck", "CapsuleLost", "AnotherRelease", "WithinBudget", "TooFewCalls"}
+    assert {str(each) for each in Reason} - fine - moves - elsewhere - conditions.ADVICE.keys() == set()

@@ -37,6 +37,9 @@ END_SECONDS = 5.0
 PATIENCE_SECONDS = 2.0
 """A kubectl that runs for longer may be asking for something: what it says on standard error is shown from then on."""
 
+MOST_BYTES = 64 * 1024 * 1024
+"""Of what kubectl lists: some thousand pools with all of their status."""
+
 _KEPT_BYTES = 8192
 _FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) ->")
 
@@ -159,7 +162,7 @@ async def forwarded(kube: Kube, local_port: int = 0, *, with_token: bool = False
     Raises ServerUnavailable, and InvalidArguments where several releases are meant.
     """
     kubectl = program(kube)
-    service = chosen(await _services(kubectl, kube), kube)
+    service = chosen(await services(kubectl, kube), kube)
     ports = f"{local_port or ''}:{service.port}"
     words = ["port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
     async with _files(kubectl, service, kube, with_token=with_token) as (ca_file, token_file), started([*kubectl, *words]) as running:
@@ -250,7 +253,7 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
     return found
 
 
-async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
+async def services(kubectl: list[str], kube: Kube) -> list[Service]:
     """List the Services of all namespaces, or of one where the account may not list all."""
     words = ["get", "services", "-l", SELECTOR, "-o", "json"]
     text, problem = await asked([*kubectl, *words, "--all-namespaces"])
@@ -264,15 +267,26 @@ async def _services(kubectl: list[str], kube: Kube) -> list[Service]:
         raise ServerUnavailable(f"kubectl's list of Services can't be read: {error!r}") from error
 
 
-async def asked(argv: list[str]) -> tuple[bytes, str]:
+async def asked(argv: list[str], seconds: float = LOGIN_SECONDS) -> tuple[bytes, str]:
     """Run kubectl to its end. Returns its output and, where something went wrong, what, in one line."""
     async with started(argv) as kubectl:
         try:
-            async with asyncio.timeout(LOGIN_SECONDS):
-                text, code = await kubectl.output.read(), await kubectl.process.wait()
+            async with asyncio.timeout(seconds):
+                text = await _read(kubectl.output)
+                if len(text) > MOST_BYTES:
+                    return b"", f"it says more than {MOST_BYTES >> 20} MiB"
+                code = await kubectl.process.wait()
         except TimeoutError:
-            return b"", f"it has not answered for {LOGIN_SECONDS:.0f} s"
+            return b"", f"it has not answered for {seconds:.0f} s"
         return text, (await kubectl.last() or f"status {code}") if code else ""
+
+
+async def _read(output: asyncio.StreamReader) -> bytes:
+    """All of it, or a little more than MOST_BYTES."""
+    text = bytearray()
+    while (data := await output.read(65536)) and len(text) <= MOST_BYTES:
+        text += data
+    return bytes(text)
 
 
 @contextlib.asynccontextmanager

@@ -12,10 +12,14 @@ from time import time as now
 import msgspec
 
 from snakepit import __version__
+from snakepit.cli import kubectl
+from snakepit.cli.config import Kube
 from snakepit.cli.doctor import pools as of_pools
 from snakepit.cli.doctor import probes, way
+from snakepit.cli.doctor.cluster import of_cluster
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import Token, Way
+from snakepit.cli.doctor.kubernetes import Look
 from snakepit.cli.doctor.replicas import CONTROL_PLANE, Heard, of_replicas
 from snakepit.cli.target import Target
 from snakepit.client import Client
@@ -35,13 +39,26 @@ class Report(msgspec.Struct, frozen=True):
 async def examine(target: Target, pool: str | None) -> Report:
     """Walk from here to the pools, or to one of them, and say what is wrong. Raises InvalidArguments where nobody can know which."""
     if target.kube is not None:
-        return await _ask_through(target, pool, Way("the release"))
+        return await _in_cluster(target, target.kube, pool)
     seen = await probes.look_at_way(target.address)
     found = way.of_way(seen)
     if not seen.is_open:
         return Report(found)
     report = await _ask_through(target, pool, seen)
     return Report([*found, *report.findings], report.pools)
+
+
+async def _in_cluster(target: Target, kube: Kube, pool: str | None) -> Report:
+    """By the login of kubectl: through the release's Service, and what is written of it."""
+    try:
+        words = kubectl.program(kube)
+        service = kubectl.chosen(await kubectl.services(words, kube), kube)
+    except InvalidArguments:
+        raise
+    except SnakepitError as error:
+        return Report([Finding("cluster", error.reason, error.message)])
+    through, seen = await asyncio.gather(_ask_through(target, pool, Way(CONTROL_PLANE)), Look(words, service, kube).at(pool))
+    return Report(of_pools.merged(through.findings, of_cluster(seen, __version__)), through.pools)
 
 
 async def _ask_through(target: Target, pool: str | None, seen: Way) -> Report:

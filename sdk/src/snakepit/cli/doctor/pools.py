@@ -63,9 +63,17 @@ def killed_for_memory(workers: Iterable[WorkerInfo]) -> list[Finding]:
 
 
 def merged(fleets: Iterable[Finding], clusters: Sequence[Finding]) -> list[Finding]:
-    """The cluster knows why capsules are missing, where the control plane knows only that they are: it is said once."""
-    explained = {each.about for each in clusters if each.severity == "error"}
-    return [*(each for each in fleets if each.about not in explained or each.reason in _FLEETS_OWN), *clusters]
+    """The cluster knows why capsules are missing, where the control plane knows only that they are: it is said once.
+
+    What one part that is away does to every pool is said of that part alone.
+    """
+    explained = {each.about for each in clusters if each.severity == "error" and each.reason != Code.PODS_MISSING}
+    kept = [each for each in fleets if each.about not in explained or each.reason in _FLEETS_OWN]
+    causes = {each.reason for each in (*kept, *clusters) if each.reason in _OF_PARTS and "/" not in each.about}
+    follow = {_OF_PARTS[each] for each in causes}
+    return [*kept, *(each for each in clusters if each.reason not in follow or "/" not in each.about)]
 
 
 _FLEETS_OWN = (Code.QUEUE_FULL, Code.SESSIONS_FULL, Code.SESSIONS_NEARLY_FULL, Code.NO_RIGHT)
+_OF_PARTS: Mapping[str, str] = {Code.STORE_UNAVAILABLE: "StoreUnavailable", Code.CONTROL_PLANE_AWAY: "ControlPlaneUnknown"}
+"""What is wrong with a part, and the reason that each pool's condition has for it."""

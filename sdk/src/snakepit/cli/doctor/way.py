@@ -13,7 +13,7 @@ from snakepit.errors import SnakepitError, Unauthenticated
 CLOCK_SECONDS = 10.0
 """By so much two clocks may differ: it is what a control plane grants tokens."""
 
-_PORTS = "calls have port 7800, metrics 7801, probes 7803, the gateway 8080"
+_PORTS = "calls have port 7800, metrics 7801, probes 7803, the gateway 7880"
 
 _TLS = {
     "wanted": Code.TLS_MISSING,

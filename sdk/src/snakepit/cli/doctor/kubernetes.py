@@ -1,0 +1,110 @@
+"""Looks at a release in a cluster, by kubectl and the user's own login: each look within its time, and none with more rights than that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+import msgspec
+
+from snakepit.cli.config import Kube
+from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Pod, Policy, Pool, Unseen, Workload
+from snakepit.cli.kubectl import SELECTOR, Service, asked
+from snakepit.errors import SnakepitError
+
+LOOK_SECONDS = 10.0
+
+AT_ONCE = 4
+"""kubectls that run at one time."""
+
+CRD = "snakepools.snakepit.dev"
+PART = "app.kubernetes.io/part-of=snakepit"
+
+T = TypeVar("T")
+
+
+class _List(msgspec.Struct):
+    items: list[Any] = []
+
+
+class Look:
+    """One look at a cluster. `kubectl`: the words that begin its command lines."""
+
+    def __init__(self, kubectl: list[str], service: Service, kube: Kube) -> None:
+        self._kubectl, self._service, self._kube = kubectl, service, kube
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._unseen: list[Unseen] = []
+        self._missing: set[str] = set()
+
+    async def at(self, pool: str | None) -> Cluster:
+        """All of it, or of the pools this one. It raises nothing: what it can't see is in `unseen`."""
+        home, own = ("-n", self._service.namespace), f"{PART},app.kubernetes.io/instance={self._service.release}"
+        everywhere = f"{PART},app.kubernetes.io/component=operator"
+        releases = asyncio.gather(
+            self._list("workloads of the release", Workload, "deployments,statefulsets", *home, "-l", own),
+            self._list("operators of other releases", Workload, "deployments", "--all-namespaces", "-l", everywhere),
+            self._list("pods of the release", Pod, "pods", *home, "-l", own),
+        )
+        others = asyncio.gather(
+            self._one("the CRD", Crd, "customresourcedefinition", CRD),
+            self._pools(pool),
+            self._list("NetworkPolicies of the release", Policy, "networkpolicies", *home, "-l", f"{own},{SELECTOR}"),
+            self._callers(),
+        )
+        (workloads, operators, pods), (crds, pools, policies, callers) = await releases, await others
+        return Cluster(
+            *(self._service.namespace, self._service.name, self._service.release, workloads, operators, pods),
+            crd=crds[0] if crds else None,
+            is_crd_missing="the CRD" in self._missing,
+            pools=pools,
+            policies=policies,
+            caller=callers[0] if callers else None,
+            unseen=tuple(sorted(self._unseen, key=lambda each: each.what)),
+        )
+
+    async def _pools(self, pool: str | None) -> tuple[Pool, ...]:
+        """Of all namespaces, or of one where the login may not list all."""
+        if pool is not None:
+            namespace, _, name = pool.partition("/")
+            return await self._one(f"the SnakePool {pool}", Pool, CRD, name, "-n", namespace)
+        home = ("-n", self._kube.namespace) if self._kube.namespace else ()
+        words, problem = await self._ask(CRD, "--all-namespaces")
+        if "forbidden" in problem.lower():
+            return await self._list("SnakePools", Pool, CRD, *home)
+        return self._items("SnakePools", Pool, words, problem)
+
+    async def _callers(self) -> tuple[Namespace, ...]:
+        name = self._kube.namespace
+        return await self._one(f"the namespace {name}", Namespace, "namespace", name) if name else ()
+
+    async def _list(self, what: str, kind: type[T], *words: str) -> tuple[T, ...]:
+        return self._items(what, kind, *await self._ask(*words))
+
+    async def _one(self, what: str, kind: type[T], *words: str) -> tuple[T, ...]:
+        """A list of one, or of none."""
+        text, problem = await self._ask(*words)
+        if "(NotFound)" in problem or "not found" in problem.lower():
+            self._missing.add(what)
+            return ()
+        return self._items(what, kind, b'{"items": [' + text + b"]}", problem)
+
+    def _items(self, what: str, kind: type[T], text: bytes, problem: str) -> tuple[T, ...]:
+        if "the server doesn't have a resource type" in problem:
+            return ()
+        if problem:
+            self._unseen.append(Unseen(what, problem))
+            return ()
+        try:
+            return tuple(msgspec.convert(each, kind) for each in msgspec.json.decode(text, type=_List).items)
+        except msgspec.MsgspecError as error:
+            self._unseen.append(Unseen(what, f"kubectl's answer can't be read: {error}"))
+            return ()
+
+    async def _ask(self, *words: str) -> tuple[bytes, str]:
+        argv = [*self._kubectl, "get", *words, "-o", "json", f"--request-timeout={LOOK_SECONDS:.0f}s"]
+        async with self._turns:
+            try:
+                text, problem = await asked(argv, LOOK_SECONDS)
+            except SnakepitError as error:
+                return b"", error.message
+        return text, problem.removeprefix("Error from server ")
