@@ -17,9 +17,9 @@ async def scraped(application: Callable[..., Any]) -> list[Metric]:
     return list(text_string_to_metric_families((await asyncio.to_thread(ask, application))[1].decode()))
 
 
-def ask(application: Callable[..., Any], accept: str = "") -> tuple[str, bytes]:
+def ask(application: Callable[..., Any], accept: str = "", encoding: str = "") -> tuple[str, bytes]:
     """The content type and the body of the answer to one who accepts that."""
-    environment: dict[str, Any] = {"HTTP_ACCEPT": accept, "wsgi.input": io.BytesIO()}
+    environment: dict[str, Any] = {"HTTP_ACCEPT": accept, "HTTP_ACCEPT_ENCODING": encoding, "wsgi.input": io.BytesIO()}
     setup_testing_defaults(environment)
     told: dict[str, str] = {}
 

@@ -24,6 +24,9 @@ MOST_TOOLS = 200
 LAG_SECONDS = 15.0
 """Whoever scrapes this often misses nothing."""
 
+SAMPLED = "01"
+"""How a traceparent ends whose trace is kept: 00-TRACE-SPAN-01."""
+
 PRIORITIES = ("high", "normal", "low")
 """By rank."""
 
@@ -88,15 +91,15 @@ class Telemetry:
         self._phases = registry.histogram(rows.CALL_PHASE_DURATION)
         self._tools: dict[str, dict[str, ToolTimes]] = {}
 
-    def answered(self, pool: str, tool: str, outcome: str, seconds: float, waited: float, ran: float) -> None:
+    def answered(self, pool: str, tool: str, outcome: str, seconds: float, waited: float, ran: float, traceparent: str = "") -> None:
         """A call has its answer. `tool`: one that the pool offers, or empty. `seconds`: since it came; of them it `waited` in the queue,
-        and its tool `ran`: 0 where it has not."""
+        and its tool `ran`: 0 where it has not. `traceparent`: of its span, where it is traced."""
         tools = self._tools.get(pool)
         times = tools.get(tool) if tools is not None else None
         if times is None:
             times = self._times(pool, tool)
         self.calls.add(pool, times.tool, outcome)
-        times.whole.observe(seconds)
+        times.whole.observe(seconds, traceparent[3:35] if traceparent[-2:] == SAMPLED else "")
         if ran > 0.0:
             times.queue.observe(waited)
             times.run.observe(ran)

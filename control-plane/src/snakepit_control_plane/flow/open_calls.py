@@ -269,7 +269,8 @@ class OpenCalls(OpenCount):
                 started = result.error.started if outcome != "OK" else 0
                 objectives.count(outcome, started, now - call.request.came_at, now, is_stream=call.request.is_stream)
         waited = 0.0 if call.place is None else call.place.waited
-        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, result.run_seconds)
+        traceparent = "" if call.span is None else call.span.traceparent
+        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, result.run_seconds, traceparent)
         if call.span is not None:
             spans.end(call, call.span, result, outcome, now)
 

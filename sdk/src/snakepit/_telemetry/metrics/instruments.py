@@ -7,17 +7,21 @@ values, a fifth of what routing a call costs. One thread adds; others may scrape
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app, samples
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from snakepit import __version__
+from snakepit._telemetry.metrics.buckets import Bounds, bounds_of
 from snakepit._telemetry.metrics.everywhere import BUILD_INFO
+from snakepit._telemetry.metrics.exposition import negotiated
+from snakepit._telemetry.metrics.protobuf import Exemplar, Shape
 from snakepit._telemetry.metrics.row import Kind, Metric
 
 ANSWER_SECONDS = 2.0
@@ -103,19 +107,49 @@ class Gauge(Instrument[float]):
 
 
 class Distribution:
-    """One series of a histogram: how many values each of its buckets has, and their sum. `bounds`: upper ones, ascending."""
+    """One series of a histogram: how many values each of its fine buckets has, their sum, and of each classic one the last exemplar."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("_all", "_bounds", "counts", "exemplars", "sum")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
+        self._all = bounds.all
+        self.counts: dict[int, int] = {}
+        self.exemplars: dict[int, Exemplar] = {}
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count one more."""
-        self.counts[bisect_left(self._bounds, value)] += 1
+    def observe(self, value: float, trace_id: str = "") -> None:
+        """Count one more. `trace_id`: of the trace that shows it, if one does."""
+        fine, counts = bisect_left(self._all, value), self.counts
+        counts[fine] = counts.get(fine, 0) + 1
         self.sum += value
+        if trace_id:
+            self.exemplars[self._bounds.classic_of[fine]] = Exemplar(trace_id, value, time.time())
+
+    def shape(self, labels: Mapping[str, str]) -> Shape:
+        """What there is now."""
+        counts = dict(self.counts)
+        cumulative = self._bounds.cumulative(counts)
+        bounds = (*self._bounds.classic, math.inf)
+        buckets = tuple((bound, count, self.exemplars.get(at)) for at, (bound, count) in enumerate(zip(bounds, cumulative, strict=True)))
+        return Shape(labels, cumulative[-1], self.sum, buckets, self._bounds.native(counts))
+
+
+class HistogramFamily(HistogramMetricFamily):
+    """With `shapes`, for forms that have more to say than classic buckets."""
+
+    def __init__(self, row: Metric, shapes: Iterable[Shape]) -> None:
+        super().__init__(row.name, row.text, labels=row.labels)
+        self.shapes = list(shapes)
+        for each in self.shapes:
+            self.add_metric(list(each.labels.values()), [_bucket(*bucket) for bucket in each.buckets], each.sum)
+
+
+def _bucket(bound: float, count: int, exemplar: Exemplar | None) -> Any:
+    name = "+Inf" if bound == math.inf else repr(float(bound))
+    if exemplar is None:
+        return name, count
+    return name, count, samples.Exemplar({"trace_id": exemplar.trace_id}, exemplar.value, exemplar.time)
 
 
 class Histogram(Instrument[Distribution]):
@@ -128,21 +162,17 @@ class Histogram(Instrument[Distribution]):
         found = self._series.get(labels)
         if found is None:
             labels = self._admit(labels)
-            found = self._series.setdefault(labels, Distribution(self.row.buckets))
+            found = self._series.setdefault(labels, Distribution(bounds_of(self.row.buckets)))
         return found
 
-    def observe(self, value: float, *labels: str) -> None:
-        """Count one more of that size."""
-        self.of(*labels).observe(value)
+    def observe(self, value: float, *labels: str, trace_id: str = "") -> None:
+        """Count one more of that size. `trace_id`: of the trace that shows it, if one does."""
+        self.of(*labels).observe(value, trace_id)
 
-    def collect(self) -> Iterator[HistogramMetricFamily]:
+    def collect(self) -> Iterator[HistogramFamily]:
         """Called by whoever scrapes."""
-        family = HistogramMetricFamily(self.row.name, self.row.text, labels=self.row.labels)
-        names = [*(repr(float(bound)) for bound in self.row.buckets), "+Inf"]
-        for labels, each in list(self._series.items()):
-            buckets = list(zip(names, accumulate(list(each.counts)), strict=True))
-            family.add_metric(labels, buckets=buckets, sum_value=each.sum)
-        yield family
+        series = list(self._series.items())
+        yield HistogramFamily(self.row, (each.shape(dict(zip(self.row.labels, labels, strict=True))) for labels, each in series))
 
 
 class LoopReader(Collector):
@@ -232,7 +262,7 @@ class Registry:
 
     def application(self) -> Callable[..., Any]:
         """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return make_wsgi_app(self._registry)
+        return negotiated(self._registry.collect, make_wsgi_app(self._registry))
 
     def _added(self, made: Made) -> Made:
         self._check(made.row)
