@@ -25,6 +25,7 @@ from snakepit_operator.controller import Controller
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import Kube
 from snakepit_operator.settings import Settings
+from snakepit_operator.telemetry import Telemetry
 
 GAPS = [0.0, 0.0, 0.1, 0.5, 1.0, 3.0, 3.0, 10.0, 10.0, 45.0]
 STEPS = 30
@@ -125,9 +126,9 @@ def edges(world: World, seed: int) -> Iterator[None]:
 
         return Fleet("plane:7800", on_change, is_short=is_short, connect=connect, look_up=look_up)
 
-    def lead(kube: Kube, settings: Settings) -> Controller:
+    def lead(kube: Kube, settings: Settings, telemetry: Telemetry) -> Controller:
         CURRENT.get().client.reign += 1
-        return Controller(kube, settings, fleet=fleet, watching=watch, now=unix)
+        return Controller(kube, settings, fleet=fleet, watching=watch, now=unix, telemetry=telemetry)
 
     replaced: list[tuple[Any, str, Any]] = [
         (leases, "_stamp", lambda: f"{loop.time():.6f}"),
