@@ -263,7 +263,7 @@ ROWS = (
     Row("the author's container ends again and again", "CrashLoopBackOff", NEW, pod=lambda at, turn: crashes(at, turn, WORKER)),
     Row("the agent ends again and again", "CrashLoopBackOff", NEW, pod=lambda at, turn: crashes(at, turn, AGENT)),
     Row("`setup()` raises", "SetupFailed", NEW, worker="ValueError: the model file is missing"),
-    Row("`setup()` hangs", "SetupTimeout", NEW, worker="setup() did not return within 300 s"),
+    Row("`setup()` hangs", "SetupTimeout", NEW, worker="setup() did not return within 600 s"),
     Row("a quota is used up", "PodRefused", NEW, cause=quota),
     Row("a LimitRange forbids it", "PodRefused", template(resources={"requests": {"memory": "2Mi"}}), cause=limits),
     Row("PodSecurity forbids it", "PodRefused", template(securityContext={"runAsNonRoot": False, "runAsUser": 0}), cause=security),
