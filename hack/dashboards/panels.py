@@ -35,6 +35,7 @@ class Panel:
     width: int = 8
     height: int = HEIGHT
     stacked: bool = False
+    least: float | None = 0
     most: float | None = None
     steps: Sequence[tuple[float | None, str]] = ()
     """From which value on it has that colour."""
@@ -157,9 +158,8 @@ def _target(panel: Panel, query: Query, letter: str) -> Json:
 
 def _defaults(panel: Panel) -> Json:
     steps = [{"color": colour, "value": value} for value, colour in panel.steps or ((None, "green"),)]
-    found: Json = {"min": 0, "thresholds": {"mode": "absolute", "steps": steps}, "unit": panel.unit}
-    if panel.most is not None:
-        found["max"] = panel.most
+    found: Json = {"thresholds": {"mode": "absolute", "steps": steps}, "unit": panel.unit}
+    found |= {name: value for name, value in (("min", panel.least), ("max", panel.most)) if value is not None}
     if panel.kind == "timeseries":
         stacking = {"group": "A", "mode": "normal" if panel.stacked else "none"}
         found["custom"] = {"fillOpacity": 25 if panel.stacked else 8, "lineWidth": 1, "showPoints": "never", "stacking": stacking}

@@ -165,11 +165,42 @@ WORKERS = Row(
     ],
 )
 
+BAD, COUNTED = (f"snakepit_slo_{name}_total{{{POOL}}}" for name in ("bad_calls", "calls"))
+ALLOWED = f"(1 - {seen('snakepit_slo_target_ratio', 'objective', POOL)})"
+
+
+def _spent(window: str) -> str:
+    """What share of the calls of that time was bad, as a multiple of what the objective allows."""
+    bad, counted = (f"sum by (objective) (increase({each}[{window}]))" for each in (BAD, COUNTED))
+    return f"(({bad} or 0 * {counted}) / ({counted} > 0)) / {ALLOWED}"
+
+
+OBJECTIVES = Row(
+    "Objectives",
+    [
+        Panel(
+            "Error budget left",
+            "Of 30 days, or of what Prometheus has of them. Only pools with spec.slo have one.",
+            [Query(f"1 - {_spent('30d')}", "{{objective}}", instant=True)],
+            unit="percentunit",
+            kind="stat",
+            least=None,
+            steps=((None, "red"), (0, "orange"), (0.25, "green")),
+        ),
+        Panel(
+            "Burn rate",
+            "Of the last hour. 1 spends the budget of 30 days in 30 days; from 14.4 on somebody is woken.",
+            [Query(_spent("1h"), "{{objective}}")],
+            width=16,
+        ),
+    ],
+)
+
 DASHBOARD = Dashboard(
     uid="snakepit-pool",
     title="Snakepit / Pool",
     text="One pool: what its callers see, what its workers do, and why it is not what it should be.",
-    rows=[CALLS, QUEUE, WORKERS],
+    rows=[CALLS, OBJECTIVES, QUEUE, WORKERS],
     variables=[
         Variable("pool", "label_values(snakepit_slots, pool)", several=False),
         Variable("tool", 'label_values(snakepit_calls_total{pool="$pool"}, tool)'),

@@ -7,6 +7,9 @@ from dashboards.promql import quantile, rate, seen
 
 POOLS = 'pool=~"$pool"'
 
+BY_NAMESPACE = f'sum by (namespace) (label_replace({seen("snakepit_sessions", "pool", POOLS)}, "namespace", "$1", "pool", "(.*)/.*"))'
+"""Not out of snakepit_namespace_sessions: a scraper may have a label `namespace` of its own, and rename that one's."""
+
 SESSIONS = Row(
     "Sessions",
     [
@@ -18,7 +21,7 @@ SESSIONS = Row(
             unit="percentunit",
             most=1,
         ),
-        Panel("Sessions by namespace", "Of all its pools.", [Query(seen("snakepit_namespace_sessions", "namespace"), "{{namespace}}")]),
+        Panel("Sessions by namespace", "Of all its pools.", [Query(BY_NAMESPACE, "{{namespace}}")]),
         Panel("Made", "New sessions.", [Query(rate("snakepit_sessions_created_total", "pool", POOLS), "{{pool}}")], unit="ops"),
         Panel(
             "Moved",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from snakepit._telemetry.metrics import TABLE
 from snakepit.errors import BY_REASON, Fault
 from support.chart import CHART, Manifest, Render
 from support.pages import ROOT
@@ -197,6 +199,20 @@ def test_what_fails_by_the_platforms_fault_is_in_one_alert_or_the_other() -> Non
     }
     platform = {reason for reason, kind in BY_REASON.items() if kind.fault is Fault.PLATFORM}
     assert named["SnakepitCallsFailing"] | named["SnakepitCallsRefused"] == platform - HAVE_OTHERS
+
+
+def _selected(expression: str) -> Iterator[tuple[str, set[str]]]:
+    """Each metric of an expression, with the labels that it is selected by."""
+    for name, selector in re.findall(r"(?<!:)\b((?:snakepit|process|http_server)_\w+)(\{[^}]*\})?", expression):
+        yield re.sub(r"_(bucket|count|sum)$", "", name), set(re.findall(r"(\w+)(?:=|!)", selector))
+
+
+def test_rules_speak_of_metrics_that_there_are_and_of_labels_that_they_have() -> None:
+    labels = {row.name: set(row.labels) for row in TABLE}
+    for name, rule in alerts().items():
+        for metric, selected in _selected(rule["expr"]):
+            assert metric in labels, name
+            assert selected <= labels[metric], name
 
 
 def test_each_alert_has_its_cases() -> None:

@@ -77,6 +77,7 @@ def test_a_service_monitor_of_each_component_selects_the_service_that_has_every_
         (service,) = [each for each in objects.of("Service") if wanted.items() <= each["metadata"]["labels"].items()]
         (endpoint,) = monitor["spec"]["endpoints"]
         assert [each["port"] for each in service["spec"]["ports"] if each["name"] == endpoint["port"]] == [7801]
+        assert endpoint["honorLabels"], "the label namespace is ours: that of the sessions, not the pod's"
         assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
         found[monitor["metadata"]["name"]] = service["spec"]["selector"]["app.kubernetes.io/component"]
     assert found == {f"snakepit-{component}": component for component in COMPONENTS}

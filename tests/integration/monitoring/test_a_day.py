@@ -151,8 +151,10 @@ class Finding(NamedTuple):
 
 def follow(day: Scene, alert: str, folder: Path) -> Finding:
     """Wait until it fires in Prometheus, then type what its page says."""
-    labels = day.prometheus.until_firing(alert)["labels"]
+    firing = day.prometheus.until_firing(alert)
+    labels = firing["labels"]
     assert labels["severity"] == alerts()[alert]["labels"]["severity"]
+    assert not re.search(r"\{\{|<error|<no value", " ".join(firing["annotations"].values())), "Prometheus has filled in what it says"
     environment = {
         **os.environ,
         "PATH": f"{_programs(day, folder)}:{Path(sys.executable).parent}:{day.api.programs}:{os.environ['PATH']}",
