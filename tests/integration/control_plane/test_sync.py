@@ -10,7 +10,7 @@ from snakepit.errors import PoolNotFound
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually
-from support.simulated_agent import settings, simulated_agent
+from support.simulated_agent import POOL, settings, simulated_agent
 
 
 async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: Running, caller: Caller) -> None:
@@ -85,6 +85,20 @@ async def test_what_changes_is_told_alone_and_heartbeats_without_news_are_not(se
             await sync.write(fleet_pb2.SyncRequest(complete=True, names=[agent.pool], version=5, changes_only=True))
             fewer = await next_state(sync, lambda state: state.version == 5)
             assert ([each.pool.name for each in fewer.pools], fewer.partial) == ([agent.pool], False), "what is gone no partial answer says"
+        sync.cancel()
+
+
+async def test_the_operator_hears_how_lives_of_workers_ended(server: Running) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel, simulated_agent(server.address) as agent:
+        sync = fleet_pb2_grpc.FleetServiceStub(channel).Sync()
+        await sync.write(fleet_pb2.SyncRequest(pools=[settings()], complete=True))
+        first = await next_state(sync, lambda state: state.pools[0].pool.available)
+        assert dict(first.pools[0].ended) == {}
+        for reason in ("Crashed", "OOMKilled", "OOMKilled"):
+            agent.replace_worker("capsule-0/0", reason)
+            await eventually(lambda: agent.lives["capsule-0/0"] == server.flow.pools[POOL].workers["capsule-0/0"].incarnation)
+        state = await next_state(sync, lambda state: len(state.pools) == 1 and sum(state.pools[0].ended.values()) == 3)
+        assert dict(state.pools[0].ended) == {"crashed": 1, "oom": 2}
         sync.cancel()
 
 

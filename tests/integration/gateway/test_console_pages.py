@@ -5,6 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from snakepit_control_plane.server import Running
+from support.control_plane import calling
+from support.eventually import eventually
+from support.simulated_agent import POOL, settings, simulated_agent
+
 
 async def test_a_page_may_load_and_send_nothing_that_is_not_from_here(http: httpx.AsyncClient) -> None:
     page = await http.get("/")
@@ -35,3 +40,21 @@ async def test_after_signing_in_one_is_shown_a_page_of_ours(http: httpx.AsyncCli
     for to in ("//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:alert(1)"):
         assert 'name="to" value="/"' in (await http.get("/sign-in", params={"to": to})).text
     assert 'name="to" value="/pools/default/digits"' in (await http.get("/sign-in", params={"to": "/pools/default/digits"})).text
+
+
+async def test_a_pool_that_promises_something_shows_what_is_left_of_its_budgets(server: Running, http: httpx.AsyncClient) -> None:
+    promised = settings(slo={"availabilityPercent": 50, "latencyMilliseconds": 60_000})
+    async with simulated_agent(server.address, settings=promised), calling(server.address) as caller:
+        for _ in range(2):
+            await caller.call("echo")
+        assert "budget 100 %" in (await http.get("/")).text
+        page = " ".join((await http.get(f"/pools/{POOL}")).text.split())
+        assert "<dt>Budget left, availability</dt><dd>100 %" in page
+        assert "<dt>Budget left, latency</dt><dd>-<span" in page, "of so few calls nothing is said"
+
+
+async def test_a_pool_that_promises_nothing_shows_no_budget(server: Running, http: httpx.AsyncClient) -> None:
+    async with simulated_agent(server.address):
+        await eventually(lambda: server.flow.pools)
+        assert "budget" not in (await http.get("/")).text
+        assert "Budget" not in (await http.get(f"/pools/{POOL}")).text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from snakepit.cli.tables import GAP, Column, age, lines, seconds, size
+from snakepit.cli.tables import GAP, POOLS, Column, age, lines, seconds, size
+from snakepit.client.views import ObjectiveInfo, PoolInfo
 
 
 def column(index: int, title: str, rank: int = 1) -> Column:
@@ -56,6 +58,18 @@ def test_no_line_is_ever_longer_than_the_terminal_and_none_is_lost() -> None:
         assert len(found) == len(rows) + 1
         assert max(map(cell_len, found)) <= width, (found, width)
         assert max(cell_len(line) for line in lines(columns, rows, width=None)) <= sum(30 * 2 + len(GAP) for _ in columns)
+
+
+def info(*left: int | None) -> PoolInfo:
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    made = tuple(ObjectiveInfo("availability", 99.9, 5000, 1, each, now) for each in left)
+    return PoolInfo("default/digits", True, "Ready", "", 1, 1, 1, 0, 1, 0, 0, 1, made)
+
+
+def test_a_pool_shows_what_is_left_of_the_budget_that_has_least() -> None:
+    header, *rows = lines(POOLS, [info(83, -5), info(None, 40), info(None), info()], width=None)
+    at = header.split().index("BUDGET")
+    assert [row.split()[at] for row in rows] == ["-5%", "40%", "-", "-"]
 
 
 AGES = {0: "0s", 19.9: "19s", 59.9: "59s", 60: "1m", 3599: "59m", 7200: "2h", 86399: "23h", 4 * 86400: "4d", 4e7: "1y", -3: "0s"}

@@ -61,6 +61,11 @@ def test_a_budget_is_of_what_all_replicas_have_counted() -> None:
     }
 
 
+def test_each_replica_counts_all_ends_of_workers_and_one_that_has_just_started_few() -> None:
+    states = [fleet_pb2.PoolState(ended=ends) for ends in ({"oom": 4, "crashed": 1}, {"crashed": 2}, {})]
+    assert fleet_view(states, [], [(), (), ()]).ended == {"oom": 4, "crashed": 2}
+
+
 def test_the_view_of_a_pool_is_no_other_with_each_call_that_counts() -> None:
     one, other = (fleet_view([counted(0, availability=(calls, 0))], [], [()]) for calls in (1000, 1001))
     assert one == other
