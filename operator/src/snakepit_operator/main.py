@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
+
+# isort: split
 import asyncio
 import logging
 import signal

@@ -23,6 +23,7 @@ from snakepit_operator.kube import Kube
 from snakepit_operator.main import Operator
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.settings import Settings
+from support import log_lines
 from support.admin import Admin, grant
 from support.api_server import OPERATOR, SYSTEM, TEAM, TEAMS_OPERATOR, ApiServer
 from support.eventually import eventually
@@ -68,6 +69,11 @@ def start(server: ApiServer, admin: Admin, tmp_path: Path) -> Iterator[Start]:
     for each in started:
         each.kill()
         each.wait(END_SECONDS)
+    for log in tmp_path.glob("*.log"):
+        assert {
+            line["component"]
+            for line in log_lines.lines(line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+        } <= {"operator"}
 
 
 async def holder(admin: Admin) -> str:

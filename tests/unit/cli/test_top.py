@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from snakepit.cli.top.asking import MOST_ASKED, busiest
 from snakepit.cli.top.look import Look, PoolRow, row
 from snakepit.cli.top.screen import draw, errors, page
 from snakepit.cli.top.state import MOST_TYPED, SORTS, TITLES, State, keys, pressed, rows
@@ -170,6 +171,17 @@ def test_the_sort_column_goes_round_and_begins_anew_in_its_own_order() -> None:
 @given(st.text(max_size=200))
 def test_whatever_is_typed_nothing_breaks(typed: str) -> None:
     pressing(State(), typed, "a", "b")
+
+
+def test_calls_are_asked_for_of_the_busiest_pools_that_the_filter_lets_through() -> None:
+    found = [PoolInfo(f"default/p{number:03}", True, "Ready", "", 1, 1, 2, 0, 2, 0, 0, 1) for number in range(MOST_ASKED + 5)]
+    found += [
+        PoolInfo("team/busy", True, "Ready", "", 1, 1, 2, 2, 2, 0, 0, 1),
+        PoolInfo("team/waiting", True, "Ready", "", 1, 1, 2, 2, 2, 9, 0, 1),
+    ]
+    chosen = [each.name for each in busiest(found, "")]
+    assert (len(chosen), chosen[:3]) == (MOST_ASKED, ["team/waiting", "team/busy", "default/p000"])
+    assert [each.name for each in busiest(found, "TEAM")] == ["team/waiting", "team/busy"]
 
 
 def test_errors_are_named_the_most_first_and_the_rest_counted() -> None:

@@ -42,20 +42,23 @@ def top(
     state, name = State(sort=TITLES.index(sort.upper()), filter=only), target.pool(pool) if pool else None
     if once or not output.is_for_people or not (sys.stdin.isatty() and sys.stdout.isatty()):
         _show(
-            target.run(lambda client: _first(client, name, all_workers=not output.is_for_people or name is not None)), state, name, output
+            target.run(lambda client: _first(client, name, only, all_workers=not output.is_for_people or name is not None)),
+            state,
+            name,
+            output,
         )
         return
 
     async def stay(client: Client) -> None:
-        first = await _first(client, name, all_workers=False)
+        first = await _first(client, name, only, all_workers=False)
         await Live(client, name, target.address or "--kube", interval, first, state).run()
 
     target.run(stay)
 
 
-async def _first(client: Client, name: str | None, *, all_workers: bool) -> Look:
+async def _first(client: Client, name: str | None, filter: str, *, all_workers: bool) -> Look:
     """Raises PoolNotFound where the pool that is named isn't there."""
-    found = await look(client, name, None if all_workers else [])
+    found = await look(client, name, filter, None if all_workers else [])
     if name is not None and not found.pools:
         meant = nearest(name, [each.name for each in await client.pools()])
         raise PoolNotFound(f"there is no pool {name}" + (f": did you mean {meant[0]}?" if meant else ""))

@@ -73,6 +73,6 @@ class Live:
 
     async def _look_once(self) -> None:
         try:
-            self._look = await look(self._client, self._only, [self._asked])
+            self._look = await look(self._client, self._only, self._state.filter, [self._asked])
         except SnakepitError as error:  # What was seen last stays, with why there is nothing newer.
             self._look = msgspec.structs.replace(self._look, problem=f"since {self._look.time:%H:%M:%S}: {error.reason}: {error.message}")

@@ -53,6 +53,11 @@ class Look(msgspec.Struct, frozen=True, rename="camel"):
         return sum((Counter(each.errors) for each in self.pools), Counter[str]())
 
 
+def matches(name: str, filter: str) -> bool:
+    """Does the filter let a pool of this name through?"""
+    return filter.lower() in name.lower()
+
+
 def row(info: PoolInfo, history: PoolHistory | None, workers: Sequence[WorkerInfo]) -> PoolRow:
     """What is known of a pool, as one row."""
     known = {name: getattr(info, name) for name in PoolRow.__struct_fields__ if name in info.__struct_fields__}

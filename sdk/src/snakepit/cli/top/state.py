@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from snakepit.cli.top.look import PoolRow
+from snakepit.cli.top.look import PoolRow, matches
 
 MOST_TYPED = 100
 
@@ -66,7 +66,7 @@ def keys(text: str) -> Iterator[str]:
 def rows(pools: Sequence[PoolRow], state: State) -> list[PoolRow]:
     """Pools that the filter lets through, in the order that was chosen; those alike by name."""
     _, key, largest_first = SORTS[state.sort]
-    meant = sorted((each for each in pools if state.filter.lower() in each.name.lower()), key=lambda each: each.name)
+    meant = sorted((each for each in pools if matches(each.name, state.filter)), key=lambda each: each.name)
     return sorted(meant, key=key, reverse=largest_first is not state.reverse)
 
 
