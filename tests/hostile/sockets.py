@@ -31,7 +31,8 @@ from hostile.wire import (
 )
 
 EXECUTE = "/snakepit.v1.RouterService/Execute"
-PORTS = ("grpc", "lane", "metrics", "health", "agent")
+SCRAPED = ("metrics", "agent_metrics")
+PORTS = ("grpc", "lane", *SCRAPED, "health", "agent")
 
 
 class Sockets:
@@ -65,7 +66,9 @@ class Sockets:
     def slowloris(self) -> None:
         """A byte now and then, of what a client says first and of a scrape."""
         scrape = b"GET /metrics HTTP/1.1\r\nhost: x\r\nx: "
-        with crowd(self._port("grpc"), self._count(500)) as slow, crowd(self._port("metrics"), self._count(200), scrape) as slower:
+        with contextlib.ExitStack() as stack:
+            slow = stack.enter_context(crowd(self._port("grpc"), self._count(500)))
+            slower = [sock for port in SCRAPED for sock in stack.enter_context(crowd(self._port(port), self._count(100), scrape))]
             for byte in PREFACE[:12]:
                 for sock in slow:
                     send(sock, bytes((byte,)))
@@ -156,7 +159,7 @@ class Sockets:
     def garbage_at_every_port(self) -> None:
         hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
         for port in PORTS:
-            for number in range(self._count(20 if port == "metrics" else 120)):
+            for number in range(self._count(10 if port in SCRAPED else 120)):
                 size = self.chance.choice([1, 15, 16, 17, 64, 1000, 5000])
                 first = [b"", PREFACE, opening(), b"GET / HTTP/1.1\r\n\r\n", hello, b"\xff" * 16][number % 6]
                 with contextlib.suppress(OSError), dial(self._port(port), first + self.chance.randbytes(size)) as sock:
@@ -182,7 +185,8 @@ class Sockets:
     def scrapes(self) -> None:
         """By any verb, of any path, with headers of any length."""
         for number in range(self._count(60)):
-            connection = http.client.HTTPConnection("127.0.0.1", self._port("metrics"), timeout=SECONDS)
+            port = SCRAPED[number // 4 % len(SCRAPED)]
+            connection = http.client.HTTPConnection("127.0.0.1", self._port(port), timeout=SECONDS)
             with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
                 verb = ("GET", "POST", "DELETE", "X" * 70_000)[number % 4]
                 connection.request(verb, "/" + "a" * self.chance.choice([0, 10, 60_000, 70_000]), headers={"x": "y" * 60_000})

@@ -83,7 +83,9 @@ class World:
             if (tasks := re.search(r"^snakepit_tasks (\S+)", text, re.MULTILINE)) is not None:
                 break
         assert tasks is not None, text
-        series = frozenset(line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#"))
+        # A histogram counts once, by its sum: its buckets are as many as they are.
+        lines = [line for line in text.splitlines() if not re.match(r"#|\w+_(bucket|count){", line)]
+        series = frozenset(line.rpartition(" ")[0] for line in lines)
         resident, held = self.resident, asked(self.control.process)
         opened = descriptors(self.control.pid), descriptors(self.agent.pid)
         return Figures(resident, held["rss"], held["in_use"], held["blocks"], opened, int(float(tasks[1])), series)
@@ -149,7 +151,7 @@ def certificates_of(servers: Authority, people: Authority, strangers: Authority)
 @contextlib.contextmanager
 def world(servers: Authority | None = None) -> Iterator[World]:
     """With `servers`, all ports speak TLS, and clients may show certificates."""
-    names = ("grpc", "metrics", "health", "lane", "agent", "clients")
+    names = ("grpc", "metrics", "health", "lane", "agent", "agent_metrics", "clients")
     ports = {name: free_port() for name in names}
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
         folder = Path(made)
@@ -190,6 +192,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
             "SNAKEPIT_RUN_DIR": str(folder / "run"),
             "SNAKEPIT_TOKEN_FILE": str(folder / "agent"),
             "SNAKEPIT_HEALTH_PORT": str(ports["agent"]),
+            "SNAKEPIT_METRICS_PORT": str(ports["agent_metrics"]),
         }
         log = stack.enter_context((folder / "capsule.log").open("wb"))
         agent = run("snakepit_agent", env=own, stderr=log)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
+import threading
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
 import snakepit
+from snakepit_agent.main import MOST_SCRAPERS
 from snakepit_control_plane.server import Running
 from support.capsules import LocalCapsule, capsule, ready, spec
 from support.eventually import eventually
@@ -112,3 +117,14 @@ async def test_an_agent_whose_port_is_taken_says_which_and_ends(server: Running,
     async with taken, capsule(ONE, server, pool=POOL, keeper=False, metrics_port=port) as local:
         with pytest.raises(OSError, match=rf"SNAKEPIT_METRICS_PORT.*{port}|{port}.*SNAKEPIT_METRICS_PORT"):
             await asyncio.wait_for(local.agent, 20)
+
+
+async def test_however_many_say_nothing_whoever_scrapes_is_answered_and_threads_are_few(server: Running, port: int) -> None:
+    async with capsule(ONE, server, pool=POOL, keeper=False, metrics_port=port), AsyncExitStack() as stack:
+        await eventually(partial(answered, f"127.0.0.1:{port}"), "it listens")
+        before = threading.active_count()
+        for _ in range(10 * MOST_SCRAPERS):
+            stack.enter_context(await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port), 10))
+        assert (await scrape(f"127.0.0.1:{port}"))["snakepit_agent_links", {"pool": POOL}] <= 1
+        # asyncio's own threads, by which the test asks, are among them.
+        assert threading.active_count() - before <= MOST_SCRAPERS + 8

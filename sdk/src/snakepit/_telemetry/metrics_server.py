@@ -33,15 +33,15 @@ Application = Callable[..., Any]
 
 
 class MetricsServer:
-    """Serves from `start` to `stop`."""
+    """Serves from `start` to `stop`, with so many connections at `most`, each of which takes a thread."""
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    def __init__(self, application: Application, most: int = MOST_CONNECTIONS) -> None:
+        self._application, self._most = application, most
         self._serving: tuple[_Server, threading.Thread] | None = None
 
     def start(self, host: str, port: int) -> int:
         """The port. Raises OSError when the address can't be listened on."""
-        server = _Server(host, port)
+        server = _Server(host, port, self._most)
         server.set_app(self._application)
         thread = threading.Thread(target=server.serve, name="metrics", daemon=True)
         self._serving = server, thread
@@ -83,12 +83,12 @@ class _Server(ThreadingMixIn, WSGIServer):
     # Of `handle_request`: who is there has been seen already, or has gone again.
     timeout = 0
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, most: int) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.address_family = family
         # By age, with the time when each came. The thread that accepts looks at them, and each connection's own takes it out.
         self._open: dict[socket.socket, float] = {}
-        self._lock = threading.Lock()
+        self._lock, self._most = threading.Lock(), most
         super().__init__(address[:2], Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
         self._ends, self._end = socket.socketpair()
 
@@ -102,7 +102,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
             self._open[request] = time.monotonic()
-        self.hang_up(MOST_CONNECTIONS)
+        self.hang_up(self._most)
         super().process_request(request, client_address)
 
     def serve(self) -> None:
@@ -113,7 +113,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             while told not in (ready := {key for key, _ in selector.select(POLL_SECONDS if self._open else None)}):
                 if came in ready:
                     self.handle_request()
-                self.hang_up(MOST_CONNECTIONS)
+                self.hang_up(self._most)
 
     def end(self) -> None:
         """Have `serve` return."""
