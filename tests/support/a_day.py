@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from snakepit import Client, Pool, SnakepitError, ToolError
+from snakepit.client.views import WorkerInfo
 
 from .admin import Admin
 from .capsules import frozen, ready
@@ -121,18 +122,13 @@ class Day:
     async def sessions_come_and_go(self) -> None:
         async with self.digits.session("ann", delete=True) as session:
             await session.call("remember", {"key": "name", "value": "Ann"})
-            worker = (await session.info()).worker
-            await self.digits.recycle_worker(worker)
-            await eventually(lambda: self._left(worker), f"{worker} has been recycled")
+            await fails("WORKER_LOST", session.call("exit", {"code": 3}, timeout=10))
             assert await session.call("recall", {"key": "name"}) == "Ann"
         async with self.digits.session("bob", affinity="strict_queue") as session:
             await fails("WORKER_LOST", session.call("exit", {"code": 3}, timeout=10))
             await fails("SESSION_WORKER_UNAVAILABLE", session.call("add", {"a": 1}, timeout=10))
         self.kept = self.digits.session("eve")
         await self.kept.create()
-
-    async def _left(self, worker: str) -> bool:
-        return all(each.id != worker or each.restarts for each in await self.digits.workers())
 
     async def people_come_over_http(self) -> None:
         url = f"http://{self.release.gateway_address}"
@@ -148,11 +144,16 @@ class Day:
             assert answer.status_code < 500, answer.text
 
     async def workers_are_replaced(self) -> None:
-        """One crashes in a call, one is drained."""
+        """One crashes in a call, one is recycled, one is drained."""
         await fails("WORKER_LOST", self.digits.call("exit", {"code": 3}, timeout=10))
+        for replace in (self.digits.recycle_worker, self.digits.drain_worker):
+            old = (await ready_workers(self.digits, 4))[0]
+            await replace(old.id)
+            await eventually(lambda old=old: self._has_gone(old.incarnation), f"{old.id} has been replaced")
         await ready(self.digits, 4)
-        await self.digits.drain_worker((await self.digits.workers())[0].id)
-        await ready(self.digits, 4)
+
+    async def _has_gone(self, incarnation: str) -> bool:
+        return all(each.incarnation != incarnation for each in await self.digits.workers())
 
     async def a_capsule_falls_silent(self) -> None:
         """Longer than its pool waits for it; then it comes back."""
@@ -186,6 +187,11 @@ class Day:
 
     async def _has_pods(self, count: int) -> bool:
         return len([each for each in self.kubelet.capsules.values() if each.pool == self.digits.name]) == count
+
+
+async def ready_workers(pool: Pool, count: int) -> list[WorkerInfo]:
+    await ready(pool, count)
+    return list(await pool.workers())
 
 
 async def fails(reason: str, call: Awaitable[object]) -> None:

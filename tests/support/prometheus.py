@@ -31,27 +31,30 @@ def hastened(rules: str) -> str:
     return re.sub(r"\b(\d+)([mhd])\b", lambda found: f"{int(found[1]) * seconds[found[2]]}s", rules)
 
 
-class Prometheus:
-    """`jobs`: where each is scraped. `agents` is a file of targets that come and go: it is read again whenever it changes."""
+def _config(jobs: Mapping[str, Sequence[str]], agents: Path, rules: Path) -> dict[str, Any]:
+    fixed = [{"job_name": name, "static_configs": [{"targets": list(targets)}]} for name, targets in jobs.items()]
+    moving = {"job_name": "agents", "file_sd_configs": [{"files": [str(agents)]}]}
+    every = {"scrape_interval": EVERY, "scrape_timeout": EVERY, "evaluation_interval": EVERY}
+    return {"global": every, "rule_files": [f"{rules}/*.yaml"], "scrape_configs": [*fixed, moving]}
 
-    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], *, features: Sequence[str] = ("exemplar-storage",)) -> None:
+
+class Prometheus:
+    """`jobs`: where each is scraped. `agents` is a file of targets that come and go: it is read again whenever it changes.
+
+    `native`: it takes native histograms, and then no classic ones.
+    """
+
+    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], agents: Path, *, native: bool = False) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        self.agents = folder / "agents.json"
-        self.agents.write_text("[]")
         rules = folder / "rules"
         rules.mkdir()
         for each in RULES:
             (rules / each.name).write_text(hastened(each.read_text()))
         config = folder / "prometheus.yml"
-        config.write_text(yaml.safe_dump(self._config(jobs, rules)))
+        config.write_text(yaml.safe_dump(_config(jobs, agents, rules)))
+        features = "exemplar-storage,native-histograms" if native else "exemplar-storage"
         options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={self.address}"]
-        self.program = Program(debian("prometheus"), *options, "--log.level=warn", f"--enable-feature={','.join(features)}")
-
-    def _config(self, jobs: Mapping[str, Sequence[str]], rules: Path) -> dict[str, Any]:
-        fixed = [{"job_name": name, "static_configs": [{"targets": list(targets)}]} for name, targets in jobs.items()]
-        moving = {"job_name": "agents", "file_sd_configs": [{"files": [str(self.agents)]}]}
-        every = {"scrape_interval": EVERY, "scrape_timeout": EVERY, "evaluation_interval": EVERY}
-        return {"global": every, "rule_files": [f"{rules}/*.yaml"], "scrape_configs": [*fixed, moving]}
+        self.program = Program(debian("prometheus"), *options, "--log.level=warn", f"--enable-feature={features}")
 
     # ---- what it answers
 
@@ -67,19 +70,14 @@ class Prometheus:
     def now(self, query: str) -> list[Series]:
         return list(self.ask("query", query=query)["result"])
 
-    def value(self, query: str) -> float:
-        """Of the one series that there is; 0: there is none."""
-        found = self.now(query)
-        assert len(found) <= 1, found
-        return float(found[0]["value"][1]) if found else 0.0
-
     def since(self, began: float, query: str) -> list[Series]:
         """What has come of it since then, by the second."""
         return list(self.ask("query_range", query=query, start=began, end=time.time(), step="1s")["result"])
 
-    def names(self) -> set[str]:
-        """Of all metrics that it has seen."""
-        return set(self.ask("label/__name__/values"))
+    def exemplars(self, began: float, query: str) -> list[Series]:
+        """Those of the series that it selects: labels and value of each."""
+        found = self.ask("query_exemplars", query=query, start=began, end=time.time())
+        return [exemplar for each in found for exemplar in each["exemplars"]]
 
     def firing(self) -> dict[str, Series]:
         """The alerts that fire now, by name."""
@@ -101,8 +99,8 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]], **options: Any) -> Iterator[Prometheus]:
-    server = Prometheus(folder, jobs, **options)
+def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]], agents: Path, *, native: bool = False) -> Iterator[Prometheus]:
+    server = Prometheus(folder, jobs, agents, native=native)
     try:
         wait_until(server.answers, "Prometheus is ready")
         yield server

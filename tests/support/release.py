@@ -51,7 +51,8 @@ class Kubelet:
         self._folder = folder
         self._ended = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._look_forever(server, namespace)), name="kubelet")
-        self.targets: Path | None = None
+        self.targets = folder / "agents.json"
+        self.targets.write_text("[]")
         self.capsules: dict[str, Capsule] = {}
 
     def start(self) -> None:
@@ -93,8 +94,8 @@ class Kubelet:
             capsule.end()
 
     def _tell(self) -> None:
-        found = [{"targets": [f"127.0.0.1:{each.metrics}"], "labels": {"pod": each.name}} for each in self.capsules.values()]
-        if self.targets is not None and (text := json.dumps(found)) != self.targets.read_text():
+        found = [{"targets": [f"127.0.0.1:{each.metrics}"], "labels": {"capsule": each.name}} for each in self.capsules.values()]
+        if (text := json.dumps(found)) != self.targets.read_text():
             new = self.targets.with_name("new")
             new.write_text(text)
             new.rename(self.targets)
@@ -103,7 +104,8 @@ class Kubelet:
 class Release:
     """Pools of the namespace are served at `address`, by HTTP and MCP at `gateway_address`. `metrics`: where programs are scraped."""
 
-    def __init__(self, server: ApiServer, namespace: str, redis: RedisServer, folder: Path) -> None:
+    def __init__(self, server: ApiServer, namespace: str, redis: RedisServer, folder: Path, traces: str) -> None:
+        self._traces = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces, "OTEL_BSP_SCHEDULE_DELAY": "100"} if traces else {}
         self.api, self.namespace, self.redis, self.folder = server, namespace, redis, folder
         self.address, self.gateway_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.metrics = {name: f"127.0.0.1:{free_port()}" for name in ("control-plane", "operator", "gateway")}
@@ -122,6 +124,7 @@ class Release:
             SNAKEPIT_STORE=self.redis.url,
             SNAKEPIT_AUTH="off",
             SNAKEPIT_LINGER_SECONDS="0",
+            **self._traces,
         )
         return self.control_plane
 
@@ -156,10 +159,10 @@ class Release:
 
 
 @contextlib.contextmanager
-def release(server: ApiServer, namespace: str) -> Iterator[tuple[Release, Kubelet]]:
-    """It serves the pools of that namespace, which is there; nothing of it is left afterwards."""
+def release(server: ApiServer, namespace: str, traces: str = "") -> Iterator[tuple[Release, Kubelet]]:
+    """It serves the pools of that namespace, which is there; nothing of it is left afterwards. `traces`: whither replicas send spans."""
     with tempfile.TemporaryDirectory(prefix="snakepit-release-") as folder, redis_server() as redis:
-        made, kubelet = Release(server, namespace, redis, Path(folder)), Kubelet(server, namespace, Path(folder))
+        made, kubelet = Release(server, namespace, redis, Path(folder), traces), Kubelet(server, namespace, Path(folder))
         kubelet.start()
         try:
             yield made, kubelet

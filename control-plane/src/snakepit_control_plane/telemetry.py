@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
 from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Distribution, Reading, Registry
+from snakepit._telemetry.tracing import is_sampled
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
@@ -23,9 +24,6 @@ MOST_TOOLS = 200
 
 LAG_SECONDS = 15.0
 """Whoever scrapes this often misses nothing."""
-
-SAMPLED = "01"
-"""How a traceparent ends whose trace is kept: 00-TRACE-SPAN-01."""
 
 PRIORITIES = ("high", "normal", "low")
 """By rank."""
@@ -99,7 +97,7 @@ class Telemetry:
         if times is None:
             times = self._times(pool, tool)
         self.calls.add(pool, times.tool, outcome)
-        times.whole.observe(seconds, traceparent[3:35] if traceparent[-2:] == SAMPLED else "")
+        times.whole.observe(seconds, traceparent[3:35] if is_sampled(traceparent) else "")
         if ran > 0.0:
             times.queue.observe(waited)
             times.run.observe(ran)

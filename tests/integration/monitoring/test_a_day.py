@@ -6,6 +6,7 @@ The day is `support.a_day`. To Prometheus a second is as long as a minute of the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from support import a_day
 from support.admin import Admin, equipped
 from support.api_server import ADMIN, ApiServer
 from support.chart import CHART
+from support.collector import Collector, collecting
 from support.dev_server import wait_until
 from support.go_tools import BUILD_SECONDS
 from support.pages import blocks
@@ -34,6 +36,7 @@ from support.release import Kubelet, Release, release
 
 pytestmark = [pytest.mark.timeout(BUILD_SECONDS + 180), pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
+KINDS = ("classic", "native")
 DASHBOARDS = sorted((CHART / "files/dashboards").glob("*.json"))
 
 
@@ -42,6 +45,9 @@ class Scene(NamedTuple):
     release: Release
     kubelet: Kubelet
     prometheus: Prometheus
+    native: Prometheus
+    """Another one, which takes native histograms."""
+    collector: Collector
     began: float
 
     def where(self, component: str) -> str:
@@ -54,16 +60,19 @@ class Scene(NamedTuple):
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """It has passed by, and everything runs."""
-    with equipped(tmp_path_factory.mktemp("api-server")) as api:
+    folder = tmp_path_factory.mktemp
+    with equipped(folder("api-server")) as api, collecting(folder("collector")) as collector:
         asyncio.run(_found(api))
-        with release(api, a_day.NAMESPACE) as (made, kubelet):
+        with release(api, a_day.NAMESPACE, traces=collector.endpoint) as (made, kubelet), contextlib.ExitStack() as scraping:
             jobs = {name: [address] for name, address in made.metrics.items()}
-            with prometheus(tmp_path_factory.mktemp("prometheus"), jobs) as scraping:
-                kubelet.targets = scraping.agents
-                began = time.time()
-                asyncio.run(_live(made, kubelet, api))
-                scraping.until(f"min(timestamp(up == 1)) > {time.time()}")
-                yield Scene(api, made, kubelet, scraping, began)
+            classic, native = (
+                scraping.enter_context(prometheus(folder(kind), jobs, kubelet.targets, native=kind == "native")) for kind in KINDS
+            )
+            began = time.time()
+            asyncio.run(_live(made, kubelet, api))
+            for each in (classic, native):
+                each.until(f"min(timestamp(up == 1)) > {time.time()}")
+            yield Scene(api, made, kubelet, classic, native, collector, began)
 
 
 async def _found(api: ApiServer) -> None:
@@ -125,18 +134,33 @@ def _queries(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{panel['title']} {target['refId']}", query
 
 
-def answers(day: Scene, query: str) -> bool:
-    return any(value != "NaN" for each in day.prometheus.since(day.began, query) for _, value in each["values"])
+def answers(server: Prometheus, began: float, query: str) -> bool:
+    return any(value != "NaN" for each in server.since(began, query) for _, value in each["values"])
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_each_query_of_a_dashboard_has_an_answer(day: Scene, path: Path) -> None:
-    unanswered = {title for title, query in _queries(path) if not answers(day, query)}
+def test_each_query_of_a_dashboard_has_an_answer(day: Scene, path: Path, kind: str) -> None:
+    server = day.native if kind == "native" else day.prometheus
+    unanswered = {title for title, query in _queries(path) if not answers(server, day.began, query)}
     assert unanswered <= LATER
 
 
 LATER = {"Firing alerts A"}
 """What only a bad day has an answer for: test_workers_crash."""
+
+
+def test_one_prometheus_has_classic_histograms_and_the_other_native_ones(day: Scene) -> None:
+    classic, native = (f"snakepit_call_duration_seconds{ending}" for ending in ("_bucket", ""))
+    assert (bool(day.prometheus.now(classic)), bool(day.prometheus.now(native))) == (True, False)
+    assert (bool(day.native.now(classic)), bool(day.native.now(native))) == (False, True)
+
+
+def test_an_exemplar_leads_to_the_trace_of_its_call(day: Scene) -> None:
+    found = day.prometheus.exemplars(day.began, 'snakepit_call_duration_seconds_bucket{tool="add"}')
+    assert day.native.exemplars(day.began, 'snakepit_call_duration_seconds{tool="add"}')
+    traces = {each["labels"]["trace_id"] for each in found}
+    wait_until(lambda: traces & {span.trace for span in day.collector.spans()}, "the collector has the trace of an exemplar")
 
 
 # ---- incidents
@@ -213,7 +237,7 @@ def test_workers_crash(day: Scene, tmp_path: Path) -> None:
     assert asyncio.run(_call(day, "digits", "exit", 12, code=9)) == ["WORKER_LOST"] * 12
     found = follow(day, "SnakepitWorkersCrashing", tmp_path)
     assert found.labels["pool"] == "shop/digits"
-    assert all(answers(day, query) for path in DASHBOARDS for title, query in _queries(path) if title in LATER)
+    assert all(answers(day.prometheus, day.began, query) for path in DASHBOARDS for title, query in _queries(path) if title in LATER)
     ended, lost, _ = found.printed
     assert "exit code 9" in ended, "how they end"
     assert "exit" in lost, "the tool that does it"
