@@ -244,6 +244,16 @@ def test_workers_crash(day: Scene, tmp_path: Path) -> None:
     assert "WORKER_LOST" in lost
 
 
+def test_a_pool_breaks_its_promise(day: Scene, tmp_path: Path) -> None:
+    """It has promised 99 %."""
+    assert asyncio.run(_call(day, "digits", "exit", 8, code=9)) == ["WORKER_LOST"] * 8
+    found = follow(day, "SnakepitErrorBudgetBurnsFast", tmp_path)
+    assert (found.labels["pool"], found.labels["objective"]) == ("shop/digits", "availability")
+    described, failed, _ = found.printed
+    assert re.search(r"Budget Left Percent:\s+-?\d+", described), "what is left"
+    assert "WORKER_LOST" in failed, "how calls fail"
+
+
 def test_a_pool_is_too_small(day: Scene, tmp_path: Path) -> None:
     """Somebody's calls take the only slot, and more come than may wait."""
 
