@@ -96,8 +96,8 @@ def all_refused(found: dict[str, str]) -> bool:
 def test_a_strangers_pod_is_refused_at_the_network_and_where_that_lets_it_through_by_right(
     namespace: str, pool: str, strangers: str
 ) -> None:
-    targets = of("control-plane", 7800, 7801, 7802, 7803) + of("redis", 6379) + of("operator", 7803)
-    targets += addresses(namespace, f"snakepit.dev/pool={pool}", 7802)
+    targets = of("control-plane", 7800, 7801, 7802, 7803) + of("redis", 6379) + of("operator", 7801, 7803)
+    targets += addresses(namespace, f"snakepit.dev/pool={pool}", 7801, 7802)
     assert all_refused(dialled("stranger", strangers, targets))
     assert "is this pod's namespace labelled snakepit.dev/caller=true" in calls(namespace, pool)
 
@@ -125,7 +125,7 @@ def test_a_tool_reaches_the_control_plane_and_the_dns_and_what_its_namespace_all
 
     control_plane, capsules = of("control-plane", 7800, 7802), addresses(namespace, f"snakepit.dev/pool={pool}", 7802)
     kubelets = [f"{each['status']['addresses'][0]['address']}:10250" for each in get("nodes", namespace="")]
-    others = of("control-plane", 7801, 7803) + of("redis", 6379) + of("operator", 7803) + [API_SERVER]
+    others = of("control-plane", 7801, 7803) + of("redis", 6379) + of("operator", 7801, 7803) + [API_SERVER]
     found = tried("dial", addresses=control_plane + capsules + kubelets + others)
     print(found)
     assert {found[address] for address in control_plane} == {"connected"}
@@ -140,6 +140,8 @@ def test_a_tool_reaches_the_control_plane_and_the_dns_and_what_its_namespace_all
     eventually(lambda: all_refused(tried("dial", addresses=[API_SERVER])), "it doesn't any more", timeout=30)
 
 
-def test_nobody_reaches_a_capsule_and_who_scrapes_reaches_the_metrics(namespace: str, pool: str) -> None:
-    assert all_refused(dialled("caller", namespace, addresses(namespace, f"snakepit.dev/pool={pool}", 7802)))
-    assert set(dialled("caller", namespace, of("control-plane", 7801)).values()) == {"connected"}
+def test_nobody_reaches_a_capsule_and_who_scrapes_reaches_the_metrics_of_everybody(namespace: str, pool: str) -> None:
+    capsules = f"snakepit.dev/pool={pool}"
+    assert all_refused(dialled("caller", namespace, addresses(namespace, capsules, 7802)))
+    scraped = of("control-plane", 7801) + of("operator", 7801) + addresses(namespace, capsules, 7801)
+    assert set(dialled("caller", namespace, scraped).values()) == {"connected"}
