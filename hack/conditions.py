@@ -31,8 +31,8 @@ control plane or an operator that has just started tells nothing that is as it w
 Nothing of it floods a cluster:
 
 * The same again is the same Event, with a higher count.
-* Of one reason, {SIMILAR} different messages in {SIMILAR_SECONDS / 60:g} minutes have an Event each. The next ones
-  share one, which begins with "(combined from similar events)" and has the latest message.
+* Of one reason, {SIMILAR} different messages in {SIMILAR_SECONDS / 60:g} minutes have an Event each. The next ones share
+  one, which begins with "(combined from similar events)" and has the latest message.
 * A pool has {BURST} at once, and then one more each {REFILL_SECONDS:g} s. How many are beyond, a line of the operator's
   log says.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.chart import CHART
+from support.pages import blocks
 from support.promtool import alerts, fires, promtool
 
 FAST, SLOW = "SnakepitErrorBudgetBurnsFast", "SnakepitErrorBudgetBurnsSlowly"
@@ -57,6 +59,18 @@ def test_it_fires_where_a_budget_is_spent_too_fast(tmp_path: Path, alert: str, b
 )
 def test_it_is_quiet_where_nobody_has_to_look(tmp_path: Path, alert: str, series: dict[str, str], at: str) -> None:
     fires(tmp_path, alert, series, None, at, EVERY[alert])
+
+
+@pytest.mark.parametrize(("bad", "left"), [("0+1x800", 0.5), ("0+0x800", 1), ("0+4x800", -1)])
+def test_the_pages_query_says_what_is_left_of_a_budget(tmp_path: Path, bad: str, left: float) -> None:
+    (query,) = [block.text for block in blocks("docs/slo.md") if "increase(" in block.text]
+    found = {"labels": '{pool="team/digits", objective="latency"}', "value": left}
+    expected = {"expr": f"round({query}, 0.001)", "eval_time": "31d", "exp_samples": [found]}
+    series = [{"series": each, "values": values} for each, values in objective("0+2000x800", bad).items()]
+    test = {"interval": "1h", "input_series": series, "promql_expr_test": [expected]}
+    file = tmp_path / "query.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FILE)], "evaluation_interval": "1h", "tests": [test]}))
+    promtool("test", "rules", file)
 
 
 def test_promtool_finds_nothing_wrong_with_the_rules() -> None:
