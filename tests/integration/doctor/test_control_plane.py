@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 from snakepit import Client
 from snakepit.cli.doctor import replicas as of_replicas
 from snakepit.cli.doctor.codes import Code
+from snakepit.client.findings import Finding
+from snakepit_control_plane.flow.sessions import upkeep
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.servers import replica as replica_module
 from support.callers import ADA, put, token
 from support.control_plane import eventually, replica, waiting
+from support.go_tools import ROOT
 from support.issuer import Issuer
 from support.redis_server import redis_server
 from support.reviewer import Reviewer
@@ -39,6 +43,14 @@ def one(address: str, pool: str = POOL, **sections: Any) -> AbstractAsyncContext
     return simulated_agent(address, name=pool.partition("/")[2], pool=pool, settings=settings(pool, replicas=1, **sections))
 
 
+def shown(finding: Finding) -> bool:
+    """Does the doctor's page show it so, as the command line prints it? … stands for anything there, and a number for any."""
+    transcript = (ROOT / "docs/troubleshooting.md").read_text().partition("```\n")[2]
+    (line,) = [each for each in transcript.splitlines() if f": {finding.reason}: " in each]
+    pattern = re.sub(r"\d+", r"\\d+", ".*".join(map(re.escape, line.partition(": ")[2].split("…"))))
+    return bool(re.fullmatch(pattern, f"{finding.reason}: {finding.message}"))
+
+
 # ---- the control plane
 
 
@@ -51,6 +63,7 @@ async def test_a_store_that_is_down(examined: Examined) -> None:
             found = await examined(server.address)
     assert list(found) == [Code.STORE_UNAVAILABLE]
     assert "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on" in found[Code.STORE_UNAVAILABLE].message
+    assert shown(found[Code.STORE_UNAVAILABLE])
 
 
 async def test_a_replica_that_is_away_and_one_that_takes_no_new_calls(examined: Examined) -> None:
@@ -158,10 +171,16 @@ async def test_a_queue_that_is_full(examined: Examined, server: Running, client:
         await asyncio.gather(*calls)
     assert list(found) == [Code.QUEUE_FULL]
     assert "more are refused (POOL_SATURATED): give it more capsules, or raise queue.maxSize" in found[Code.QUEUE_FULL].message
+    assert shown(found[Code.QUEUE_FULL])
 
 
-async def test_a_pool_that_has_as_many_sessions_as_it_may(examined: Examined, server: Running, client: Client) -> None:
-    async with one(server.address, session={"maxSessions": 5}):
+async def test_a_pool_that_has_as_many_sessions_as_it_may(examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "COUNT_SECONDS", 0.05)
+    async with (
+        replica() as server,
+        one(server.address, session={"maxSessions": 5}),
+        Client(server.address) as client,
+    ):
         for code, count in ((Code.SESSIONS_NEARLY_FULL, 4), (Code.SESSIONS_FULL, 1)):
             for _ in range(count):
                 async with client.pool(POOL).session():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +19,7 @@ from snakepit._wire import dial
 from snakepit.cli.doctor.codes import Code
 from snakepit_control_plane.policy.rights import CALL, LOOK
 from snakepit_control_plane.server import Running
+from support import dev_server
 from support.authority import Authority
 from support.callers import ADA, known_agent, put, token
 from support.control_plane import replica
@@ -189,3 +194,19 @@ async def test_a_caller_without_rights_and_one_who_may_only_look(examined: Exami
     assert looks.keys() - well.keys() == {Code.NO_RIGHT}
     assert "may look at the pool and not call its tools" in looks[Code.NO_RIGHT].message
     assert well.keys() == {"CapsulesMissing"}
+
+
+# ---- as a command
+
+
+def test_a_program_gets_json_and_status_1_and_where_nothing_is_wrong_0(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "snakepit.cli", "doctor", "-o", "json", "--server", f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    (found,) = json.loads(done.stdout)
+    assert (done.returncode, found["reason"], found["severity"]) == (1, "NothingListens", "error")
+    with dev_server.dev(dev_server.pool_file(tmp_path, "idle", "support.sample:Sample", replicas="0")) as server:
+        server.is_ready()
+        words = [sys.executable, "-m", "snakepit.cli", "doctor", "--server", server.server]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (0, "nothing is wrong with 1 pool\n")

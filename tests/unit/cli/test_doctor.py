@@ -199,3 +199,16 @@ def test_there_is_advice_for_every_reason_of_the_operator_that_means_something_w
     # Reasons of deletions and Events, and what the doctor has sentences of its own for.
     elsewhere = {"PodFailed", "PodStuck", "CapsuleLost", "AnotherRelease", "WithinBudget", "TooFewCalls"}
     assert {str(each) for each in Reason} - fine - moves - elsewhere - conditions.ADVICE.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "what"),
+    [
+        ("CrashLoopBackOff", "container worker: started again 3 times (last exit: OOMKilled, code 137)", "raise the memory limit"),
+        ("CrashLoopBackOff", "container worker: back-off (last exit: Error, code 1)", "`kubectl logs POD -c worker --previous`"),
+        ("PodRefused", "something that nobody has thought of", "the API server says why"),
+        ("NewReasonOfKubernetes", "so", "`kubectl describe` of the pool and its pods says more"),
+    ],
+)
+def test_advice_is_by_words_of_the_message_before_the_reason(reason: str, message: str, what: str) -> None:
+    assert conditions.advice(reason, message).startswith(what)

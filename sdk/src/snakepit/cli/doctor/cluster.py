@@ -117,7 +117,8 @@ def _pools(cluster: Cluster) -> Iterator[Finding]:
 
 
 def _network(cluster: Cluster) -> Iterator[Finding]:
-    labels = next((each.of_labels for each in cluster.policies if each.of_labels), {})
+    policies = [each for each in cluster.policies if each.metadata.label("app.kubernetes.io/component") == "control-plane"]
+    labels = next((each.of_labels for each in policies if each.of_labels), {})
     if cluster.caller is None or not labels:
         return
     missing = [f"{name}={value}" for name, value in labels.items() if cluster.caller.metadata.label(name) != value]

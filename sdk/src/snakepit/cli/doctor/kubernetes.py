@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
 from snakepit.cli.config import Kube
 from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Pod, Policy, Pool, Unseen, Workload
-from snakepit.cli.kubectl import SELECTOR, Service, asked
+from snakepit.cli.kubectl import Service, asked
 from snakepit.errors import SnakepitError
 
 LOOK_SECONDS = 10.0
@@ -21,6 +22,12 @@ CRD = "snakepools.snakepit.dev"
 PART = "app.kubernetes.io/part-of=snakepit"
 
 T = TypeVar("T")
+
+
+KINDS = "deployments,statefulsets,pods,networkpolicies"
+"""What a release is looked at for, by one kubectl: each takes its time to begin."""
+
+OBJECTS = "all of the release's workloads, pods and NetworkPolicies"
 
 
 class _List(msgspec.Struct):
@@ -40,24 +47,21 @@ class Look:
         """All of it, or of the pools this one. It raises nothing: what it can't see is in `unseen`."""
         home, own = ("-n", self._service.namespace), f"{PART},app.kubernetes.io/instance={self._service.release}"
         everywhere = f"{PART},app.kubernetes.io/component=operator"
-        releases = asyncio.gather(
-            self._list("workloads of the release", Workload, "deployments,statefulsets", *home, "-l", own),
+        objects, operators, crds, pools, callers = await asyncio.gather(
+            self._listed(OBJECTS, KINDS, *home, "-l", own),
             self._list("operators of other releases", Workload, "deployments", "--all-namespaces", "-l", everywhere),
-            self._list("pods of the release", Pod, "pods", *home, "-l", own),
-        )
-        others = asyncio.gather(
             self._one("the CRD", Crd, "customresourcedefinition", CRD),
             self._pools(pool),
-            self._list("NetworkPolicies of the release", Policy, "networkpolicies", *home, "-l", f"{own},{SELECTOR}"),
             self._callers(),
         )
-        (workloads, operators, pods), (crds, pools, policies, callers) = await releases, await others
+        workloads = self._converted(OBJECTS, Workload, _of(objects, "Deployment", "StatefulSet"))
         return Cluster(
-            *(self._service.namespace, self._service.name, self._service.release, workloads, operators, pods),
+            *(self._service.namespace, self._service.name, self._service.release, workloads, operators),
+            pods=self._converted(OBJECTS, Pod, _of(objects, "Pod")),
             crd=crds[0] if crds else None,
             is_crd_missing="the CRD" in self._missing,
             pools=pools,
-            policies=policies,
+            policies=self._converted(OBJECTS, Policy, _of(objects, "NetworkPolicy")),
             caller=callers[0] if callers else None,
             unseen=tuple(sorted(self._unseen, key=lambda each: each.what)),
         )
@@ -68,35 +72,45 @@ class Look:
             namespace, _, name = pool.partition("/")
             return await self._one(f"the SnakePool {pool}", Pool, CRD, name, "-n", namespace)
         home = ("-n", self._kube.namespace) if self._kube.namespace else ()
-        words, problem = await self._ask(CRD, "--all-namespaces")
+        text, problem = await self._ask(CRD, "--all-namespaces")
         if "forbidden" in problem.lower():
             return await self._list("SnakePools", Pool, CRD, *home)
-        return self._items("SnakePools", Pool, words, problem)
+        return self._converted("SnakePools", Pool, self._items("SnakePools", text, problem))
 
     async def _callers(self) -> tuple[Namespace, ...]:
         name = self._kube.namespace
         return await self._one(f"the namespace {name}", Namespace, "namespace", name) if name else ()
 
     async def _list(self, what: str, kind: type[T], *words: str) -> tuple[T, ...]:
-        return self._items(what, kind, *await self._ask(*words))
+        return self._converted(what, kind, await self._listed(what, *words))
+
+    async def _listed(self, what: str, *words: str) -> list[Any]:
+        """Of several kinds, those that the login may list."""
+        return self._items(what, *await self._ask(*words))
 
     async def _one(self, what: str, kind: type[T], *words: str) -> tuple[T, ...]:
         """A list of one, or of none."""
         text, problem = await self._ask(*words)
-        if "(NotFound)" in problem or "not found" in problem.lower():
+        if "(NotFound)" in problem:
             self._missing.add(what)
             return ()
-        return self._items(what, kind, b'{"items": [' + text + b"]}", problem)
+        return self._converted(what, kind, self._items(what, b'{"items": [' + text + b"]}", problem))
 
-    def _items(self, what: str, kind: type[T], text: bytes, problem: str) -> tuple[T, ...]:
+    def _items(self, what: str, text: bytes, problem: str) -> list[Any]:
         if "the server doesn't have a resource type" in problem:
-            return ()
+            return []  # That the CRD is missing is said by itself.
         if problem:
             self._unseen.append(Unseen(what, problem))
-            return ()
         try:
-            return tuple(msgspec.convert(each, kind) for each in msgspec.json.decode(text, type=_List).items)
+            return msgspec.json.decode(text, type=_List).items if text else []
         except msgspec.MsgspecError as error:
+            self._unseen.append(Unseen(what, f"kubectl's answer can't be read: {error}"))
+            return []
+
+    def _converted(self, what: str, kind: type[T], items: Iterable[Any]) -> tuple[T, ...]:
+        try:
+            return tuple(msgspec.convert(each, kind) for each in items)
+        except msgspec.ValidationError as error:
             self._unseen.append(Unseen(what, f"kubectl's answer can't be read: {error}"))
             return ()
 
@@ -108,3 +122,7 @@ class Look:
             except SnakepitError as error:
                 return b"", error.message
         return text, problem.removeprefix("Error from server ")
+
+
+def _of(objects: Iterable[Any], *kinds: str) -> list[Any]:
+    return [each for each in objects if isinstance(each, dict) and each.get("kind") in kinds]

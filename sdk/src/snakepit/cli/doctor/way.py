@@ -84,7 +84,7 @@ def of_refusal(error: SnakepitError, way: Way, token: Token, now: float) -> list
     """Why no request was answered. `now`: by the clock here, in Unix seconds."""
     if (kind := error.details.get(TLS_DETAIL)) is not None:
         return [Finding(way.target, _TLS.get(kind, Code.TLS_FILE_UNUSABLE), error.message)]
-    if token.problem:
+    if token.problem and token.file in error.message:
         said = f"the token file {token.file} can't be read: {token.problem}: mend SNAKEPIT_TOKEN_FILE"
         return [Finding(token.file, Code.TOKEN_UNREADABLE, said)]
     if isinstance(error, Unauthenticated):
