@@ -4,10 +4,13 @@ BIN := .venv/bin
 DISTRIBUTIONS := sdk worker-image agent control-plane operator gateway local
 STAMP := .venv/.installed
 TEST_PROCESSES ?= 3
+BUILD_STAMP := .venv-build/.installed
 BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
 DOCS_STAMP := .venv-docs/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
+
+NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures
@@ -18,23 +21,29 @@ help: ## List these targets
 setup: $(STAMP) ## Make .venv with every component of the checkout
 
 $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
+	@$(NEW_ENOUGH)
 	@echo "setting up .venv (once; a minute or two) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
 	@touch $@
 
-wheels: setup ## Build the seven distributions into dist/, for `pip install dist/*.whl` in an environment of yours
+$(BUILD_STAMP): requirements/build.txt
+	@$(NEW_ENOUGH)
+	@$(PYTHON) -m venv .venv-build
+	@.venv-build/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@touch $@
+
+wheels: $(BUILD_STAMP) ## Build the seven distributions into dist/, for `pip install dist/*.whl` in an environment of yours
 	@rm -rf dist
-	@PATH="$(CURDIR)/$(BIN):$$PATH" hack/images/build-wheels dist $(DISTRIBUTIONS)
+	@PATH="$(CURDIR)/.venv-build/bin:$$PATH" hack/images/build-wheels dist $(DISTRIBUTIONS)
 
 demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
 	@$(BIN)/python examples/digits/demo
 
 # Our programs start hundreds of times there, so they are compiled first; so are the tests, as pytest writes them, for the next run.
 # SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
-test: setup lint $(DOCS_STAMP) ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
+test: setup lint $(DOCS_STAMP) $(BUILD_STAMP) ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
 	@$(BIN)/python -m compileall -q $(DISTRIBUTIONS:%=%/src) tests/support
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
@@ -143,4 +152,4 @@ pictures: setup ## Take the pictures of the console that docs/console.md shows, 
 	@SNAKEPIT_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/integration/gateway/test_console_in_a_browser.py
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist site
+	@rm -rf .venv .venv-build .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -29,6 +29,7 @@ import log_lines
 import metrics
 import nav
 import pictures
+import python_api
 import references
 import rights
 import rooms
@@ -119,6 +120,7 @@ def _generated() -> list[tuple[Path, str]]:
         (ROOT / "docs/rooms.md", rooms.page()),
         (ROOT / "docs/conditions.md", conditions.page()),
         (ROOT / "docs/grpc.md", grpc_page.page()),
+        (ROOT / "docs/python-api.md", python_api.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items()),
         (traces.PAGE, traces.page()),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 from collections import Counter
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+import snakepit
 from support.pages import ROOT
 
 MKDOCS = ROOT / ".venv-docs/bin/mkdocs"
@@ -128,7 +130,10 @@ def test_pictures_are_drawn_by_what_the_site_brings(site: Path) -> None:
 def test_the_python_api_has_what_docstrings_say(site: Path) -> None:
     text = html(site, "python-api.md").read_text()
     assert "A handle on the pool" in text
-    assert {"snakepit.client.client.Client.pool", "snakepit.client.pool.Pool.call"} <= read(html(site, "python-api.md")).anchors
+    anchors = read(html(site, "python-api.md")).anchors
+    assert {"snakepit.client.client.Client.pool", "snakepit.client.pool.Pool.call", "snakepit.author.context.Context.state"} <= anchors
+    classes = [name for name in snakepit.__all__ if inspect.isclass(getattr(snakepit, name))]
+    assert [name for name in classes if f"{getattr(snakepit, name).__module__}.{name}" not in anchors] == []
 
 
 def test_it_can_be_searched(site: Path) -> None:
