@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from snakepit import ToolError, WorkerLost, sync
+from snakepit import PoolNotFound, PoolNotReady, ServerUnavailable, ToolError, WorkerLost, sync
 from snakepit.spec import SnakePoolSpec, encode_spec
-from support.dev_server import Program
+from support.dev_server import Program, wait_until
 from support.log_lines import lines
 from support.ports import free_port
 
@@ -99,9 +99,11 @@ def programs(folder: Path) -> Iterator[tuple[Any, ...]]:
 
 def test_the_logs_of_all_programs_have_one_form_and_name_the_call_that_they_are_about(tmp_path: Path) -> None:
     with programs(tmp_path) as (plane, gateway, agent, keeper, server):
-        agent.says("is ready after")
+        for each in (plane, gateway, agent, keeper):
+            each.says('"component":')
         with sync.Client(server) as client:
             pool = client.pool(POOL)
+            wait_until(lambda: _is_there(pool), "the pool is there")
             pool.call("say", {"text": "hello"})
             with pytest.raises(ToolError):
                 pool.call("raise_deeply", {"text": "none left"})
@@ -120,6 +122,12 @@ def test_the_logs_of_all_programs_have_one_form_and_name_the_call_that_they_are_
     (died,) = _with(f"WORKER_LOST: {lost.value.message}", told[agent])
     (last,) = _with("last words", told[keeper])
     assert (died["call"], died["tool"], died["worker"]) == (last["call"], last["tool"], last["worker"])
+
+
+def _is_there(pool: sync.Pool) -> bool:
+    with contextlib.suppress(ServerUnavailable, PoolNotReady, PoolNotFound):
+        return any(each.state == "ready" for each in pool.workers())
+    return False
 
 
 def _with(message: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -47,6 +47,11 @@ def test_extras_are_fields_where_the_schema_has_them_and_details_else() -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["", "a-b-c-d", TRACEPARENT.upper(), TRACEPARENT[3:], f"{TRACEPARENT[:-10]}\n{TRACEPARENT[-9:]}"])
+def test_a_malformed_traceparent_is_no_trace(text: str) -> None:
+    assert not {"trace_id", "span_id"} & formatted(record(traceparent=text)).keys()
+
+
 def test_a_field_that_is_about_something_else_than_the_program_wins() -> None:
     assert formatted(record(pool="team/other"), pool="default/digits")["pool"] == "team/other"
 
