@@ -9,11 +9,12 @@ import asyncio
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
-from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Distribution, Reading, Registry
+from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Distribution, Reading, Registry, Tally
 from snakepit._telemetry.tracing import is_sampled
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
@@ -31,14 +32,16 @@ PRIORITIES = ("high", "normal", "low")
 _STATES = {value: name.removeprefix("WORKER_STATE_").lower() for name, value in pool_pb2.WorkerState.items()}
 
 
-class ToolTimes(NamedTuple):
-    """Where the times of a tool's calls go. `tool` as its label has it."""
+@dataclass(slots=True)
+class OfTool:
+    """Where a tool's calls are counted, by outcome, and their times. `tool` as its label has it."""
 
     tool: str
     whole: Distribution
     queue: Distribution
     run: Distribution
     overhead: Distribution
+    outcomes: dict[str, Tally] = field(default_factory=dict)
 
 
 class Lag:
@@ -87,24 +90,30 @@ class Telemetry:
         self.state_operations = registry.counter(rows.STATE_OPERATIONS)
         self.lag = Lag()
         self._phases = registry.histogram(rows.CALL_PHASE_DURATION)
-        self._tools: dict[str, dict[str, ToolTimes]] = {}
+        self._tools: dict[str, dict[str, OfTool]] = {}
 
     def answered(self, pool: str, tool: str, outcome: str, seconds: float, waited: float, ran: float, traceparent: str = "") -> None:
         """A call has its answer. `tool`: one that the pool offers, or empty. `seconds`: since it came; of them it `waited` in the queue,
         and its tool `ran`: 0 where it has not. `traceparent`: of its span, where it is traced."""
         tools = self._tools.get(pool)
-        times = tools.get(tool) if tools is not None else None
-        if times is None:
-            times = self._times(pool, tool)
-        self.calls.add(pool, times.tool, outcome)
-        times.whole.observe(seconds, traceparent[3:35] if is_sampled(traceparent) else "")
+        of = tools.get(tool) if tools is not None else None
+        if of is None:
+            of = self._of(pool, tool)
+        tally = of.outcomes.get(outcome)
+        if tally is None:
+            tally = of.outcomes[outcome] = self.calls.of(pool, of.tool, outcome)
+        tally.count += 1
+        of.whole.observe(seconds, traceparent[3:35] if traceparent and is_sampled(traceparent) else "")
         if ran > 0.0:
-            times.queue.observe(waited)
-            times.run.observe(ran)
+            if waited:
+                of.queue.observe(waited)
+            else:
+                of.queue.nothing += 1
+            of.run.observe(ran)
             rest = seconds - waited - ran
-            times.overhead.observe(rest if rest > 0.0 else 0.0)
+            of.overhead.observe(rest if rest > 0.0 else 0.0)
 
-    def _times(self, pool: str, tool: str) -> ToolTimes:
+    def _of(self, pool: str, tool: str) -> OfTool:
         """Of a tool that is not known yet, or is one too many."""
         if len(self._tools) >= MOST_SERIES:  # Nobody scrapes, and so nobody has forgotten pools that are gone.
             self._tools.clear()
@@ -113,7 +122,7 @@ class Telemetry:
         found = tools.get(name)
         if found is None:
             queue, run, overhead = (self._phases.of(pool, name, phase) for phase in ("queue", "run", "overhead"))
-            found = tools[name] = ToolTimes(name, self.seconds.of(pool, name), queue, run, overhead)
+            found = tools[name] = OfTool(name, self.seconds.of(pool, name), queue, run, overhead)
         return found
 
     def store_answered(self, operation: str, seconds: float | None) -> None:

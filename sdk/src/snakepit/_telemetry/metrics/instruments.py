@@ -65,25 +65,39 @@ class Instrument(Collector, Generic[Value]):
                 del self._series[labels]
 
 
-class Counter(Instrument[float]):
+class Tally:
+    """One series of a counter."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count: float = 0
+
+
+class Counter(Instrument[Tally]):
     """What only grows."""
 
     kind = "counter"
 
+    def of(self, *labels: str) -> Tally:
+        """What is counted under these labels: whoever counts often keeps it, for as long as the labels are known."""
+        found = self._series.get(labels)
+        if found is None:
+            found = self._series.setdefault(self._admit(labels), Tally())
+        return found
+
     def add(self, *labels: str, by: float = 1) -> None:
         """Count so many more under these labels."""
-        series = self._series
-        if labels not in series:
-            labels = self._admit(labels)
-        series[labels] = series.get(labels, 0) + by
+        self.of(*labels).count += by
 
     def value(self, *labels: str) -> float:
         """What has been counted under these labels."""
-        return self._series.get(labels, 0)
+        found = self._series.get(labels)
+        return 0 if found is None else found.count
 
     def collect(self) -> Iterator[ReadFamily]:
         """Called by whoever scrapes."""
-        yield as_read(self.row, list(self._series.items()))
+        yield as_read(self.row, [(labels, tally.count) for labels, tally in list(self._series.items())])
 
 
 class Gauge(Instrument[float]):
@@ -109,7 +123,7 @@ class Gauge(Instrument[float]):
 class Distribution:
     """One series of a histogram: how many values each of its fine buckets has, their sum, and of each classic one the last exemplar."""
 
-    __slots__ = ("_all", "_bounds", "counts", "exemplars", "sum")
+    __slots__ = ("_all", "_bounds", "counts", "exemplars", "nothing", "sum")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -117,6 +131,8 @@ class Distribution:
         self.counts: dict[int, int] = {}
         self.exemplars: dict[int, Exemplar] = {}
         self.sum = 0.0
+        self.nothing = 0
+        """Values of 0, which whoever sees many of them counts here."""
 
     def observe(self, value: float, trace_id: str = "") -> None:
         """Count one more. `trace_id`: of the trace that shows it, if one does."""
@@ -129,6 +145,7 @@ class Distribution:
     def shape(self, labels: Mapping[str, str]) -> Shape:
         """What there is now."""
         counts = dict(self.counts)
+        counts[0] = counts.get(0, 0) + self.nothing
         cumulative = self._bounds.cumulative(counts)
         bounds = (*self._bounds.classic, math.inf)
         buckets = tuple((bound, count, self.exemplars.get(at)) for at, (bound, count) in enumerate(zip(bounds, cumulative, strict=True)))
@@ -161,8 +178,7 @@ class Histogram(Instrument[Distribution]):
         """Where values with these labels go: whoever has many keeps it, for as long as the labels are known."""
         found = self._series.get(labels)
         if found is None:
-            labels = self._admit(labels)
-            found = self._series.setdefault(labels, Distribution(bounds_of(self.row.buckets)))
+            found = self._series.setdefault(self._admit(labels), Distribution(bounds_of(self.row.buckets)))
         return found
 
     def observe(self, value: float, *labels: str, trace_id: str = "") -> None:
