@@ -7,15 +7,33 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
+class MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
+    """Metrics by service and name, as they came last."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[tuple[str, str], Metric] = {}
+        self.pushes = 0
+
+    async def Export(self, request, context):  # noqa: N802
+        self.pushes += 1
+        for resource in request.resource_metrics:
+            service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
+            self.metrics |= {(service, each.name): each for scope in resource.scope_metrics for each in scope.metrics}
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """Spans by name, with the service that sent them."""
+    """Spans by name, with the service that sent them; `metrics` has what else came."""
 
     def __init__(self) -> None:
         self.spans: list[tuple[str, Span]] = []
+        self.metrics = MetricsReceiver()
         self.port = 0
         self._arrived = asyncio.Event()
 
@@ -44,6 +62,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     server = grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(receiver, server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(receiver.metrics, server)
     receiver.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

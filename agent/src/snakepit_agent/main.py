@@ -14,6 +14,7 @@ import socket
 
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
+from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.health import HealthServer
 from snakepit_agent.agent import Agent
@@ -39,6 +40,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     if health is not None:
         await health.start()
     metrics = MetricsServer(capsule.telemetry.application(), MOST_SCRAPERS)
+    push = otlp.begin(capsule.telemetry.registry, "snakepit-agent")
     watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")
     try:
         if settings.metrics_port:
@@ -51,7 +53,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
         await capsule.stop()
-        await metrics.stop()
+        await asyncio.gather(metrics.stop(), push.stop())
         if health is not None:
             await health.stop()
 

@@ -20,7 +20,7 @@ class Telemetry:
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
-        self._registry = registry = Registry("agent")
+        self.registry = registry = Registry("agent")
         self._setups = registry.histogram(rows.WORKER_SETUP)
         self._starts = registry.counter(rows.WORKER_STARTS)
 
@@ -47,11 +47,11 @@ class Telemetry:
             yield from call_readings(self._pool, list(slots()))
             yield from memory_readings(self._pool, seats())
 
-        self._registry.read(loop, (rows.AGENT_LINKS, rows.AGENT_CALLS, rows.INBOX_DEPTH, rows.WORKER_MEMORY), read)
+        self.registry.read(loop, (rows.AGENT_LINKS, rows.AGENT_CALLS, rows.INBOX_DEPTH, rows.WORKER_MEMORY), read)
 
     def application(self) -> Callable[..., Any]:
         """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self._registry.application()
+        return self.registry.application()
 
 
 def call_readings(pool: str, workers: Iterable[WorkerSlots]) -> Iterator[Reading]:

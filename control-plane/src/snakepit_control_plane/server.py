@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from snakepit._names import new_id
 from snakepit._telemetry import tracing
+from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import parse_target
@@ -97,6 +98,7 @@ class Running:
         self._grpc = grpc.aio.server(options=[*server_options(), most, *([age] if settings.linger_seconds else [])])
         self.telemetry.watch(self.flow.loop, self.flow.pools, lambda: not store.problem)
         self._metrics = MetricsServer(self.telemetry.application())
+        self._push = otlp.begin(self.telemetry.registry, "snakepit-control-plane")
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -224,7 +226,7 @@ class Running:
         await self.links.bulk.finish(max(0.0, min(FAREWELL_SECONDS, end - asyncio.get_running_loop().time())))
         await self.lanes.stop()
         await asyncio.gather(self.fleet.stop(), self.flow.stop(), self.door.access.stop())
-        await self._metrics.stop()
+        await asyncio.gather(self._metrics.stop(), self._push.stop())
         if self._probes is not None:
             await self._probes.stop()
         await self.store.close()

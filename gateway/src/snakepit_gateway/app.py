@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from snakepit import Client
 from snakepit._telemetry import tracing
+from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit.errors import SnakepitError
 from snakepit_gateway import console, http, mcp
@@ -42,6 +43,7 @@ def make_app(settings: Settings, client: Client) -> Starlette:
                 metrics = MetricsServer(gateway.telemetry.application())
                 metrics.listen(settings.metrics, "SNAKEPIT_GATEWAY_METRICS_LISTEN")
                 stack.push_async_callback(metrics.stop)
+            stack.push_async_callback(otlp.begin(gateway.telemetry.registry, "snakepit-gateway").stop)
             await stack.enter_async_context(client)
             for room in rooms:
                 if hasattr(room, "lifespan"):

@@ -24,7 +24,7 @@ class Telemetry:
     """One for each gateway, so that two in one process (tests) don't share numbers."""
 
     def __init__(self) -> None:
-        self._registry = registry = Registry("gateway")
+        self.registry = registry = Registry("gateway")
         self.requests = registry.histogram(rows.REQUEST_DURATION)
         self.active = registry.gauge(rows.ACTIVE_REQUESTS)
         self._streams = registry.gauge(rows.STREAMS)
@@ -49,8 +49,8 @@ class Telemetry:
 
     def watch(self, loop: asyncio.AbstractEventLoop, held: Callable[[], int]) -> None:
         """Tell how many bytes are held, as it is at each scrape."""
-        self._registry.read(loop, (rows.HELD_BYTES,), lambda: [(rows.HELD_BYTES, (), held())])
+        self.registry.read(loop, (rows.HELD_BYTES,), lambda: [(rows.HELD_BYTES, (), held())])
 
     def application(self) -> Callable[..., Any]:
         """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self._registry.application()
+        return self.registry.application()

@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 from snakepit._telemetry.logs import configure_logging, fail
+from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.health import HealthServer
 from snakepit.spec.fields import SnakePoolStatus
@@ -49,6 +50,7 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> None:
         """Lead or stand by until `stop` is set. Raises OSError when a port is taken."""
         health, metrics = HealthServer(self._settings.health), MetricsServer(self._telemetry.application())
+        push = otlp.begin(self._telemetry.registry, "snakepit-operator")
         self._telemetry.watch(asyncio.get_running_loop(), lambda: self.leads, self._waiting, self._statuses)
         await health.start()
         try:
@@ -70,7 +72,7 @@ class Operator:
                     task.cancel()
         finally:
             await self._election.resign()
-            await metrics.stop()
+            await asyncio.gather(metrics.stop(), push.stop())
             await health.stop()
 
     def _waiting(self) -> int:

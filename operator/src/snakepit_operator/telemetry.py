@@ -26,7 +26,7 @@ class Telemetry:
     """One for each operator, so that two in one process (tests) don't share numbers."""
 
     def __init__(self) -> None:
-        self._registry = registry = Registry("operator")
+        self.registry = registry = Registry("operator")
         self._looks = registry.counter(rows.RECONCILES)
         self._look_seconds = registry.histogram(rows.RECONCILE_DURATION)
         self._planned = registry.counter(rows.PLANNED)
@@ -59,11 +59,11 @@ class Telemetry:
                 yield from pool_readings(name, status)
 
         gauges = (rows.LEADER, rows.OPERATOR_QUEUE, rows.CONDITION, rows.POOL_CAPSULES, rows.POOL_DESIRED)
-        self._registry.read(loop, gauges, read)
+        self.registry.read(loop, gauges, read)
 
     def application(self) -> Callable[..., Any]:
         """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self._registry.application()
+        return self.registry.application()
 
 
 def pool_readings(name: str, status: SnakePoolStatus) -> Iterable[Reading]:

@@ -276,9 +276,13 @@ class Registry:
         for each in self.instruments:
             each.keep(label, known)
 
+    def collect(self) -> Iterable[Any]:
+        """All families as they are now; not to be called in a loop that is read."""
+        return self._registry.collect()
+
     def application(self) -> Callable[..., Any]:
         """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return negotiated(self._registry.collect, make_wsgi_app(self._registry))
+        return negotiated(self.collect, make_wsgi_app(self._registry))
 
     def _added(self, made: Made) -> Made:
         self._check(made.row)
