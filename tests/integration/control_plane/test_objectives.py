@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import snakepit
+from snakepit.cli.app import run
 from snakepit.errors import PoolSaturated, ToolNotFound
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, eventually, waiting
+from support.control_plane import Caller, calling, eventually, replica, waiting
 from support.simulated_agent import POOL, settings, simulated_agent
 
 PROMISED = settings(queue={"maxSize": 2, "timeoutSeconds": 60}, slo={"availabilityPercent": 50, "latencyMilliseconds": 60_000})
@@ -56,3 +58,22 @@ async def test_a_pool_that_promises_nothing_counts_nothing(server: Running, call
         assert info.objectives == ()
         assert await asyncio.to_thread(scraped, server) == {}
         assert info.budget_left_percent is None
+
+
+async def test_the_command_line_says_what_all_replicas_have_counted(
+    server: Running, caller: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promised = settings(slo={"availabilityPercent": 50})
+    async with (
+        replica() as other,
+        calling(other.address) as elsewhere,
+        simulated_agent(server.address, settings=promised),
+        simulated_agent(other.address, settings=promised),
+    ):
+        await caller.call("echo")
+        for _ in range(2):
+            await elsewhere.call("echo")
+        both = f"{server.address},{other.address}"
+        assert await asyncio.to_thread(run, ["pools", "--server", both, "-o", "json"]) == 0
+        (info,) = json.loads(capsys.readouterr().out)
+        assert [(each["name"], each["calls"], each["budgetLeftPercent"]) for each in info["objectives"]] == [("availability", 3, 100)]

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit.client.history import PoolHistory, pool_history
-from snakepit.v1 import call_pb2
+from snakepit.v1 import call_pb2, pool_pb2
 from snakepit_control_plane.model.history import BOUNDS, MOST_REASONS, OTHER, SLOW_SECONDS, History
 
 WALL = 1_800_000_000.0
@@ -30,6 +30,21 @@ def said(*histories: History, now: float) -> PoolHistory:
             reply.minutes.add(begin_time=begin, seconds=minute.seconds, queue_seconds=minute.queue_seconds, errors=minute.errors)
         replies.append(reply)
     return pool_history(replies, ())
+
+
+def test_replicas_have_counted_a_part_of_an_objectives_calls_each() -> None:
+    replies = [
+        call_pb2.GetHistoryResponse(bounds=BOUNDS, time=stamp(WALL), objectives=[objective(calls, bad, since)])
+        for calls, bad, since in ((150, 1, 60), (50, 0, 0))
+    ]
+    (found,) = pool_history(replies, ()).objectives
+    assert (found.name, found.calls, found.bad_calls, found.budget_left_percent) == ("latency", 200, 1, 50)
+    assert found.since == datetime.fromtimestamp(WALL, UTC)
+    assert pool_history(replies, ()).budget_left_percent == 50
+
+
+def objective(calls: int, bad: int, since: float) -> pool_pb2.Objective:
+    return pool_pb2.Objective(name="latency", target_percent=99, calls=calls, bad_calls=bad, since=stamp(WALL + since))
 
 
 def stamp(seconds: float) -> Timestamp:

@@ -95,6 +95,8 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
         now, wall = self._flow.clock(), time.time()
         response = call_pb2.GetHistoryResponse(bounds=BOUNDS, time=stamp(wall))
+        if pool.objectives is not None:
+            response.objectives.extend(pool.objectives.messages(now))
         for minute in pool.records.history.last(now) if pool.records is not None else ():
             begin = stamp(wall - now + minute.begin)
             response.minutes.add(begin_time=begin, seconds=minute.seconds, queue_seconds=minute.queue_seconds, errors=minute.errors)

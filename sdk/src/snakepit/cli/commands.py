@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import typer
 
 from snakepit._names import parse_worker
@@ -18,13 +19,34 @@ from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.cli.type_stubs import render
 from snakepit.client import Client, Pool
 from snakepit.client.findings import causes
-from snakepit.errors import InvalidArguments, ServerUnavailable
+from snakepit.client.views import PoolInfo
+from snakepit.errors import InvalidArguments, PoolNotFound, ServerUnavailable
+
+ASKED_AT_ONCE = 8
+"""Pools, of which every replica is asked."""
 
 
 @with_target
 def pools(target: Target, output: OutputOption = Output.table) -> None:
     """List every pool."""
-    show_rows(target.run(lambda client: client.pools()), tables.POOLS, output)
+    show_rows(target.run(_pools), tables.POOLS, output)
+
+
+async def _pools(client: Client) -> list[PoolInfo]:
+    """With the objectives' counts of all replicas."""
+    turns = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def counted(info: PoolInfo) -> PoolInfo:
+        if not info.objectives:
+            return info
+        async with turns:
+            try:
+                history = await client.pool(info.name).history()
+            except PoolNotFound:  # deleted meanwhile
+                return info
+        return msgspec.structs.replace(info, objectives=history.objectives)
+
+    return await asyncio.gather(*map(counted, await client.pools()))
 
 
 @with_target

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from snakepit.client.views import ObjectiveInfo, least_left, objective_infos
 from snakepit.v1 import call_pb2
 
 MINUTE = 60.0
@@ -29,7 +30,8 @@ class Minute(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PoolHistory(msgspec.Struct, frozen=True, rename="camel"):
-    """A pool's last hour, the oldest minute first; those without a call are left out. All but `minutes` is of the last minute.
+    """A pool's last hour, the oldest minute first; those without a call are left out. All but `minutes` and
+    `objectives` is of the last minute.
 
     `missing`: the addresses of replicas that did not say theirs in time.
     """
@@ -40,6 +42,12 @@ class PoolHistory(msgspec.Struct, frozen=True, rename="camel"):
     p99_seconds: float | None
     errors: dict[str, int]
     missing: tuple[str, ...]
+    objectives: tuple[ObjectiveInfo, ...] = ()
+
+    @property
+    def budget_left_percent(self) -> int | None:
+        """As a PoolInfo's, of all replicas."""
+        return least_left(self.objectives)
 
 
 class _Counts:
@@ -81,6 +89,7 @@ def pool_history(replies: Sequence[call_pb2.GetHistoryResponse], missing: tuple[
         _quantile(lately.seconds, bounds, 0.99),
         dict(lately.errors),
         missing,
+        objective_infos(each for reply in replies for each in reply.objectives),
     )
 
 

@@ -5,7 +5,7 @@ Times are aware datetimes in UTC, durations seconds. As JSON their names are wri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -19,8 +19,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 class ObjectiveInfo(msgspec.Struct, frozen=True, rename="camel"):
     """An objective of a pool's `slo`: availability or latency. `calls` that count, and the bad ones of them, of the last 30 days, or
-    `since` the replica that was asked has counted. `budget_left_percent` of what the target allows; negative: it is missed; None: so few
-    calls allow not one bad call.
+    `since` replicas have counted. `budget_left_percent` of what the target allows; negative: it is missed; None: so few calls allow not
+    one bad call.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ObjectiveInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A pool as the control plane sees it now. `reason` and `message` say why it is, or is not, available. `objectives`: those of its
-    `slo`, and empty without one.
+    `slo`, as the replica that was asked has counted; its `history` has them of all replicas.
     `sessions_mark`: 80 or 100, of so many percent of session.maxSessions that have been reached. `queue_limit`: queue.maxSize.
     """
 
@@ -56,7 +56,7 @@ class PoolInfo(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def budget_left_percent(self) -> int | None:
         """Of the objective that has the least of its budget left. None: the pool has no objective, or too few calls to say."""
-        return min((each.budget_left_percent for each in self.objectives if each.budget_left_percent is not None), default=None)
+        return least_left(self.objectives)
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -221,12 +221,26 @@ class CallList(list[CallInfo]):
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:
     """A pool as the wire has it, as a plain value."""
-    return _plain(PoolInfo, pool, objectives=tuple(map(_objective_info, pool.objectives)))
+    return _plain(PoolInfo, pool, objectives=objective_infos(pool.objectives))
 
 
-def _objective_info(objective: pool_pb2.Objective) -> ObjectiveInfo:
-    left = budget_left(objective.target_percent, objective.calls, objective.bad_calls)
-    return _plain(ObjectiveInfo, objective, budget_left_percent=left, since=objective.since.ToDatetime(UTC))
+def objective_infos(said: Iterable[pool_pb2.Objective]) -> tuple[ObjectiveInfo, ...]:
+    """One of each name: replicas have counted a part of the calls each."""
+    together: dict[str, list[pool_pb2.Objective]] = {}
+    for each in said:
+        together.setdefault(each.name, []).append(each)
+    return tuple(_objective_info(each) for each in together.values())
+
+
+def _objective_info(said: Sequence[pool_pb2.Objective]) -> ObjectiveInfo:
+    target, calls, bad = said[0].target_percent, sum(each.calls for each in said), sum(each.bad_calls for each in said)
+    since = min(each.since.ToDatetime(UTC) for each in said)
+    return ObjectiveInfo(said[0].name, target, calls, bad, budget_left(target, calls, bad), since)
+
+
+def least_left(objectives: Iterable[ObjectiveInfo]) -> int | None:
+    """Percent, of the budget that has the least left; None: nothing can be said of any."""
+    return min((each.budget_left_percent for each in objectives if each.budget_left_percent is not None), default=None)
 
 
 def worker_info(worker: pool_pb2.Worker) -> WorkerInfo:

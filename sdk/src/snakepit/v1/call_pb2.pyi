@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from snakepit.v1 import common_pb2 as _common_pb2
+from snakepit.v1 import pool_pb2 as _pool_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -145,7 +146,7 @@ class GetHistoryRequest(_message.Message):
     def __init__(self, pool: _Optional[str] = ...) -> None: ...
 
 class GetHistoryResponse(_message.Message):
-    __slots__ = ("minutes", "bounds", "time")
+    __slots__ = ("minutes", "bounds", "time", "objectives")
     class Minute(_message.Message):
         __slots__ = ("begin_time", "seconds", "queue_seconds", "errors")
         class ErrorsEntry(_message.Message):
@@ -167,7 +168,9 @@ class GetHistoryResponse(_message.Message):
     MINUTES_FIELD_NUMBER: _ClassVar[int]
     BOUNDS_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVES_FIELD_NUMBER: _ClassVar[int]
     minutes: _containers.RepeatedCompositeFieldContainer[GetHistoryResponse.Minute]
     bounds: _containers.RepeatedScalarFieldContainer[float]
     time: _timestamp_pb2.Timestamp
-    def __init__(self, minutes: _Optional[_Iterable[_Union[GetHistoryResponse.Minute, _Mapping]]] = ..., bounds: _Optional[_Iterable[float]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    objectives: _containers.RepeatedCompositeFieldContainer[_pool_pb2.Objective]
+    def __init__(self, minutes: _Optional[_Iterable[_Union[GetHistoryResponse.Minute, _Mapping]]] = ..., bounds: _Optional[_Iterable[float]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., objectives: _Optional[_Iterable[_Union[_pool_pb2.Objective, _Mapping]]] = ...) -> None: ...
