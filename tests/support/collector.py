@@ -67,12 +67,12 @@ class Collector:
         text = self.file.read_text() if self.file.exists() else ""
         return [span for line in text[: text.rfind("\n") + 1].splitlines() for span in _spans(json.loads(line))]
 
-    def until(self, come: Callable[[list[Seen]], object], what: str) -> list[Seen]:
-        """The spans, once that is true of them."""
+    def until(self, missing: Callable[[list[Seen]], list[str]]) -> list[Seen]:
+        """The spans, once nothing is missing any more."""
         try:
-            wait_until(lambda: come(self.spans()), what, ARRIVE_SECONDS)
+            wait_until(lambda: not missing(self.spans()), "all spans are there", ARRIVE_SECONDS)
         except AssertionError:
-            print("\n".join(sorted(map(str, self.spans()))), self.program.output, sep="\n")
+            print("missing:", *missing(self.spans()), self.program.output, sep="\n")
             raise
         return self.spans()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
@@ -44,6 +45,10 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self._arrived.set()
         return trace_service_pb2.ExportTraceServiceResponse()
 
+    def named(self, name: str) -> list[Span]:
+        """Those that have come with that name."""
+        return [span for _, span in self.spans if span.name == name]
+
     async def until(self, names: set[str], timeout: float = 30) -> dict[str, Span]:
         """The first span of each name prefix, once all are there."""
         async with asyncio.timeout(timeout):
@@ -69,3 +74,13 @@ async def receiving() -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         await server.stop(0)
+
+
+def said(of: Any) -> dict[str, Any]:
+    """Attributes of a span, or of one of its events."""
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in of.attributes}
+
+
+def happened(span: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Its events."""
+    return [(each.name, said(each)) for each in span.events]

@@ -35,13 +35,13 @@ class Traced:
             return
         headers = dict(scope["headers"])
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
-        span = tracing.start_span(method, well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip()), kind="server")
-        if span is None:
-            await self._app(scope, receive, send)
-            return
-        others = [(name, value) for name, value in scope["headers"] if name != TRACEPARENT]
-        scope["headers"] = [*others, (TRACEPARENT, span.traceparent.encode())]
-        await self._within(span, method, scope, receive, send)
+        given = well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip())
+        within = given or tracing.passed_over()
+        span = tracing.start_span(method, within, kind="server")
+        if (within := within if span is None else span.traceparent) != given:
+            others = [(name, value) for name, value in scope["headers"] if name != TRACEPARENT]
+            scope["headers"] = [*others, (TRACEPARENT, within.encode())]
+        await (self._app(scope, receive, send) if span is None else self._within(span, method, scope, receive, send))
 
     async def _within(self, span: Span, method: str, scope: Scope, receive: Receive, send: Send) -> None:
         status = 0

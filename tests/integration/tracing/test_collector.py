@@ -33,6 +33,8 @@ ROLES = ("", "internal", "server", "client")
 ASKED = 11 + 2 + 3 + 5
 """Requests by HTTP, calls by MCP, from Python, and from Go."""
 
+BELOW = {"tools/call": "call", "call": "route"}
+
 NOT_OF_THIS_DAY = {"joined", "sent ahead", "recalled", "rejected", "sent again"}
 """What needs a race, or a second replica: tests of the units show these."""
 
@@ -72,21 +74,27 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
         with program as server:
             server.is_ready()
             asyncio.run(_live(server, collector, folder, f"00-{trace}-{root}-01"))
-            spans = collector.until(lambda spans: _is_whole([each for each in spans if each.trace == trace], root), "the trace is whole")
+            spans = collector.until(lambda spans: missing([each for each in spans if each.trace == trace], root))
     return Day(root, [each for each in spans if each.trace == trace])
 
 
-def _is_whole(spans: list[Seen], root: str) -> bool:
-    """Has everything come that was asked, with all that it says of itself? Programs send their spans when they like."""
-    below = Counter((each.parent, each.name) for each in spans)
-    if {each.parent for each in spans} - {root, *(each.id for each in spans)} or sum(each.parent == root for each in spans) < ASKED:
-        return False
-    tool = {each: each.name.partition(" ")[2] for each in spans}
-    ran = [each for each in spans if each.name == f"run {tool[each]}" and each.error != "WORKER_LOST"]
-    routed = [each for each in spans if each.name == f"route {tool[each]}"]
-    return all(below[each.id, f"tool {tool[each]}"] for each in ran) and all(
-        below[each.id, f"run {tool[each]}"] == sum(name.startswith("sent") for name in events(each)) for each in routed
-    )
+def missing(spans: list[Seen], root: str) -> list[str]:
+    """What has not come yet of all that was asked, as far as what has come tells. Programs send their spans when they like."""
+    known, below = {root, *(each.id for each in spans)}, Counter((each.parent, each.name) for each in spans)
+    found = [f"the parent of {each}" for each in spans if each.parent not in known]
+    found += [f"{ASKED - asked} that were asked"] if (asked := sum(each.parent == root for each in spans)) < ASKED else []
+    expected = [(each, name, count) for each in spans for name, count in _expected(each).items()]
+    return found + [f"{name} below {each}" for each, name, count in expected if below[each.id, name] < count]
+
+
+def _expected(span: Seen) -> dict[str, int]:
+    """What is below it in the end, as far as its name says."""
+    what, _, tool = span.name.partition(" ")
+    if what == "run":
+        return {} if span.error == "WORKER_LOST" else {f"tool {tool}": 1}
+    if what == "route":
+        return {f"run {tool}": sum(name.startswith("sent") for name in events(span))}
+    return {f"{BELOW[what]} {tool}": 1} if what in BELOW else {}
 
 
 async def _live(server: Dev, collector: Collector, folder: Path, traceparent: str) -> None:

@@ -70,7 +70,7 @@ class Execution:
         if refusal and not (in_turn and refusal == "NO_SLOT"):
             self._answers.reject(held, refusal)
             return False
-        if held.traceparent and tracing.enabled():
+        if held.traceparent and tracing.follows(held.traceparent):
             spans.begin(held, call, self._supervisor.processes.worker_id(held.incarnation))
         now = time.monotonic()
         self._ledger.admit(held, now)

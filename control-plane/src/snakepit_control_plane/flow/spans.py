@@ -20,12 +20,20 @@ from snakepit_control_plane.model.way import way
 
 def begin(call: Call) -> None:
     """Of a call that comes in; what comes of it belongs under its span. Nothing is known of its names yet: long ones are cut."""
+    message = call.message
+    if given := message.traceparent:
+        if not tracing.follows(given):
+            return
+    elif passed_over := tracing.passed_over():
+        message.traceparent = passed_over
+        return
     tool = call.tool[:MOST_TEXT]
-    call.span = span = tracing.start_span(f"route {tool}", call.message.traceparent, kind="server")
+    span = tracing.start_span(f"route {tool}", given, kind="server")
     if span is None:
         return
-    call.message.traceparent = span.traceparent
+    message.traceparent = span.traceparent
     if span.is_recording:
+        call.span = span
         request = call.request
         pool = request.pool[:MOST_TEXT]
         span.set({spans.POOL: pool, spans.TOOL: tool, spans.CALL_ID: request.call_id[:MOST_TEXT]})
@@ -53,14 +61,12 @@ def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
 
 def wait(call: Call, place: Place, pool: Pool) -> None:
     """The call begins to wait in the pool's queue."""
-    if call.span is not None and call.span.is_recording:
+    if call.span is not None:
         place.span = tracing.start_span("queue", call.span.traceparent, {spans.POOL: pool.name})
 
 
 def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, now: float) -> None:
     """The call is answered. `now`: of the loop's clock."""
-    if not span.is_recording:
-        return
     record = record_of(call, result, outcome, now)
     to_wall = time.time() - now
     for each in way(record, ended=True):

@@ -22,16 +22,19 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 _ODD = frozenset("13579bdf")
+"""Ends of traceparents that are sampled: the lowest bit of the flags; others may be set beside it
+(https://www.w3.org/TR/trace-context-2/)."""
 
 Attributes = Mapping[str, str | int | float | bool]
 
 
 class _Tracing:
-    """The process's tracer, and the processor that takes spans finished elsewhere."""
+    """The process's tracer, the processor that takes spans finished elsewhere, and who decides about new traces (`roots`)."""
 
     tracer: Any = None
     provider: Any = None
     processor: Any = None
+    roots: Any = None
 
 
 _tracing = _Tracing()
@@ -115,9 +118,26 @@ def enabled() -> bool:
     return _tracing.tracer is not None
 
 
+def follows(traceparent: str) -> bool:
+    """Whether this process makes spans of that trace: it traces, and the sender samples it."""
+    return _tracing.tracer is not None and traceparent[-1:] in _ODD
+
+
+def passed_over() -> str:
+    """The traceparent of a new trace that isn't sampled, so that no span is made of it. Empty: make one. Costs next to nothing.
+
+    Within a span of the surrounding program's nothing begins anew.
+    """
+    if _tracing.roots is None:
+        return ""
+    from opentelemetry.context import get_current
+
+    return "" if get_current() else str(_tracing.roots.passed_over())
+
+
 def shutdown() -> None:
     """Send what is buffered (bounded by the exporter's own time-out) and stop."""
-    provider, _tracing.tracer, _tracing.provider, _tracing.processor = _tracing.provider, None, None, None
+    provider, _tracing.tracer, _tracing.provider, _tracing.processor, _tracing.roots = _tracing.provider, None, None, None, None
     if provider is not None:
         provider.shutdown()
 
@@ -204,11 +224,13 @@ def _set_up(service_name: str) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    name = os.environ.get("OTEL_SERVICE_NAME", service_name)
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}))
+    from snakepit._telemetry.roots import Roots, rate
+
+    name, roots = os.environ.get("OTEL_SERVICE_NAME", service_name), Roots(rate(os.environ))
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}), id_generator=roots)
     processor = BatchSpanProcessor(OTLPSpanExporter())
     provider.add_span_processor(processor)
-    _tracing.provider, _tracing.processor = provider, processor
+    _tracing.provider, _tracing.processor, _tracing.roots = provider, processor, roots
     _tracing.tracer = provider.get_tracer("snakepit")
 
 
@@ -221,13 +243,13 @@ def _propagator() -> Any:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """The lowest bit of the trace flags; others, such as `random`, may be set beside it (https://www.w3.org/TR/trace-context-2/)."""
+    """Whether its sender samples that trace."""
     return traceparent[-1:] in _ODD
 
 
 def _sampled(traceparent: str) -> Any:
     """The context of a sender that samples its trace; None where it doesn't, or its text is malformed: it may send anything."""
-    if traceparent[-1:] not in _ODD:
+    if not follows(traceparent):
         return None
     from opentelemetry import trace
     from opentelemetry.context import Context

@@ -97,10 +97,8 @@ class Calls:
     def _relayed(self, tool: str, arguments: frames.Payload, relay: Relay) -> tuple[link_pb2.Frame, frames.Payload | None, Span | None]:
         key, priority, caller = relay.idempotency_key, relay.priority, self._connection.caller
         frame, large = requests.call_frame(self._target, tool, arguments, key, None, priority, caller)
-        frame.call.call_id = relay.call_id
-        span = self._span(frame.call, relay.traceparent)
-        frame.call.traceparent = relay.traceparent if span is None else span.traceparent
-        return frame, large, span
+        frame.call.call_id, frame.call.traceparent = relay.call_id, relay.traceparent
+        return frame, large, self._span(frame.call, relay.traceparent)
 
     def stream(
         self,
@@ -119,10 +117,7 @@ class Calls:
         timeout = None if timeout is None else seconds(timeout, "the pool's own")
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
         frame.call.stream = True
-        span = self._span(frame.call)
-        if span is not None:
-            frame.call.traceparent = span.traceparent
-        return Stream(self._connection, frame.call, large, timeout, span, self._read)
+        return Stream(self._connection, frame.call, large, timeout, self._span(frame.call), self._read)
 
     def typed(
         self,
@@ -155,7 +150,6 @@ class Calls:
     async def _traced(
         self, span: Span, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
     ) -> link_pb2.Result | codec.Large:
-        frame.call.traceparent = span.traceparent
         error, started = "", ""
         try:
             result = await self._connection.call(frame, now, deadline, watch, large, span)
@@ -173,9 +167,15 @@ class Calls:
 
 
 def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
-    """Around a call that is written down and not sent yet; where this process traces."""
+    """Around a call that is written down and not sent yet; where this process traces. What isn't sampled gets no span, but says so."""
+    if not traceparent and (passed_over := tracing.passed_over()):
+        call.traceparent = passed_over
+        return None
     span = tracing.start_span(f"call {call.tool}", traceparent, kind="client")
-    if span is not None and span.is_recording:
+    if span is None:
+        return None
+    call.traceparent = span.traceparent
+    if span.is_recording:
         span.set(
             {
                 spans.POOL: call.pool,

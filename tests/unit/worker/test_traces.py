@@ -1,0 +1,80 @@
+"""A call's trace in the worker: the tool's own span, and what OpenTelemetry's API in an author's image says is current."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from snakepit._ipc.frames import Payload
+from snakepit._ipc.worker import CallFrame
+from snakepit_worker import traces
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-02"
+
+
+def frame(traceparent: str) -> CallFrame:
+    return CallFrame(1, "c", "t", Payload(b"{}"), traceparent=traceparent)
+
+
+def test_a_tool_whose_trace_is_sampled_has_a_span_of_its_own() -> None:
+    first, second = (traces.own(frame(SAMPLED)).traceparent for _ in range(2))
+    assert first.startswith(f"00-{TRACE}-")
+    assert first.endswith("-01")
+    assert len({traces.span_id(first), traces.span_id(second), PARENT}) == 3
+
+
+def test_one_whose_trace_is_not_sampled_passes_it_on() -> None:
+    assert traces.own(frame(UNSAMPLED)).traceparent == UNSAMPLED
+
+
+@given(st.text() | st.sampled_from([SAMPLED[:-1], SAMPLED + "1", SAMPLED.upper(), SAMPLED.replace("-", "_")]))
+def test_what_is_no_traceparent_is_no_trace(text: str) -> None:
+    assert traces.own(frame(text)).traceparent == ""
+
+
+def within(traceparent: str) -> contextvars.Context:
+    """A context in which that is current, as around a tool."""
+    context = contextvars.copy_context()
+    context.run(traces.make_current, traceparent)
+    return context
+
+
+def test_the_authors_spans_are_below_the_tool_and_what_they_call_is_below_them() -> None:
+    tracer = TracerProvider().get_tracer("author")
+
+    def tool() -> tuple[str, str, str]:
+        with tracer.start_as_current_span("own") as span:
+            inside = traces.current(SAMPLED)
+        return f"{span.get_span_context().span_id:016x}", f"{span.parent.span_id:016x}", inside  # type: ignore[attr-defined]
+
+    own, parent, inside = within(SAMPLED).run(tool)
+    assert parent == PARENT
+    assert inside == f"00-{TRACE}-{own}-01"
+    assert within(SAMPLED).run(traces.current, SAMPLED) == SAMPLED
+    assert not trace.get_current_span().get_span_context().is_valid, "it is the tool's context alone"
+
+
+def test_the_authors_spans_are_not_sampled_where_the_caller_does_not() -> None:
+    span = within(UNSAMPLED).run(TracerProvider().get_tracer("author").start_span, "own")
+    assert not span.is_recording()
+
+
+def test_a_span_of_another_trace_is_not_taken_for_this_calls() -> None:
+    tracer = TracerProvider().get_tracer("author")
+    with tracer.start_as_current_span("elsewhere"):
+        assert traces.current(SAMPLED) == SAMPLED
+
+
+def test_without_opentelemetry_nothing_is_current_and_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]:
+        monkeypatch.delitem(sys.modules, name)
+    traces.make_current(SAMPLED)
+    assert traces.current(SAMPLED) == SAMPLED
+    assert not [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]
