@@ -63,7 +63,8 @@ class Bounds:
         except Exception as error:
             told = error if isinstance(error, SnakepitError) else body.refused  # whoever reads it may have wrapped that
             if told is None:
-                log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"])
+                of = {"request": request_id.decode()}
+                log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"], extra=of)
                 told = SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
             if begun:
                 raise
