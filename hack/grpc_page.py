@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("router", "session", "tool", "pool", "call", "access", "common")
+FILES = ("router", "session", "tool", "pool", "call", "access", "replica", "common")
 """In the order of the page; fleet.proto and link.proto are between our own programs."""
 PACKAGE = ".snakepit.v1."
 PAGE = """# gRPC

@@ -66,6 +66,21 @@ async def test_a_store_that_is_down(examined: Examined) -> None:
     assert shown(found[Code.STORE_UNAVAILABLE])
 
 
+async def test_a_store_that_will_forget_and_a_port_of_lanes_that_nobody_reaches(
+    examined: Examined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with replica(store_note="they vanish with its pod") as server, one(server.address):
+        await server.lanes.stop()
+        found = await examined(server.address)
+        monkeypatch.setenv("SNAKEPIT_LANES", "off")
+        spared = await examined(server.address)
+    assert found.keys() == {Code.STORE_FORGETS, Code.LANES_CLOSED}
+    assert {each.severity for each in found.values()} == {"note"}
+    assert "sessions can be read and written; they vanish with its pod: give the store a volume" in found[Code.STORE_FORGETS].message
+    assert "1 of 1 replicas can't be reached at the port of lanes (7802)" in found[Code.LANES_CLOSED].message
+    assert list(spared) == [Code.STORE_FORGETS]
+
+
 async def test_a_replica_that_is_away_and_one_that_takes_no_new_calls(examined: Examined) -> None:
     async with replica() as first, replica() as second, replica() as third:
         await second.stop(linger=0, drain=0)

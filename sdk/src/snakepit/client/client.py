@@ -177,6 +177,11 @@ class Client(Pools):
         return len(self._connection.peers.usable)
 
     @property
+    def lanes(self) -> int:
+        """How many of the links have lanes. Those without are slower, and take no payload above maxPayloadBytes."""
+        return sum(each.replica.bulk is not None for each in self._connection.peers.usable)
+
+    @property
     def _connection(self) -> Connection:
         if self._open is None:
             raise SnakepitError(f"the client is not open: use it inside `{self._OPENED_BY}`", started=Started.NO)

@@ -38,6 +38,8 @@ class Code(enum.StrEnum):
     STORE_UNAVAILABLE = "StoreUnavailable"
     OPERATOR_AWAY = "OperatorAway"
     OPERATOR_UNHEARD = "OperatorUnheard"
+    STORE_FORGETS = "StoreForgets"
+    LANES_CLOSED = "LanesClosed"
     POOL_UNKNOWN = "PoolUnknown"
     NO_POOLS = "NoPools"
     SUSPENDED = "Suspended"

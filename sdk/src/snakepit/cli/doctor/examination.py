@@ -6,6 +6,7 @@ Every look has a time-out, and what can't be looked at is said.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from time import time as now
 
@@ -20,7 +21,7 @@ from snakepit.cli.doctor.cluster import of_cluster
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import Token, Way
 from snakepit.cli.doctor.kubernetes import Look
-from snakepit.cli.doctor.replicas import CONTROL_PLANE, Heard, of_replicas
+from snakepit.cli.doctor.replicas import CONTROL_PLANE, Heard, of_replicas, without_lanes
 from snakepit.cli.target import Target
 from snakepit.client import Client
 from snakepit.client.findings import Finding, of_pool
@@ -64,7 +65,10 @@ async def _in_cluster(target: Target, kube: Kube, pool: str | None) -> Report:
 async def _ask_through(target: Target, pool: str | None, seen: Way) -> Report:
     try:
         async with target.client() as made, made as client:
-            return await _ask(client, pool)
+            report = await _ask(client, pool)
+            has_tried = target.kube is None and os.environ.get("SNAKEPIT_LANES") != "off"
+            lanes = without_lanes(client.links, client.lanes) if has_tried else []
+            return msgspec.structs.replace(report, findings=[*report.findings, *lanes])
     except InvalidArguments:
         raise
     except SnakepitError as error:

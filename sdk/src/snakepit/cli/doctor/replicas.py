@@ -46,6 +46,21 @@ def _store(heard: Heard) -> Iterator[Finding]:
         then = "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on: look at Redis' pod, Secret and volume"
         yield Finding(STORE, Code.STORE_UNAVAILABLE, f"the store can't be used{where} ({problem}): {then}")
 
+    for note in sorted({each.store_message for each in heard.replicas if each.store_ready and each.store_message}):
+        said = f"sessions can be read and written; {note}"
+        yield Finding(STORE, Code.STORE_FORGETS, f"{said}: give the store a volume, or replicas (docs/operations.md)", severity="note")
+
+
+def without_lanes(links: int, lanes: int) -> list[Finding]:
+    """Of a caller who has tried to have some."""
+    if lanes >= links:
+        return []
+    said = (
+        f"{links - lanes} of {links} replicas can't be reached at the port of lanes (7802), so calls take gRPC: slower, and no large ones"
+    )
+    advice = "let callers dial it, or set SNAKEPIT_LANES=off, which spares each link half a second"
+    return [Finding(CONTROL_PLANE, Code.LANES_CLOSED, f"{said}: {advice}", severity="note")]
+
 
 def _operator(heard: Heard) -> Iterator[Finding]:
     away = [each.operator_away_seconds for each in heard.replicas]
