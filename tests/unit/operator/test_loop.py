@@ -86,6 +86,22 @@ class TestQueue:
 
         assert virtual_time.run(program()) == ["False", "a"]
 
+    def test_who_is_due_and_not_looked_at_waits(self) -> None:
+        async def program() -> list[int]:
+            queue = DueQueue()
+            for name, after in (("a", 0.0), ("b", 0.0), ("late", 5.0)):
+                queue.add(name, after)
+            counts = [queue.waiting]
+            taken = await queue.take()
+            counts.append(queue.waiting)
+            queue.add(taken)
+            counts.append(queue.waiting)
+            await asyncio.sleep(6)
+            queue.done(taken)
+            return [*counts, queue.waiting]
+
+        assert virtual_time.run(program()) == [2, 1, 1, 3]
+
 
 class Listed(PretendApi):
     """`at`: when its pools were listed."""
