@@ -31,18 +31,19 @@ from snakepit_gateway.traces import Traced
 
 
 def make_app(settings: Settings, client: Client) -> Starlette:
-    """`client` is not open yet: the application opens and closes it. `app.state.gateway` is what the rooms share."""
+    """`client` is not open yet: the application opens and closes it. `app.state.gateway` is what the rooms share.
+
+    `app.state.metrics` listens where it is told to; the application ends it.
+    """
     gateway, bodies = Gateway(client, Callers(client), settings), Room(settings.max_held_bytes)
+    metrics = MetricsServer(gateway.telemetry.application())
     rooms = [http, *([mcp] if settings.mcp else []), *([console] if settings.console else [])]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         gateway.telemetry.watch(asyncio.get_running_loop(), lambda: bodies.held)
         async with contextlib.AsyncExitStack() as stack:
-            if settings.metrics is not None:
-                metrics = MetricsServer(gateway.telemetry.application())
-                metrics.listen(settings.metrics, "SNAKEPIT_GATEWAY_METRICS_LISTEN")
-                stack.push_async_callback(metrics.stop)
+            stack.push_async_callback(metrics.stop)
             stack.push_async_callback(otlp.begin(gateway.telemetry.registry, "snakepit-gateway").stop)
             await stack.enter_async_context(client)
             for room in rooms:
@@ -61,7 +62,7 @@ def make_app(settings: Settings, client: Client) -> Starlette:
         exception_handlers={SnakepitError: of_request, HTTPException: _of_starlette},
         lifespan=lifespan,
     )
-    app.state.gateway = gateway
+    app.state.gateway, app.state.metrics = gateway, metrics
     return app
 
 

@@ -19,21 +19,30 @@ from snakepit_gateway.settings import Settings, from_environment
 def main() -> None:
     """Exit 0 after TERM, 1 with one sentence when it can't start."""
     try:
-        configure_logging("gateway")
-        settings = from_environment(os.environ)
-        inherited = [] if settings.file_descriptor is None else [socket.socket(fileno=settings.file_descriptor)]
-        tracing.configure("snakepit-gateway")
-        server(settings, Client()).run(inherited or None)
-    except ValueError as error:  # of settings, or of a certificate
-        fail(str(error))
+        program, inherited = _prepared()
+        program.run(inherited or None)
     finally:
         tracing.shutdown()
 
 
+def _prepared() -> tuple[Server, list[socket.socket]]:
+    try:
+        configure_logging("gateway")
+        settings = from_environment(os.environ)
+        inherited = [] if settings.file_descriptor is None else [socket.socket(fileno=settings.file_descriptor)]
+        tracing.configure("snakepit-gateway")
+        return server(settings, Client()), inherited
+    except (ValueError, OSError) as error:  # of settings, of a certificate, or of the port for metrics
+        fail(str(error))
+
+
 def server(settings: Settings, client: Client) -> Server:
-    """It ends itself on TERM or INT. Raises ValueError with a sentence where its certificate can't be used."""
+    """It ends itself on TERM or INT. Raises ValueError with a sentence where its certificate can't be used, and OSError for metrics."""
     app = make_app(settings, client)
-    return Server(app, settings, app.state.gateway.leaving)
+    made = Server(app, settings, app.state.gateway.leaving)
+    if settings.metrics is not None:
+        app.state.metrics.listen(settings.metrics, "SNAKEPIT_GATEWAY_METRICS_LISTEN")
+    return made
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from snakepit_control_plane.server import Running
 from support.capsules import LocalCapsule, capsule, ready, spec
 from support.eventually import eventually
 from support.metrics import Scrape, answered, scrape
+from support.otlp import receiving
 from support.ports import free_port
 from support.simulated_agent import POOL
 
@@ -128,3 +129,12 @@ async def test_however_many_say_nothing_whoever_scrapes_is_answered_and_threads_
         assert (await scrape(f"127.0.0.1:{port}"))["snakepit_agent_links", {"pool": POOL}] <= 1
         # asyncio's own threads, by which the test asks, are among them.
         assert threading.active_count() - before <= MOST_SCRAPERS + 8
+
+
+async def test_the_same_is_pushed_over_otlp_also_without_a_port(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+        async with capsule(ONE, server, pool=POOL):
+            setup = "snakepit-agent", "snakepit_worker_setup_duration_seconds"
+            await eventually(lambda: setup in collector.metrics.metrics, "its worker's setup is pushed")

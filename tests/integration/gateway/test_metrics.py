@@ -16,6 +16,7 @@ from support.dev_server import Dev
 from support.eventually import eventually
 from support.gateway import served
 from support.metrics import Scrape, answered, scrape
+from support.otlp import receiving
 from support.ports import free_port
 
 TOOL = "/v1/pools/{namespace}/{pool}/tools/{tool}"
@@ -128,3 +129,21 @@ async def test_whoever_scrapes_is_told_of_the_process_and_of_room_for_bodies(url
     assert found.labels("snakepit_build_info", "component") == {"gateway"}
     assert found["process_resident_memory_bytes", {}] > 1 << 20
     assert found["snakepit_gateway_held_bytes", {}] == 0
+
+
+async def test_the_same_is_pushed_over_otlp_also_without_a_port(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+        async with served(server.address) as url, httpx.AsyncClient(base_url=url) as http:
+            await http.get("/healthz")
+            requests = "snakepit-gateway", "http_server_request_duration_seconds"
+            await eventually(lambda: requests in collector.metrics.metrics, "a request is pushed")
+
+
+async def test_a_gateway_whose_port_is_taken_says_which_and_does_not_start(server: Running, port: int) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", port)
+    async with taken:
+        with pytest.raises(OSError, match=f"metrics can't be served at 127.0.0.1:{port} .SNAKEPIT_GATEWAY_METRICS_LISTEN.: Address"):
+            async with served(server.address, metrics=f"127.0.0.1:{port}"):
+                pass

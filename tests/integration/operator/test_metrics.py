@@ -18,6 +18,7 @@ from support.api_server import SYSTEM
 from support.eventually import eventually
 from support.gate import Gate
 from support.metrics import Scrape, answered, scrape
+from support.otlp import receiving
 from support.ports import free_port
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/snakepit-operator"
@@ -113,3 +114,12 @@ async def test_requests_that_get_no_answer_are_counted_without_a_code(admin: Adm
         await seen(first, lambda each: each.series(REQUESTS, code="none"), "a request failed")
         await door.open()
         await eventually(lambda: leads(first), "it leads again")
+
+
+async def test_the_same_is_pushed_over_otlp(admin: Admin, door: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+        async with operator(admin, door, "first"):
+            requests = "snakepit-operator", "snakepit_operator_api_requests_total"
+            await eventually(lambda: requests in collector.metrics.metrics, "its requests are pushed")
