@@ -32,6 +32,7 @@ GROUPS = (
     "tls",
     "trust",
     "records",
+    "traces",
     "peers",
     "broker",
     "replicas",

@@ -34,9 +34,13 @@ def test_one_whose_trace_is_not_sampled_passes_it_on() -> None:
     assert traces.own(frame(UNSAMPLED)).traceparent == UNSAMPLED
 
 
-@given(st.text() | st.sampled_from([SAMPLED[:-1], SAMPLED + "1", SAMPLED.upper(), SAMPLED.replace("-", "_")]))
+@given(st.text() | st.sampled_from([SAMPLED[:-1], SAMPLED + "1", SAMPLED.upper(), SAMPLED.replace("-", "_"), "", "-"]))
 def test_what_is_no_traceparent_is_no_trace(text: str) -> None:
-    assert traces.own(frame(text)).traceparent == ""
+    given = traces.own(frame(text)).traceparent
+    assert not traces.is_sampled(given)
+    inside = within(given)
+    assert not inside.run(trace.get_current_span).get_span_context().is_valid
+    assert inside.run(traces.current, given) == given
 
 
 def within(traceparent: str) -> contextvars.Context:

@@ -22,9 +22,9 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 def own(frame: CallFrame) -> CallFrame:
     """The call, which is traced, under the tool's own span, if the trace is sampled; not traced, if that is no traceparent at all."""
     given = frame.traceparent
-    if _TRACEPARENT.fullmatch(given) is None:
-        return msgspec.structs.replace(frame, traceparent="")
-    return msgspec.structs.replace(frame, traceparent=_under(given, secrets.token_hex(8))) if is_sampled(given) else frame
+    if not is_sampled(given):
+        return frame
+    return msgspec.structs.replace(frame, traceparent=_under(given, secrets.token_hex(8)) if _is_well_formed(given) else "")
 
 
 def is_sampled(traceparent: str) -> bool:
@@ -36,6 +36,11 @@ def span_id(traceparent: str) -> str:
     return traceparent.split("-")[2]
 
 
+def _is_well_formed(traceparent: str) -> bool:
+    """A caller may have sent anything."""
+    return _TRACEPARENT.fullmatch(traceparent) is not None
+
+
 def _under(traceparent: str, span: str) -> str:
     version, trace, _, flags = traceparent.split("-")
     return f"{version}-{trace}-{span}-{flags}"
@@ -43,7 +48,7 @@ def _under(traceparent: str, span: str) -> str:
 
 def make_current(traceparent: str) -> None:
     """What this context does from now on belongs under it, as OpenTelemetry's API sees it, where that is loaded."""
-    if (api := _api()) is None:
+    if (api := _api()) is None or not _is_well_formed(traceparent):
         return
     trace, context = api
     _, trace_id, span_id, flags = traceparent.split("-")
@@ -53,7 +58,7 @@ def make_current(traceparent: str) -> None:
 
 def current(traceparent: str) -> str:
     """The span of the author's that is current, if it is of the same trace; else the tool's own."""
-    if (api := _api()) is None:
+    if (api := _api()) is None or not _is_well_formed(traceparent):
         return traceparent
     found = api[0].get_current_span().get_span_context()
     own = f"{found.trace_id:032x}"

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from random import getrandbits
 
+from opentelemetry.context import get_current
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
@@ -33,7 +34,7 @@ def rate(environment: Mapping[str, str]) -> float | None:
 
 
 class Roots(RandomIdGenerator):
-    """The SDK's ids, and its decision by them: it would decide the same."""
+    """The SDK's ids, and its decision by them: it would decide the same. Within a span of the surrounding program's nothing begins anew."""
 
     def __init__(self, share: float | None) -> None:
         self._bound = None if share is None else TraceIdRatioBased.get_bound_for_rate(share)
@@ -41,7 +42,7 @@ class Roots(RandomIdGenerator):
 
     def passed_over(self) -> str:
         """The traceparent of a new trace that isn't sampled. Empty: it is, or the SDK has to say; this thread's next trace is that one."""
-        if self._bound is None:
+        if self._bound is None or get_current():
             return ""
         trace = getrandbits(128) or 1
         if trace & _MOST < self._bound:

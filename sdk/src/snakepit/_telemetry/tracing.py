@@ -11,10 +11,13 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snakepit import __version__, _extras
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
+
+if TYPE_CHECKING:
+    from snakepit._telemetry.roots import Roots
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class _Tracing:
     tracer: Any = None
     provider: Any = None
     processor: Any = None
-    roots: Any = None
+    roots: Roots | None = None
 
 
 _tracing = _Tracing()
@@ -124,15 +127,9 @@ def follows(traceparent: str) -> bool:
 
 
 def passed_over() -> str:
-    """The traceparent of a new trace that isn't sampled, so that no span is made of it. Empty: make one. Costs next to nothing.
-
-    Within a span of the surrounding program's nothing begins anew.
-    """
-    if _tracing.roots is None:
-        return ""
-    from opentelemetry.context import get_current
-
-    return "" if get_current() else str(_tracing.roots.passed_over())
+    """The traceparent of a new trace that isn't sampled, so that no span is made of it. Empty: make one. Costs next to nothing."""
+    roots = _tracing.roots
+    return "" if roots is None else roots.passed_over()
 
 
 def shutdown() -> None:

@@ -1,0 +1,83 @@
+"""What tracing costs a call in all programs together: where nothing is sampled, and where one call in a hundred is, against none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
+
+import snakepit
+from snakepit._telemetry import tracing
+from tests.bench.cpu import family, ran_seconds
+from tests.bench.plane import Plane, plane
+from tests.bench.rounds import TEXT, chosen, closed_loop, interleave, median
+from tests.bench.rows import Row, Target
+
+SHARES = {"nothing sampled": (0.0, Target("≤", 1.02)), "1 % sampled": (0.01, Target("≤", 1.03))}
+WITHOUT = "without"
+
+
+async def rows() -> list[Row]:
+    async with _swallowing() as spans_go, plane() as without, plane(environment=spans_go | {"OTEL_TRACES_SAMPLER": "always_off"}) as traced:
+        found = []
+        for callers in chosen((16, 64)):
+            sides = {WITHOUT: partial(_micros, *without, callers, {})}
+            for name, (share, _) in SHARES.items():
+                variables = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(share)}
+                sides[name] = partial(_micros, *traced, callers, spans_go | variables)
+            rounds = await interleave(f"traces, {callers} callers", sides)
+            found += [_row(name, callers, rounds) for name in SHARES]
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _swallowing() -> AsyncIterator[dict[str, str]]:
+    """The variables of whoever is to send its spans to a program that takes them."""
+    argv = [sys.executable, "-m", "snakepit_local.leash", str(os.getpid()), "tests.bench.traces_side"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        port = (await asyncio.to_thread(process.stdout.readline)).strip()
+        try:
+            yield {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def _tracing(variables: Mapping[str, str]) -> Iterator[None]:
+    """The caller traces, if there are any."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        tracing.configure("bench")
+        yield
+    finally:
+        tracing.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+async def _micros(running: Plane, pool: snakepit.Pool, callers: int, variables: Mapping[str, str]) -> float:
+    """CPU time of a call in the caller, the replica, the agent and the workers."""
+    parts = [each.pid for each in (*running.replicas.values(), *running.agents)]
+    pids = [os.getpid(), *parts, *(pid for each in running.keepers for pid in family(each.pid))]
+    with _tracing(variables):
+        before = sum(map(ran_seconds, pids))
+        load = await closed_loop(partial(pool.call, "echo", {"text": TEXT}, timeout=30), callers)
+        return (sum(map(ran_seconds, pids)) - before) / len(load.latencies) * 1e6
+
+
+def _row(name: str, callers: int, rounds: list[dict[str, float]]) -> Row:
+    return Row(
+        what=f"CPU of a call in all programs, {name}, {callers} callers",
+        figure=median(each[name] for each in rounds),
+        unit="µs",
+        baseline=median(each[WITHOUT] for each in rounds),
+        against="without traces",
+        value=median(each[name] / each[WITHOUT] for each in rounds),
+        target=SHARES[name][1],
+    )
