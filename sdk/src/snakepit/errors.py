@@ -85,9 +85,11 @@ class SnakepitError(Exception):
     """A call or a request that failed.
 
     `message` is one sentence for a person; `details` are strings for a program (they travel in `ErrorInfo.metadata`);
-    `retry_after` is in seconds, None where waiting is no advice.
+    `retry_after` is in seconds, None where waiting is no advice. `call_id` is that of a call through a client, for `snakepit explain`
+    and `snakepit logs --call`; empty for what was no call.
     """
 
+    call_id = ""
     reason: ClassVar[str] = "INTERNAL"
     status: ClassVar[Status] = Status.INTERNAL
     http: ClassVar[int] = 500

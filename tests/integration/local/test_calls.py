@@ -86,8 +86,9 @@ async def test_a_unary_tool_streams_one_chunk_and_a_stream_called_unary_is_a_lis
 async def test_an_exception_in_mid_stream_arrives_as_itself_after_the_chunks_before_it(pool: Pool) -> None:
     stream = pool.stream("break_off", timeout=10)
     assert await anext(stream) == 1
-    with pytest.raises(snakepit.ToolError, match="broken off"):
+    with pytest.raises(snakepit.ToolError, match="broken off") as told:
         await anext(stream)
+    assert (await pool.call_info(told.value.call_id)).tool == "break_off"
 
 
 async def test_leaving_a_stream_stops_its_producer(pool: Pool) -> None:

@@ -122,6 +122,7 @@ def test_a_failure_is_an_object_where_json_was_asked_for(snakepit) -> None:  # t
     told = json.loads(err)["error"]
     assert (code, out) == (ExitStatus.RAISED, "")
     assert (told["reason"], told["started"], told["type"], told["message"]) == ("TOOL_ERROR", "yes", "LookupError", "gone")
+    assert len(told["callId"]) == 16
     assert told["exitCode"] == code
     assert "raise LookupError(message)" in told["traceback"]
     assert snakepit("call", "nowhere", "echo", "-o", "yaml")[2].startswith("---\nerror:\n  reason: POOL_NOT_FOUND\n")

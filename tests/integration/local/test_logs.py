@@ -73,10 +73,10 @@ def test_of_one_call_there_is_what_it_printed_and_raised_and_nothing_else(server
     say(server, "sample", "before")
     with Client(server.server) as client:
         pool = client.pool("sample")
-        with pytest.raises(ToolError):
+        with pytest.raises(ToolError) as told:
             pool.call("fail", {"message": "none left"})
         server.says("LookupError: none left")
-        (failed,) = pool.calls(reason="TOOL_ERROR", limit=1)
+        failed = pool.call_info(told.value.call_id)
         (worker,) = (each for each in pool.workers() if each.id == failed.worker)
     say(server, "sample", "after")
     code, out, err = logs("--call", failed.id)

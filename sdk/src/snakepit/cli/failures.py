@@ -74,6 +74,8 @@ def fields(error: Exception) -> dict[str, Any]:
     if isinstance(error, SnakepitError):
         known |= {"reason": error.reason, "message": error.message, "status": error.status.name, "started": error.started}
         known |= {"details": dict(error.details), "retryAfterSeconds": error.retry_after}
+    if isinstance(error, SnakepitError) and error.call_id:
+        known["callId"] = error.call_id
     if isinstance(error, ToolError):
         known |= {"type": error.type, "traceback": error.traceback}
     if notes := [each for each in getattr(error, "__notes__", []) if not each.startswith(_STARTED)]:

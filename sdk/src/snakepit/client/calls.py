@@ -63,7 +63,7 @@ class Calls:
         `on_progress(fraction, message)` is called, in the event loop, with what the tool says through `ctx.progress`.
 
         Raises ToolError for the tool's exception, and the other SnakepitErrors for calls that failed; `started` says whether the
-        tool may have run. Cancelling the awaiting task cancels the call.
+        tool may have run, `call_id` which call it was. Cancelling the awaiting task cancels the call.
         """
         if unknown:
             raise misplaced("call", tool, unknown, _OPTIONS)
@@ -72,9 +72,13 @@ class Calls:
             frame.call.progress = True
         now = self._connection.peers.check_loop()
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
-        if tracing.enabled() and (span := self._span(frame.call)) is not None:
-            return codec.outcome(await self._traced(span, frame, large, now, deadline, on_progress), self._read)
-        return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), self._read)
+        try:
+            if tracing.enabled() and (span := self._span(frame.call)) is not None:
+                return codec.outcome(await self._traced(span, frame, large, now, deadline, on_progress), self._read)
+            return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), self._read)
+        except SnakepitError as error:
+            error.call_id = frame.call.call_id
+            raise
 
     async def relay(self, tool: str, arguments: frames.Payload, relay: Relay, on_progress: Watch | None = None) -> Relayed:
         """As `call`, for a gateway: arguments are encoded already, and the result stays so."""

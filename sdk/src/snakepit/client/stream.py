@@ -124,16 +124,20 @@ class Stream(AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         """The next chunk. Raises what a unary call raises; chunks that arrived before an error have been given."""
-        while not self._ended:
-            chunk = await self._next()
-            self._ended = chunk is None or chunk.last
-            if chunk is None or (kind := chunk.WhichOneof("outcome")) is None:
-                continue
-            if kind == "tool_error":
-                self._end("TOOL_ERROR", Started.YES)
-                raise codec.failure(chunk, kind)
-            assert self._source is not None
-            return await self._of(self._source, self._source.value(chunk, self._read))
+        try:
+            while not self._ended:
+                chunk = await self._next()
+                self._ended = chunk is None or chunk.last
+                if chunk is None or (kind := chunk.WhichOneof("outcome")) is None:
+                    continue
+                if kind == "tool_error":
+                    self._end("TOOL_ERROR", Started.YES)
+                    raise codec.failure(chunk, kind)
+                assert self._source is not None
+                return await self._of(self._source, self._source.value(chunk, self._read))
+        except SnakepitError as error:
+            error.call_id = self._call.call_id
+            raise
         self._end()
         raise StopAsyncIteration
 
