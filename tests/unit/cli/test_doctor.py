@@ -185,7 +185,7 @@ def test_a_condition_that_is_as_it_should_be_is_nothing_wrong_and_one_reason_is_
     assert list(conditions.of_pool(pool(("Available", "False", "Suspended")), lease, is_operator_there=True)) == []
     twice = pool(("Available", "False", "Unschedulable"), ("Degraded", "True", "Unschedulable"))
     (found,) = conditions.of_pool(twice, lease, is_operator_there=True)
-    assert found.message == "so: ask for less in spec.template, mend its selectors and tolerations, or add a node"
+    assert found.message == "so; what to do: ask for less in spec.template, mend its selectors and tolerations, or add a node"
     assert list(conditions.of_pool(twice, lease, is_operator_there=False)) == [], "what nobody writes any more is old"
     (note,) = conditions.of_pool(pool(*WELL, ("Progressing", "False", "Outdated")), lease, is_operator_there=True)
     assert (note.reason, note.severity) == ("Outdated", "note")

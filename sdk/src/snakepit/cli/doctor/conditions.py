@@ -5,11 +5,15 @@ docs/operations.md has the same for readers, reason by reason and kind by kind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.objects import Condition, Pool
 from snakepit.client.findings import Finding
+
+_POD = "POD"
+"""In place of the pod that a message names."""
 
 ADVICE: Mapping[str, str] = {
     "ImageMissing": "set spec.image, or give the container worker in spec.template an image",
@@ -20,7 +24,7 @@ ADVICE: Mapping[str, str] = {
     "Unschedulable": "ask for less in spec.template, mend its selectors and tolerations, or add a node",
     "FailedMount": "make the Secret or ConfigMap, or mend its name in spec.template",
     "CreateContainerConfigError": "make the Secret or ConfigMap, or mend its name in spec.template",
-    "CrashLoopBackOff": "`kubectl logs POD -c worker --previous` has its last words",
+    "CrashLoopBackOff": f"`kubectl logs {_POD} -c worker --previous` has its last words",
     "SetupFailed": "mend the adapter",
     "SetupTimeout": "the agent's log has the stacks; or raise worker.setupTimeoutSeconds",
     "SuccessorFailed": "mend the adapter: the worker that should be replaced serves on meanwhile",
@@ -51,7 +55,7 @@ BY_WORDS: tuple[tuple[str, str], ...] = (
     ("is invalid", "mend the value in spec.template"),
     ("persistentvolumeclaim", "make the PersistentVolumeClaim"),
     ("OOMKilled", "raise the memory limit of that container in spec.template"),
-    ("container snakepit-agent", "`kubectl logs POD -c snakepit-agent --previous` has its last words"),
+    ("container snakepit-agent", f"`kubectl logs {_POD} -c snakepit-agent --previous` has its last words"),
 )
 """By what a message has in it, which goes before the reason: Kubernetes has one word for much."""
 
@@ -94,7 +98,12 @@ def _of_conditions(pool: Pool) -> Iterator[Finding]:
 
 def _finding(name: str, condition: Condition) -> Finding:
     sentence, _, traceback = condition.message.partition("\n")
-    return Finding(name, condition.reason, f"{sentence}: {advice(condition.reason, condition.message)}", traceback)
+    pod = re.match(r"pod ([\w.-]+)[: ]", sentence)
+    what = advice(condition.reason, condition.message)
+    if pod is not None:
+        what = what.replace(_POD, f"{pod[1]} -n {name.partition('/')[0]}")
+    # Others' words are before it, with colons and full stops of their own.
+    return Finding(name, condition.reason, f"{sentence.rstrip('.')}; what to do: {what}", traceback)
 
 
 def advice(reason: str, message: str) -> str:

@@ -100,7 +100,7 @@ class Look:
         if "the server doesn't have a resource type" in problem:
             return []  # That the CRD is missing is said by itself.
         if problem:
-            self._unseen.append(Unseen(what, problem))
+            self._unseen.append(Unseen(what, problem.removeprefix("(Forbidden): ")))
         try:
             return msgspec.json.decode(text, type=_List).items if text else []
         except msgspec.MsgspecError as error:
