@@ -114,6 +114,27 @@ async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer,
         assert key == "snakepit:pools" or key.startswith(f"snakepit:{{{POOL}}}:"), key
 
 
+@BOTH
+async def test_a_session_that_the_server_has_lost_is_told_from_one_that_was_deleted(server: RedisServer, store: RedisStore) -> None:
+    for name in ("deleted", "lost"):
+        await store.create_session(replace(wanted(), id=name), 10)
+    await store.delete_session(POOL, "deleted")
+    server.command("DEL", f"snakepit:{{{POOL}}}:session:lost")
+    assert await store.touch_sessions(POOL, ["deleted", "lost"]) == [None, None]
+    assert await store.were_deleted(POOL, ["deleted", "lost"]) == [True, False]
+    assert int(server.command("PTTL", f"snakepit:{{{POOL}}}:deleted").decode().strip()[1:]) > 0
+
+
+async def test_where_too_many_were_deleted_to_know_each_nobody_was_lost(server: RedisServer, store: RedisStore) -> None:
+    for first in range(0, 10_000, 500):
+        filling = [str(each) for number in range(first, first + 500) for each in (number, f"s{number}")]
+        server.command("ZADD", f"snakepit:{{{POOL}}}:deleted", *filling)
+    assert await store.were_deleted(POOL, ["s7", "another"]) == [True, True]
+    await store.create_session(wanted(), 10)
+    await store.delete_session(POOL, "s")
+    assert await store.were_deleted(POOL, ["s7", "s"]) == [False, True], "those of a minute ago are forgotten"
+
+
 async def test_of_the_ends_that_nobody_takes_the_last_ten_thousand_are_kept(server: RedisServer, store: RedisStore) -> None:
     bound, _ = await store.create_session(replace(wanted(), ttl_seconds=1.0), 10)
     await store.bind_session(bound, "c/0", "i0", "a0")

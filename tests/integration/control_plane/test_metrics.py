@@ -138,6 +138,31 @@ async def test_a_strict_session_whose_worker_crashed_is_lost_once_however_many_c
     assert lost == {("crashed",): 1}
 
 
+async def test_a_session_that_the_store_has_lost_while_it_was_used_is_counted_and_one_that_was_deleted_is_not() -> None:
+    names = ("deleted", "lost")
+    with redis_server() as redis:
+        stores = [RedisStore(parse_store_url(redis.url)) for _ in range(2)]
+        async with (
+            replica(stores[0]) as server,
+            replica(stores[1]) as other,
+            calling(server.address) as caller,
+            calling(other.address) as deletes,
+            simulated_agent(server.address, workers=2) as agent,
+            simulated_agent(other.address, name="capsule-1"),
+        ):
+            for name in names:
+                await caller.create(name)
+            calls = [caller.start("hang", session_id=name) for name in names]
+            await eventually(lambda: len(agent.running) == 2)
+            await rpc(deletes.sessions.DeleteSession(session_pb2.DeleteSessionRequest(pool=POOL, session_id="deleted")))
+            redis.command("DEL", f"snakepit:{{{POOL}}}:session:lost")
+            entries = [server.flow.sessions.entries[POOL, name] for name in names]
+            await eventually(lambda: [entry.record for entry in entries] == [None, None])
+            assert counted(server, "snakepit_sessions_lost_total", pool=POOL, reason="store") == 1
+            agent.let_go()
+            await asyncio.gather(*calls)
+
+
 async def test_operations_on_state_are_counted_whoever_asks_for_them(server: Running, caller: Caller) -> None:
     async def remember(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
         await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="k", value=payload(41)))

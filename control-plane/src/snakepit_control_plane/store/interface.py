@@ -96,6 +96,9 @@ class Store(Protocol):
     async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
         """Delete with its state; None if there was none."""
 
+    async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
+        """Of sessions that are gone: was each deleted in the last minute? True, too, where so many were that nobody knows."""
+
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
         """Up to `limit` sessions in the order of their ids, those after `after`."""
 

@@ -110,10 +110,14 @@ class RedisStore:
         return [_record_if_readable(pool, record[0]) if code == 1 else None for code, *record in touched]
 
     async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
-        code, *record = await self._client.script("delete_session", _session_keys(pool, session), session)
+        code, *record = await self._client.script("delete_session", [*_session_keys(pool, session), _key(pool, "deleted")], session)
         if code != 1:
             return None
         return _record_if_readable(pool, record[0]) or SessionRecord(pool, session, "", 0.0, 0.0, 0.0, 0)
+
+    async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
+        told = await self._client.scripts("deleted_session", [([_key(pool, "deleted")], (each,)) for each in sessions])
+        return [bool(deleted) for (deleted,) in told]
 
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
         _, ids = await self._client.script("list_sessions", _session_keys(pool, ""), after, limit)

@@ -114,12 +114,20 @@ class Upkeep:
                 used.setdefault(entry.pool, []).append(entry)
         for pool, entries in used.items():
             records = await self._store.touch_sessions(pool, [entry.id for entry in entries])
+            await self._count_lost(pool, [entry for entry, record in zip(entries, records, strict=True) if record is None])
             for entry, record in zip(entries, records, strict=True):
                 entry.dirty = bool(entry.active)
                 if record is None:
                     self.forget(pool, entry.id)
                 else:
                     self.learned(record)
+
+    async def _count_lost(self, pool: str, gone: list[SessionEntry]) -> None:
+        """They were used here a moment ago. Who wasn't deleted by anybody, the store has lost."""
+        deleted = await self._store.were_deleted(pool, [entry.id for entry in gone]) if gone else []
+        if lost := deleted.count(False):
+            log.warning("the store has lost %d sessions of pool %s that were in use", lost, pool, extra={"pool": pool})
+            self._sessions.telemetry.sessions_lost.add(pool, "store", by=lost)
 
     async def _end_expired(self) -> None:
         for pool in list(self._pools.values()):

@@ -111,7 +111,8 @@ SESSIONS_MOVED = Metric(
 SESSIONS_LOST = Metric(
     "snakepit_sessions_lost_total",
     "counter",
-    "Strict sessions whose worker is gone, when a call is refused for that first. `reason`: how their worker ended.",
+    "Sessions that ended before their time. `reason`: store, which has them no more though they were in use; or how the worker "
+    "ended to which a strict session is bound, counted when a call is refused for that first.",
     _US,
     ("pool", "reason"),
 )
