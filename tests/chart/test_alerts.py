@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from snakepit._telemetry.metrics import TABLE
 from snakepit.errors import BY_REASON, Fault
 from support.chart import CHART, Manifest, Render
-from support.pages import ROOT
+from support.pages import ROOT, blocks
 from support.promtool import RULES, alerts, fires, promtool
 
 Series = dict[str, str]
@@ -111,8 +113,8 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         [{**both("snakepit_capsules_lost_total", "", "_x25 2+0x60"), **UP}, both("snakepit_capsules_lost_total", "", "_x25 30+0x60")],
     ),
     "SnakepitPoolDegraded": (
-        {'snakepit_pool_condition{pool="team/digits",type="Degraded",status="True"}': "1+0x60"},
-        {**POOL, "type": "Degraded"},
+        {f'snakepit_pool_condition{{pool="team/digits",type="{each}",status="True"}}': "1+0x60" for each in ("Degraded", "Stalled")},
+        POOL,
         [
             {
                 'snakepit_pool_condition{pool="team/digits",type="Degraded",status="True"}': "0+0x60",
@@ -175,6 +177,16 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
 }
 """Of each alert: series on which it fires, which labels it has then, and those of usual days."""
 
+ALSO: dict[str, list[Series]] = {
+    "SnakepitWorkersCrashing": [{**both("snakepit_worker_restarts_total", ',reason="crashed"', "_x25 9+0x60"), **UP}],
+    "SnakepitCapsulesLost": [both("snakepit_capsules_lost_total", "", "0+0x25 4+0x60")],
+    "SnakepitSessionsLost": [
+        {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="crashed"}': "5+0x25 6+0x60", **UP}
+    ],
+    "SnakepitPoolDown": [workers("_x60")],
+}
+"""Other series on which they fire: of counters that were there before, or came with their first event; and where nothing is told."""
+
 HAVE_OTHERS = {"DEADLINE", "SESSION_QUOTA"}
 """A deadline is what a caller gives; the objectives of a pool count it. Full quotas have an alert of their own."""
 
@@ -183,8 +195,9 @@ QUIET = [(alert, number) for alert, (_, _, days) in CASES.items() for number in 
 
 @pytest.mark.parametrize("alert", CASES)
 def test_it_fires_where_there_is_harm(tmp_path: Path, alert: str) -> None:
-    series, labels, _ = CASES[alert]
-    fires(tmp_path, alert, series, {**alerts()[alert]["labels"], **labels})
+    first, labels, _ = CASES[alert]
+    for series in (first, *ALSO.get(alert, ())):
+        fires(tmp_path, alert, series, {**alerts()[alert]["labels"], **labels})
 
 
 @pytest.mark.parametrize(("alert", "number"), QUIET)
@@ -251,6 +264,15 @@ def test_there_are_alerts_on_the_gateway_where_there_is_one(render: Render) -> N
 def test_what_prometheus_fills_in_reaches_it_as_it_was_written(render: Render) -> None:
     for name, rule in _made(render, "gateway.enabled=true").items():
         assert rule["annotations"]["summary"] == alerts()[name]["annotations"]["summary"]
+
+
+def test_the_values_that_the_page_shows_are_values_of_the_chart() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    (block,) = blocks("docs/monitoring.md", "yaml")
+    values = yaml.safe_load(block.text)
+    jsonschema.validate(values, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"metrics": values["metrics"] | {"slip": True}}, schema)
 
 
 def test_dashboards_are_config_maps_that_grafanas_sidecar_finds(render: Render) -> None:

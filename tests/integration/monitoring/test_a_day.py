@@ -150,6 +150,12 @@ LATER = {"Firing alerts A"}
 """What only a bad day has an answer for: test_workers_crash."""
 
 
+def test_the_queries_of_the_page_have_answers(day: Scene) -> None:
+    (block,) = blocks("docs/monitoring.md", "", "Queries of your own")
+    for query in block.text.splitlines():
+        assert answers(day.prometheus, day.began, query), query
+
+
 def test_one_prometheus_has_classic_histograms_and_the_other_native_ones(day: Scene) -> None:
     classic, native = (f"snakepit_call_duration_seconds{ending}" for ending in ("_bucket", ""))
     assert (bool(day.prometheus.now(classic)), bool(day.prometheus.now(native))) == (True, False)
@@ -179,14 +185,20 @@ def follow(day: Scene, alert: str, folder: Path) -> Finding:
     labels = firing["labels"]
     assert labels["severity"] == alerts()[alert]["labels"]["severity"]
     assert not re.search(r"\{\{|<error|<no value", " ".join(firing["annotations"].values())), "Prometheus has filled in what it says"
-    environment = {
+    shell = _shell(day, folder, labels.get("pool", ""))
+    typed = [_type(each.text, shell) for each in blocks("docs/alerts.md", "sh", alert)]
+    return Finding(labels, [done.stdout + done.stderr for done in typed])
+
+
+def _shell(day: Scene, folder: Path, pool: str) -> dict[str, str]:
+    """Its environment, as the page says how to make it."""
+    return {
         **os.environ,
         "PATH": f"{_programs(day, folder)}:{Path(sys.executable).parent}:{day.api.programs}:{os.environ['PATH']}",
         "KUBECONFIG": str(day.api.kubeconfig(ADMIN)),
         "SNAKEPIT_SERVER": day.release.address,
-        "POOL": labels.get("pool", ""),
+        "POOL": pool,
     }
-    return Finding(labels, [_type(each.text, environment) for each in blocks("docs/alerts.md", "sh", alert)])
 
 
 def _programs(day: Scene, folder: Path) -> Path:
@@ -203,10 +215,18 @@ def _programs(day: Scene, folder: Path) -> Path:
     return folder
 
 
-def _type(text: str, environment: dict[str, str]) -> str:
-    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert "rror: unknown" not in done.stderr, done.stderr
-    return done.stdout + done.stderr
+def _type(text: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_kubectl_takes_every_command_of_every_page(day: Scene, tmp_path: Path) -> None:
+    """But for logs: there is no kubelet."""
+    shell = _shell(day, tmp_path, "shop/digits")
+    typed = (line for block in blocks("docs/alerts.md", "sh") for line in block.text.splitlines())
+    lines = {line for line in typed if line.startswith("kubectl ") and not line.startswith("kubectl logs ")}
+    assert len(lines) > 12
+    refused = {line: done.stderr for line in sorted(lines) if (done := _type(line, shell)).returncode}
+    assert not refused
 
 
 async def _make(day: Scene, name: str, adapter: str) -> None:
