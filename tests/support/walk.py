@@ -6,7 +6,7 @@ import contextlib
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -27,8 +27,11 @@ class Walker:
     dev: Program | None = None
     seen: list[str] = field(default_factory=list)
 
-    def goes_through(self, page: str) -> None:
+    def goes_through(self, page: str, but: Collection[str] = ()) -> None:
+        """All of it, but for what stands under these headings."""
         for block, shown in steps(page):
+            if block.heading in but:
+                continue
             if block.file:
                 self.shell.put(block)
             elif block.language == SHELL and block.text.startswith(DEV):

@@ -19,6 +19,8 @@ from support.walk import Walker, as_shown
 
 START = ["docs/start/first-tool.md", "docs/start/first-call.md"]
 TUTORIAL = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/tutorial").glob("[0-9]*.md"))
+ON_A_CLUSTER = ("An image", "A rollout")
+"""What stands there is read by tests/unit/documents/test_blocks.py, and typed by nobody."""
 README_CLUSTER = "The same pool on a cluster"
 
 pytestmark = pytest.mark.timeout(240)
@@ -58,7 +60,7 @@ def test_a_page_of_the_start_does_what_it_says(starter: Walker, page: str) -> No
 
 @pytest.mark.parametrize("page", TUTORIAL)
 def test_a_page_of_the_tutorial_does_what_it_says(learner: Walker, page: str) -> None:
-    learner.goes_through(page)
+    learner.goes_through(page, but=ON_A_CLUSTER)
 
 
 @pytest.mark.parametrize(("page", "heading"), [("docs/start/install.md", ""), ("docs/start/first-deployment.md", README_CLUSTER)])
