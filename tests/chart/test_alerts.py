@@ -13,6 +13,7 @@ import yaml
 
 from snakepit._telemetry.metrics import TABLE
 from snakepit.errors import BY_REASON, Fault
+from snakepit_operator.pods import POOL_LABEL, WORKER
 from support.chart import CHART, Manifest, Render
 from support.pages import ROOT, blocks
 from support.promtool import RULES, alerts, fires, promtool
@@ -264,6 +265,19 @@ def test_there_are_alerts_on_the_gateway_where_there_is_one(render: Render) -> N
 def test_what_prometheus_fills_in_reaches_it_as_it_was_written(render: Render) -> None:
     for name, rule in _made(render, "gateway.enabled=true").items():
         assert rule["annotations"]["summary"] == alerts()[name]["annotations"]["summary"]
+
+
+def test_pages_look_for_what_the_chart_and_the_operator_make(render: Render) -> None:
+    objects = render("gateway.enabled=true")
+    text = "\n".join(block.text for block in blocks("docs/alerts.md", "sh"))
+    made = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects}
+    assert set(re.findall(r"(?:deployment|statefulset)/[\w-]+", text)) <= made
+    assert {f"lease/{name}" for name in re.findall(r"describe lease -n snakepit-system ([\w-]+)", text)} <= made
+    pods = [each["spec"]["template"]["metadata"]["labels"] for kind in ("Deployment", "StatefulSet") for each in objects.of(kind)]
+    asked = set(re.findall(r"app\.kubernetes\.io/component=([\w-]+)", text))
+    assert asked == {each["app.kubernetes.io/component"] for each in pods}
+    assert set(re.findall(r'"(\S+)=\$\{POOL#', text)) == {POOL_LABEL}
+    assert set(re.findall(r" -c (\w+)", text)) == {WORKER}
 
 
 def test_the_values_that_the_page_shows_are_values_of_the_chart() -> None:
