@@ -114,13 +114,13 @@ class Upkeep:
                 used.setdefault(entry.pool, []).append(entry)
         for pool, entries in used.items():
             records = await self._store.touch_sessions(pool, [entry.id for entry in entries])
-            await self._count_lost(pool, [entry for entry, record in zip(entries, records, strict=True) if record is None])
             for entry, record in zip(entries, records, strict=True):
                 entry.dirty = bool(entry.active)
                 if record is None:
                     self.forget(pool, entry.id)
                 else:
                     self.learned(record)
+            await self._count_lost(pool, [entry for entry, record in zip(entries, records, strict=True) if record is None])
 
     async def _count_lost(self, pool: str, gone: list[SessionEntry]) -> None:
         """They were used here a moment ago. Who wasn't deleted by anybody, the store has lost."""
