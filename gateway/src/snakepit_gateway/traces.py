@@ -36,11 +36,13 @@ class Traced:
         headers = dict(scope["headers"])
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
         given = well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip())
-        within = given or tracing.passed_over()
-        span = tracing.start_span(method, within, kind="server")
-        if (within := within if span is None else span.traceparent) != given:
-            others = [(name, value) for name, value in scope["headers"] if name != TRACEPARENT]
-            scope["headers"] = [*others, (TRACEPARENT, within.encode())]
+        if not given and tracing.passes_over():
+            span, within = None, tracing.NOT_SAMPLED
+        else:
+            span = tracing.start_span(method, given, kind="server")
+            within = given if span is None else span.traceparent
+        others = [(name, value) for name, value in scope["headers"] if name != TRACEPARENT]
+        scope["headers"] = [*others, (TRACEPARENT, within.encode())]
         await (self._app(scope, receive, send) if span is None else self._within(span, method, scope, receive, send))
 
     async def _within(self, span: Span, method: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,9 +81,14 @@ def well_formed(traceparent: Any) -> str:
     return traceparent if isinstance(traceparent, str) and trace_ids(traceparent) else ""
 
 
+def passed_on(traceparent: str) -> str:
+    """What a request's header says of the call; empty: nothing."""
+    return traceparent if traceparent == tracing.NOT_SAMPLED else well_formed(traceparent)
+
+
 def of_mcp(meta: Mapping[str, Any] | None, header: str) -> str:
     """The trace that a request by MCP is part of: as its `_meta` says, or what carries it; empty: none."""
-    return well_formed((meta or {}).get("traceparent")) or well_formed(header)
+    return well_formed((meta or {}).get("traceparent")) or passed_on(header)
 
 
 def begin_mcp(tool: str, pool: str, request: object, parent: str) -> Span | None:

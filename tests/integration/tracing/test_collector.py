@@ -88,12 +88,12 @@ def missing(spans: list[Seen], root: str) -> list[str]:
 
 
 def _expected(span: Seen) -> dict[str, int]:
-    """What is below it in the end, as far as its name says."""
+    """What is below it in the end, as far as it says. A call that an agent rejects may have no run there."""
     what, _, tool = span.name.partition(" ")
     if what == "run":
         return {} if span.error == "WORKER_LOST" else {f"tool {tool}": 1}
     if what == "route":
-        return {f"run {tool}": sum(name.startswith("sent") for name in events(span))}
+        return {f"run {tool}": sum(name.startswith("sent") for name in events(span)) - events(span).count("rejected")}
     return {f"{BELOW[what]} {tool}": 1} if what in BELOW else {}
 
 
@@ -211,9 +211,11 @@ def test_a_session_whose_worker_has_died_is_told_to_be_on_another_one(day: Day) 
 
 def test_a_call_that_runs_again_on_another_worker_has_both_runs(day: Day) -> None:
     (route,) = day.named("route frail")
-    assert [each for each in events(route) if each != "queued"] == ["sent", "rerun", "sent", "answered"]
-    assert route.attributes["snakepit.tries"] == 2
-    lost, ran = sorted((each for each in day.named("run frail") if each.parent == route.id), key=lambda each: each.start)
+    told = events(route)
+    assert (told.count("rerun"), told[-2:], told.index("sent") < told.index("rerun")) == (1, ["sent", "answered"], True)
+    assert route.attributes["snakepit.tries"] == told.count("sent")
+    began = [each for each in day.named("run frail") if each.parent == route.id and "snakepit.gave_back" not in each.attributes]
+    lost, ran = sorted(began, key=lambda each: each.start)
     assert (lost.error, lost.attributes["snakepit.started"], ran.error) == ("WORKER_LOST", "maybe", "")
     assert day.way(day.below(ran, "tool frail"))[1:3] == ["run frail", "route frail"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from snakepit._telemetry.roots import Roots, rate
@@ -11,21 +12,26 @@ from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, kind_of
 MANY = 2000
 
 
-def test_the_sdks_sampler_would_decide_the_same_of_each() -> None:
-    roots, sampler, chosen = Roots(0.25), TraceIdRatioBased(0.25), 0
-    for _ in range(MANY):
-        passed_over = roots.passed_over()
-        trace = int(passed_over.split("-")[1], 16) if passed_over else roots.generate_trace_id()
-        assert sampler.should_sample(None, trace, "x").decision.is_sampled() is not bool(passed_over)
-        chosen += not passed_over
-    assert 0.15 * MANY < chosen < 0.35 * MANY
+def test_of_new_traces_the_share_is_sampled_and_the_sdks_sampler_would_decide_the_same_of_each() -> None:
+    roots, sampler = Roots(0.25), TraceIdRatioBased(0.25)
+    chosen = [roots.generate_trace_id() for _ in range(MANY) if not roots.passes_over()]
+    assert 0.15 * MANY < len(chosen) < 0.35 * MANY
+    assert all(sampler.should_sample(None, trace, "x").decision.is_sampled() for trace in chosen)
+    assert len({*chosen}) == len(chosen)
 
 
 def test_an_id_that_was_chosen_is_used_once() -> None:
     roots = Roots(0.5)
-    while roots.passed_over():
+    while roots.passes_over():
         pass
     assert roots.generate_trace_id() != roots.generate_trace_id()
+
+
+def test_within_a_span_of_the_program_nothing_begins_anew() -> None:
+    roots = Roots(0.0)
+    with TracerProvider().get_tracer("x").start_as_current_span("x"):
+        assert not roots.passes_over()
+    assert roots.passes_over()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_where_the_variables_say_a_share_it_is_that(sampler: str, argument: str,
 
 def test_where_only_the_sdk_knows_nothing_is_passed_over() -> None:
     roots = Roots(None)
-    assert not any(roots.passed_over() for _ in range(MANY))
+    assert not any(roots.passes_over() for _ in range(MANY))
 
 
 def test_the_table_of_spans_names_attributes_and_events_that_are_explained_and_each_is_somewhere() -> None:

@@ -15,6 +15,9 @@ import msgspec
 
 from snakepit._ipc.worker import CallFrame
 
+NOT_SAMPLED = "-"
+"""In the place of a traceparent: see `snakepit._telemetry.tracing`."""
+
 _ODD = frozenset("13579bdf")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
@@ -48,7 +51,11 @@ def _under(traceparent: str, span: str) -> str:
 
 def make_current(traceparent: str) -> None:
     """What this context does from now on belongs under it, as OpenTelemetry's API sees it, where that is loaded."""
-    if (api := _api()) is None or not _is_well_formed(traceparent):
+    if (api := _api()) is None:
+        return
+    if traceparent == NOT_SAMPLED:
+        traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    if not _is_well_formed(traceparent):
         return
     trace, context = api
     _, trace_id, span_id, flags = traceparent.split("-")

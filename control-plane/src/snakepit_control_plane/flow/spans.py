@@ -24,8 +24,8 @@ def begin(call: Call) -> None:
     if given := message.traceparent:
         if not tracing.follows(given):
             return
-    elif passed_over := tracing.passed_over():
-        message.traceparent = passed_over
+    elif tracing.passes_over():
+        message.traceparent = tracing.NOT_SAMPLED
         return
     tool = call.tool[:MOST_TEXT]
     span = tracing.start_span(f"route {tool}", given, kind="server")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from snakepit._names import call_id
 from snakepit.client.calls import Relay
 from snakepit.errors import InvalidArguments
+from snakepit_gateway.traces import passed_on
 
 SSE, NDJSON = "text/event-stream", "application/x-ndjson"
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Headers = Mapping[bytes, bytes]
 
@@ -32,10 +31,9 @@ def wishes(headers: Headers) -> Wishes:
     def text(name: bytes) -> str:
         return headers.get(name, b"").decode("latin-1").strip()
 
-    trace = text(b"traceparent")
     relay = Relay(
         call_id=call_id(),
-        traceparent=trace if _TRACEPARENT.fullmatch(trace) else "",
+        traceparent=passed_on(text(b"traceparent")),
         timeout=_timeout(text(b"snakepit-timeout"), text(b"request-timeout")),
         idempotency_key=_key(headers.get(b"idempotency-key", b"")),
         priority=_word("Snakepit-Priority", text(b"snakepit-priority")),

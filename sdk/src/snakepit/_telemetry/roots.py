@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 _RATIO = ("traceidratio", "parentbased_traceidratio")
 _NEVER = ("always_off", "parentbased_always_off")
-_MOST = TraceIdRatioBased.TRACE_ID_LIMIT
 
 
 def rate(environment: Mapping[str, str]) -> float | None:
@@ -40,15 +39,15 @@ class Roots(RandomIdGenerator):
         self._bound = None if share is None else TraceIdRatioBased.get_bound_for_rate(share)
         self._chosen = threading.local()
 
-    def passed_over(self) -> str:
-        """The traceparent of a new trace that isn't sampled. Empty: it is, or the SDK has to say; this thread's next trace is that one."""
+    def passes_over(self) -> bool:
+        """Whether a new trace isn't sampled. False: it is, or the SDK has to say; this thread's next trace is that one."""
         if self._bound is None or get_current():
-            return ""
-        trace = getrandbits(128) or 1
-        if trace & _MOST < self._bound:
-            self._chosen.trace = trace
-            return ""
-        return f"00-{trace:032x}-{getrandbits(64) or 1:016x}-02"
+            return False
+        low = getrandbits(64)
+        if low >= self._bound:
+            return True
+        self._chosen.trace = getrandbits(64) << 64 | low
+        return False
 
     def generate_trace_id(self) -> int:
         """Of a new trace."""

@@ -28,6 +28,10 @@ _ODD = frozenset("13579bdf")
 """Ends of traceparents that are sampled: the lowest bit of the flags; others may be set beside it
 (https://www.w3.org/TR/trace-context-2/)."""
 
+NOT_SAMPLED = "-"
+"""In the place of a traceparent: whoever has begun the trace doesn't sample it, and nobody else is to begin one. It has no id, which would
+cost more than all else that there is to do for such a call."""
+
 Attributes = Mapping[str, str | int | float | bool]
 
 
@@ -126,10 +130,10 @@ def follows(traceparent: str) -> bool:
     return _tracing.tracer is not None and traceparent[-1:] in _ODD
 
 
-def passed_over() -> str:
-    """The traceparent of a new trace that isn't sampled, so that no span is made of it. Empty: make one. Costs next to nothing."""
+def passes_over() -> bool:
+    """Whether a new trace isn't sampled, so that no span is to be made of it, and NOT_SAMPLED goes along. Costs next to nothing."""
     roots = _tracing.roots
-    return "" if roots is None else roots.passed_over()
+    return roots is not None and roots.passes_over()
 
 
 def shutdown() -> None:

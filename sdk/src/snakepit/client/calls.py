@@ -172,8 +172,8 @@ class Calls:
 
 def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
     """Around a call that is written down and not sent yet; where this process traces. What isn't sampled gets no span, but says so."""
-    if not traceparent and (passed_over := tracing.passed_over()):
-        call.traceparent = passed_over
+    if not traceparent and tracing.passes_over():
+        call.traceparent = tracing.NOT_SAMPLED
         return None
     span = tracing.start_span(f"call {call.tool}", traceparent, kind="client")
     if span is None:
