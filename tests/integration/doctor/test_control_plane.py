@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from snakepit import Client
+from snakepit.cli.doctor import examination
 from snakepit.cli.doctor import replicas as of_replicas
 from snakepit.cli.doctor.codes import Code
 from snakepit.client.findings import Finding
@@ -145,6 +146,14 @@ async def test_a_clock_that_is_wrong_by_what_replicas_say_and_by_a_token_that_on
 
 
 # ---- pools
+
+
+async def test_pools_that_there_was_no_time_for(examined: Examined, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "POOLS_SECONDS", 0.0)
+    async with one(server.address, "a/one"), one(server.address, "a/two"):
+        found = await examined(server.address)
+    assert list(found) == [Code.NOT_LOOKED_AT]
+    assert "2 of 2 pools could not be looked at within 0 s" in found[Code.NOT_LOOKED_AT].message
 
 
 async def test_a_pool_that_there_is_not_and_one_that_is_meant(examined: Examined, server: Running) -> None:

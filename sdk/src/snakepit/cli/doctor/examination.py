@@ -28,6 +28,10 @@ from snakepit.client.findings import Finding, of_pool
 from snakepit.errors import InvalidArguments, PoolNotFound, ServerUnavailable, SnakepitError
 
 AT_ONCE = 16
+"""Pools that are looked at at one time."""
+
+POOLS_SECONDS = 60.0
+"""For all of them."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -84,17 +88,30 @@ async def _ask(client: Client, pool: str | None) -> Report:
     found = await _replicas(client)
     if pool is not None:
         return Report([*found, *await _one(client, pool, caller.subject)], 1)
-    infos = await client.pools()
+    try:
+        infos = await client.pools()
+    except SnakepitError as error:
+        return Report([*found, Finding("pools", error.reason, error.message)])
     if not infos:
         return Report([*found, of_pools.none_seen(caller.subject)], 0)
+    return Report([*found, *await _each(client, [info.name for info in infos])], len(infos))
+
+
+async def _each(client: Client, names: list[str]) -> list[Finding]:
+    """Of all pools, as far as there is time."""
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def look(name: str) -> list[Finding]:
         async with turns:
             return await _or_said(name, _pool(client, name))
 
-    each = await asyncio.gather(*(look(info.name) for info in infos))
-    return Report([*found, *(finding for findings in each for finding in findings)], len(infos))
+    looks = [asyncio.create_task(look(name), name=f"look at {name}") for name in names]
+    _, late = await asyncio.wait(looks, timeout=POOLS_SECONDS)
+    for each in late:
+        each.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    found = [finding for each in looks if each not in late for finding in each.result()]
+    return [*found, *([of_pools.too_many(len(late), len(looks), POOLS_SECONDS)] if late else [])]
 
 
 async def _replicas(client: Client) -> list[Finding]:

@@ -55,6 +55,12 @@ def none_seen(subject: str) -> Finding:
     return Finding("pools", Code.NO_POOLS, f"there is no pool that {who}: {advice}", severity="note")
 
 
+def too_many(late: int, all_: int, seconds: float) -> Finding:
+    """So many of all pools were not looked at."""
+    said = f"{late} of {all_} pools could not be looked at within {seconds:g} s: name one, or ask again when there is less to do"
+    return Finding("pools", Code.NOT_LOOKED_AT, said, severity="note")
+
+
 def killed_for_memory(workers: Iterable[WorkerInfo]) -> list[Finding]:
     """Workers whose life before this one ended lately for want of memory."""
     killed = [each for each in workers if each.ended.startswith(Code.OUT_OF_MEMORY) and each.age_seconds < _RECENTLY_SECONDS]
