@@ -6,6 +6,7 @@ below sources/, and links lead there. A link to a test (`test_x.py#test_y`) lead
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -22,6 +23,8 @@ from pymdownx.superfences import fence_code_format
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = "docs"
 SOURCES = "sources"
+VERSION = "MIKE_DOCS_VERSION"
+"""What `mike deploy` sets."""
 MERMAID = ROOT / ".venv-docs/mermaid.min.js"
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?:#(?P<anchor>[^)\s]*))?\)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".lua": "lua", ".sh": "sh", ".toml": "toml", ".json": "json", ".proto": "proto"}
@@ -31,6 +34,8 @@ NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n\n"
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """What YAML can't say without naming Python."""
     config["mdx_configs"].setdefault("toc", {})["slugify"] = slugify(case="lower")  # as GitHub does
+    if VERSION in os.environ:  # only there a list of versions lies beside the site
+        config["extra"]["version"] = {"provider": "mike"}
     if MERMAID.exists():  # else the theme would fetch one from elsewhere
         fence = {"name": "mermaid", "class": "mermaid", "format": fence_code_format}
         config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
