@@ -1,0 +1,1 @@
+"""A code interpreter for an agent: a Python that remembers, one for each session."""

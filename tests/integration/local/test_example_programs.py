@@ -1,0 +1,56 @@
+"""Each example whose README has a command and what it prints: the pool is started as it says, and the command prints just that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from support.dev_server import dev
+from support.pages import ROOT, Block, blocks
+
+READMES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "examples").glob("*/README.md"))
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def pools(readme: str) -> list[str]:
+    """What `snakepit dev` is given."""
+    (command,) = [each.text for each in blocks(readme, "sh") if each.text.startswith("snakepit dev ")]
+    return command.split()[2:]
+
+
+def program(readme: str) -> tuple[Block, Block]:
+    """The command, and what it prints."""
+    ((command, printed),) = [(one, other) for one, other in pairwise(blocks(readme)) if one.text.startswith("python examples/")]
+    assert printed.language == ""
+    return command, printed
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_an_example_prints_what_its_page_says(readme: str) -> None:
+    command, printed = program(readme)
+    gateway = ["--gateway", "127.0.0.1:0"] if "MCP" in printed.text else []
+    with dev(*(ROOT / each for each in pools(readme)), *gateway) as server:
+        server.is_ready()
+        environment = {"SNAKEPIT_SERVER": server.server, **({"URL": server.gateway} if gateway else {})}
+        done = subprocess.run(
+            [sys.executable, *command.text.split()[1:]],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.stdout, done.stderr, done.returncode) == (printed.text, "", 0)
+
+
+def test_there_are_examples() -> None:
+    listed = (ROOT / "examples/README.md").read_text()
+    folders = sorted(path.name for path in (ROOT / "examples").iterdir() if (path / "pool.yaml").exists() or list(path.glob("test_*.py")))
+    assert len(READMES) >= 1
+    assert [name for name in folders if f"]({name}/" not in listed] == []
