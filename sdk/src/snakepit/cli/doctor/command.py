@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snakepit.cli.doctor.examination import Report, examine
 from snakepit.cli.failures import ExitStatus
 from snakepit.cli.output import Output, OutputOption, show
 from snakepit.cli.target import Target, with_target
 from snakepit.client.findings import Finding, with_each_traceback_once
+
+if TYPE_CHECKING:
+    from snakepit.cli.doctor.examination import Report
 
 
 @with_target
@@ -22,6 +24,8 @@ def doctor(
     output: OutputOption = Output.table,
 ) -> None:
     """Walk from here to the store and the pools: what is wrong, and what to do? Exit status 1 if there is anything."""
+    from snakepit.cli.doctor.examination import examine  # Every other command begins without it.
+
     report = asyncio.run(examine(target, target.pool(pool) if pool else None))
     wrong = [each for each in report.findings if each.severity == "error"]
     if output.is_for_people:
