@@ -11,8 +11,12 @@ PAGE = """# Metrics
 Generated from `sdk/src/snakepit/_telemetry/metrics/` by `make docs`; don't edit. This is every metric of every
 component, as a scrape of `/metrics` names it. [Observe](operations.md#observe) says where they are served.
 
-`pool` is always `namespace/name`. No label names a session or a call. A histogram has the classic buckets that are
-told beside it.
+`pool` is always `namespace/name`. No label names a session or a call. Calls of a pool's tools beyond 200 have the
+`tool` `other`. Each replica of the control plane counts what it does itself: sum over replicas. What each of them sees
+whole is told so: take the largest.
+
+A histogram has the classic buckets that are told beside it, or
+[finer ones](monitoring.md#native-histograms-and-exemplars) for a Prometheus that takes native histograms.
 """
 TITLES = {"control-plane": "Control plane", "agent": "Agent", "operator": "Operator", "gateway": "Gateway"}
 

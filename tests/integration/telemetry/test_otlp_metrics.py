@@ -26,6 +26,7 @@ DEPTH = Metric("depth", "gauge", "Depth.", US)
 @pytest.fixture
 async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
     async with receiving() as receiver:
+        monkeypatch.setattr(otlp, "FAREWELL_SECONDS", 30.0)  # A busy machine's.
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"http://127.0.0.1:{receiver.port}")
         yield receiver
 
