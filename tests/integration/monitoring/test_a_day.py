@@ -6,87 +6,37 @@ The day is `support.a_day`. To Prometheus a second is as long as a minute of the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from snakepit import Client, SnakepitError
 from snakepit._telemetry.metrics import COMPONENTS, rows_of
 from support import a_day
-from support.admin import Admin, equipped
-from support.api_server import ADMIN, ApiServer
+from support.admin import Admin
 from support.chart import CHART
-from support.collector import Collector, collecting
 from support.dev_server import wait_until
 from support.go_tools import BUILD_SECONDS
+from support.on_call import Finding, follow, shell_of, typed
 from support.pages import blocks
-from support.prometheus import Prometheus, prometheus
-from support.promtool import alerts, promtool
-from support.release import Kubelet, Release, release
+from support.prometheus import Prometheus
+from support.promtool import promtool
+from support.scraped import KINDS, Scene, scraped_for_a_day
 
 pytestmark = [pytest.mark.timeout(BUILD_SECONDS + 180), pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
-KINDS = ("classic", "native")
 DASHBOARDS = sorted((CHART / "files/dashboards").glob("*.json"))
-
-
-class Scene(NamedTuple):
-    api: ApiServer
-    release: Release
-    kubelet: Kubelet
-    prometheus: Prometheus
-    native: Prometheus
-    """Another one, which takes native histograms."""
-    collector: Collector
-    began: float
-
-    def where(self, component: str) -> str:
-        """It is scraped there."""
-        if component == "agent":
-            return f"127.0.0.1:{next(iter(self.kubelet.capsules.values())).metrics}"
-        return self.release.metrics[component]
 
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """It has passed by, and everything runs."""
-    folder = tmp_path_factory.mktemp
-    with equipped(folder("api-server")) as api, collecting(folder("collector")) as collector:
-        asyncio.run(_found(api))
-        with release(api, a_day.NAMESPACE, traces=collector.endpoint) as (made, kubelet), contextlib.ExitStack() as scraping:
-            jobs = {name: [address] for name, address in made.metrics.items()}
-            classic, native = (
-                scraping.enter_context(prometheus(folder(kind), jobs, kubelet.targets, native=kind == "native")) for kind in KINDS
-            )
-            began = time.time()
-            asyncio.run(_live(made, kubelet, api))
-            for each in (classic, native):
-                each.until(f"min(timestamp(up == 1)) > {time.time()}")
-            yield Scene(api, made, kubelet, classic, native, collector, began)
-
-
-async def _found(api: ApiServer) -> None:
-    admin = Admin(api, a_day.NAMESPACE)
-    await admin.make_namespace()
-    await a_day.make(admin)
-    await admin.close()
-
-
-async def _live(made: Release, kubelet: Kubelet, api: ApiServer) -> None:
-    admin = Admin(api, a_day.NAMESPACE)
-    async with Client(made.address) as client:
-        await a_day.Day(made, kubelet, admin, client).pass_by()
-    await admin.close()
+    with scraped_for_a_day(tmp_path_factory.mktemp) as scene:
+        yield scene
 
 
 # ---- after the day
@@ -172,60 +122,13 @@ def test_an_exemplar_leads_to_the_trace_of_its_call(day: Scene) -> None:
 # ---- incidents
 
 
-class Finding(NamedTuple):
-    """What somebody sees who follows an alert's page: the alert, and what each block of commands there prints."""
-
-    labels: dict[str, str]
-    printed: list[str]
-
-
-def follow(day: Scene, alert: str, folder: Path) -> Finding:
-    """Wait until it fires in Prometheus, then type what its page says."""
-    firing = day.prometheus.until_firing(alert)
-    labels = firing["labels"]
-    assert labels["severity"] == alerts()[alert]["labels"]["severity"]
-    assert not re.search(r"\{\{|<error|<no value", " ".join(firing["annotations"].values())), "Prometheus has filled in what it says"
-    shell = _shell(day, folder, labels.get("pool", ""))
-    typed = [_type(each.text, shell) for each in blocks("docs/alerts.md", "sh", alert)]
-    return Finding(labels, [done.stdout + done.stderr for done in typed])
-
-
-def _shell(day: Scene, folder: Path, pool: str) -> dict[str, str]:
-    """Its environment, as the page says how to make it."""
-    return {
-        **os.environ,
-        "PATH": f"{_programs(day, folder)}:{Path(sys.executable).parent}:{day.api.programs}:{os.environ['PATH']}",
-        "KUBECONFIG": str(day.api.kubeconfig(ADMIN)),
-        "SNAKEPIT_SERVER": day.release.address,
-        "POOL": pool,
-    }
-
-
-def _programs(day: Scene, folder: Path) -> Path:
-    """A kubectl that has the logs, too: where there is no kubelet, nobody else can tell them."""
-    logs = {"control-plane": day.release.control_plane, "operator": day.release.operator, "gateway": day.release.gateway}
-    for name, program in logs.items():
-        (folder / f"snakepit-{name}.log").write_text(program.output)
-    script = folder / "kubectl"
-    script.write_text(
-        f"#!/bin/sh\ncase $1 in\nlogs) for word in $@; do cat {folder}/${{word#*/}}.log 2>/dev/null; done;;\n"
-        f'*) exec {day.api.programs}/kubectl "$@";;\nesac\n'
-    )
-    script.chmod(0o755)
-    return folder
-
-
-def _type(text: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_kubectl_takes_every_command_of_every_page(day: Scene, tmp_path: Path) -> None:
     """But for logs: there is no kubelet."""
-    shell = _shell(day, tmp_path, "shop/digits")
-    typed = (line for block in blocks("docs/alerts.md", "sh") for line in block.text.splitlines())
-    lines = {line for line in typed if line.startswith("kubectl ") and not line.startswith("kubectl logs ")}
+    shell = shell_of(day, tmp_path, "shop/digits")
+    shown = (line for block in blocks("docs/alerts.md", "sh") for line in block.text.splitlines())
+    lines = {line for line in shown if line.startswith("kubectl ") and not line.startswith("kubectl logs ")}
     assert len(lines) > 12
-    refused = {line: done.stderr for line in sorted(lines) if (done := _type(line, shell)).returncode}
+    refused = {line: done.stderr for line in sorted(lines) if (done := typed(line, shell)).returncode}
     assert not refused
 
 

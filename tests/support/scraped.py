@@ -1,0 +1,69 @@
+"""A release that two Prometheus have scraped for a day of its life: one takes classic histograms, one native ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from snakepit import Client
+
+from . import a_day
+from .admin import Admin, equipped
+from .api_server import ApiServer
+from .collector import Collector, collecting
+from .prometheus import Prometheus, prometheus
+from .release import Kubelet, Release, release
+
+KINDS = ("classic", "native")
+
+
+class Scene(NamedTuple):
+    api: ApiServer
+    release: Release
+    kubelet: Kubelet
+    prometheus: Prometheus
+    native: Prometheus
+    """Another one, which takes native histograms."""
+    collector: Collector
+    began: float
+
+    def where(self, component: str) -> str:
+        """It is scraped there."""
+        if component == "agent":
+            return f"127.0.0.1:{next(iter(self.kubelet.capsules.values())).metrics}"
+        return self.release.metrics[component]
+
+
+@contextlib.contextmanager
+def scraped_for_a_day(folder: Callable[[str], Path]) -> Iterator[Scene]:
+    """The day has passed by, and everything runs. `folder` makes one of that name."""
+    with equipped(folder("api-server")) as api, collecting(folder("collector")) as collector:
+        asyncio.run(_found(api))
+        with release(api, a_day.NAMESPACE, traces=collector.endpoint) as (made, kubelet), contextlib.ExitStack() as scraping:
+            jobs = {name: [address] for name, address in made.metrics.items()}
+            classic, native = (
+                scraping.enter_context(prometheus(folder(kind), jobs, kubelet.targets, native=kind == "native")) for kind in KINDS
+            )
+            began = time.time()
+            asyncio.run(_live(made, kubelet, api))
+            for each in (classic, native):
+                each.until(f"min(timestamp(up == 1)) > {time.time()}")
+            yield Scene(api, made, kubelet, classic, native, collector, began)
+
+
+async def _found(api: ApiServer) -> None:
+    admin = Admin(api, a_day.NAMESPACE)
+    await admin.make_namespace()
+    await a_day.make(admin)
+    await admin.close()
+
+
+async def _live(made: Release, kubelet: Kubelet, api: ApiServer) -> None:
+    admin = Admin(api, a_day.NAMESPACE)
+    async with Client(made.address) as client:
+        await a_day.Day(made, kubelet, admin, client).pass_by()
+    await admin.close()
