@@ -42,7 +42,8 @@ async def _swallowing() -> AsyncIterator[dict[str, str]]:
         assert process.stdout is not None
         port = (await asyncio.to_thread(process.stdout.readline)).strip()
         try:
-            yield {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+            endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+            yield {**endpoint, "OTEL_METRICS_EXPORTER": "none"}
         finally:
             process.kill()
 

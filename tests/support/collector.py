@@ -60,7 +60,8 @@ class Collector:
     @property
     def environment(self) -> dict[str, str]:
         """Of whoever is to send its spans here, soon."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "OTEL_EXPORTER_OTLP_INSECURE": "true", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+        return {**endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRICS_EXPORTER": "none"}
 
     def spans(self) -> list[Seen]:
         """In the order in which they came. A line that is still being written isn't there yet."""

@@ -22,7 +22,7 @@ async def receiver(monkeypatch: pytest.MonkeyPatch, sampler: dict[str, str]) -> 
     """To be asked for first: what is started later traces. `arrived` sends what has ended so far."""
     async with receiving() as made:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{made.port}", "OTEL_EXPORTER_OTLP_INSECURE": "true"}
-        for name, value in {**variables, "OTEL_BSP_SCHEDULE_DELAY": "50", **sampler}.items():
+        for name, value in {**variables, "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRICS_EXPORTER": "none", **sampler}.items():
             monkeypatch.setenv(name, value)
         assert tracing.configure("tested")
         try:
