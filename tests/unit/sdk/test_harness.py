@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from snakepit import (
+    Adapter,
     Cancelled,
     Context,
     DeadlineExceeded,
@@ -15,6 +17,7 @@ from snakepit import (
     StoreUnavailable,
     ToolError,
     ToolNotFound,
+    tool,
 )
 from snakepit._ipc.frames import CallFailure, StateAnswer
 from snakepit._ipc.worker import StateOperation
@@ -128,6 +131,30 @@ def test_progress_outside_its_range_and_tools_of_others_are_refused() -> None:
         context().progress(2)
     with pytest.raises(ToolNotFound, match="this test offers no tool 'x'"):
         context().call_tool("x")
+
+
+class Asking(Adapter):
+    @tool
+    def ask(self, *, ctx: Context) -> object:
+        try:
+            return ctx.call_tool("forever", pool="others", timeout=0.05)
+        except DeadlineExceeded as error:
+            return error.message
+
+
+def test_what_stands_for_another_pools_tool_ends_with_the_deadline_of_the_call_to_it() -> None:
+    ended = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    with start(Asking) as asking:
+        asking.offer(forever, pool="others")
+        assert "'forever'" in asking.call("ask")
+    assert ended == [True]
 
 
 def test_reads_come_from_the_cache_for_its_time_and_a_rebound_session_starts_afresh() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from snakepit._names import nearest, parse_pool, pool_name
 from snakepit._values import payloads
 from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.author.tools import Tool, as_tool
-from snakepit.errors import SnakepitError, ToolNotFound
+from snakepit.errors import DeadlineExceeded, SnakepitError, ToolNotFound
 
 Send = Callable[[ToolChunk | ToolAnswer], None]
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -52,7 +53,11 @@ class ToolDoubles:
         try:
             tool = self._find(request)
             with asyncio.Runner() as runner:
-                values = values_of(tool.function(**tool.decode(request.arguments)), runner.run, runner.run)
+
+                def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+                    return runner.run(_in_time(coroutine, request))
+
+                values = values_of(tool.function(**tool.decode(request.arguments)), run, runner.run)
                 send(ToolAnswer(operation_id, payload=_give(tool, values, request, operation_id, send)))
         except SnakepitError as error:
             send(ToolAnswer(operation_id, failure=CallFailure(error.reason, error.message, int(error.started), dict(error.details))))
@@ -66,6 +71,18 @@ class ToolDoubles:
             message = f"this test offers no tool {request.name!r}{f' of pool {request.pool}' if request.pool else ''}: give it with offer()"
             raise ToolNotFound(message, details={"nearest": ",".join(nearest(request.name, names))})
         return found
+
+
+async def _in_time(coroutine: Coroutine[Any, Any, Any], request: ToolRequest) -> Any:
+    """What is awaited ends with the request's deadline, as in a pool. Raises DeadlineExceeded then."""
+    left = None if request.deadline is None else request.deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(left) as limit:
+            return await coroutine
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded(f"the deadline of the call to {request.name!r} has passed") from None
+        raise
 
 
 def values_of(result: Any, run: Run, end: Run) -> Generator[Any, None, None]:

@@ -1,0 +1,1 @@
+"""Sellers, some of which are slow or out of order."""
