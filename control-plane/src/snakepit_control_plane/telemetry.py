@@ -14,7 +14,8 @@ from typing import Any
 
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
-from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Distribution, Reading, Registry, Tally
+from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Reading, Registry
+from snakepit._telemetry.metrics.series import Distribution, Tally
 from snakepit._telemetry.tracing import is_sampled
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker

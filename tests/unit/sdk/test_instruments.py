@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric as Family
 
-from snakepit._telemetry.metrics import TABLE, Metric, instruments, rows_of
+from snakepit._telemetry.metrics import TABLE, Metric, instruments, rows_of, series
 from snakepit._telemetry.metrics.everywhere import BUILD_INFO
 from snakepit._telemetry.metrics.instruments import Registry
-from support.scrape import scraped
+from support.scrape import ask, scraped
 
 US = ("agent",)
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 BOUNDS = (0.001, 0.5, 1.0, 300.0)
 CALLS = Metric("calls_total", "counter", "Calls.", US, ("pool", "outcome"))
 SECONDS = Metric("call_seconds", "histogram", "Seconds.", US, ("pool",), "seconds", BOUNDS)
@@ -136,3 +138,19 @@ async def test_each_component_tells_its_version_and_its_process() -> None:
         assert {name for name in found if name.startswith("process_")} == {
             row.name.removesuffix("_total") for row in rows_of(component) if row.name.startswith("process_")
         }
+
+
+@pytest.mark.parametrize(("accept", "pauses"), [("", 3 + 3 + 2), (PROTOBUF, 3 + 3 + 3)])
+def test_a_scrape_of_many_series_lets_others_go_on_in_between(monkeypatch: pytest.MonkeyPatch, accept: str, pauses: int) -> None:
+    registry = Registry("agent")
+    seconds = registry.histogram(SECONDS)
+    for number in range(3):
+        seconds.observe(1.0, f"a/{number}")
+    plain = ask(registry.application(), accept)[1]
+    monkeypatch.setattr(instruments, "MOST_SHAPES", 1)
+    monkeypatch.setattr(instruments, "MOST_SAMPLES", 8)
+    monkeypatch.setattr(series, "PAUSE_SECONDS", 0.01)
+    began = time.monotonic()
+    polite = ask(registry.application(), accept)[1]
+    assert time.monotonic() - began >= pauses * 0.01
+    assert polite.count(b"call_seconds") == plain.count(b"call_seconds")

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app, samples
@@ -18,17 +16,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from snakepit import __version__
-from snakepit._telemetry.metrics.buckets import Bounds, bounds_of
+from snakepit._telemetry.metrics.buckets import bounds_of
 from snakepit._telemetry.metrics.everywhere import BUILD_INFO
 from snakepit._telemetry.metrics.exposition import negotiated
 from snakepit._telemetry.metrics.protobuf import Exemplar, Shape
 from snakepit._telemetry.metrics.row import Kind, Metric
+from snakepit._telemetry.metrics.series import Distribution, Polite, Tally
 
 ANSWER_SECONDS = 2.0
 """A loop that gives no answer for so long does not turn: what only it can say is left out of a scrape then."""
 
 MOST_SERIES = 10_000
 """Of one metric. What comes beyond is counted together, each label `other`: rows bound their labels, this bounds mistakes."""
+
+MOST_SHAPES, MOST_SAMPLES = 8, 64
+"""A scrape of many series makes a pause after so many, which take half a millisecond."""
 
 OTHER = "other"
 
@@ -63,15 +65,6 @@ class Instrument(Collector, Generic[Value]):
             at = self.row.labels.index(label)
             for labels in [each for each in self._series if each[at] and not known(each[at])]:
                 del self._series[labels]
-
-
-class Tally:
-    """One series of a counter."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count: float = 0
 
 
 class Counter(Instrument[Tally]):
@@ -120,44 +113,13 @@ class Gauge(Instrument[float]):
         yield as_read(self.row, list(self._series.items()))
 
 
-class Distribution:
-    """One series of a histogram: how many values each of its fine buckets has, their sum, and of each classic one the last exemplar."""
-
-    __slots__ = ("_all", "_bounds", "counts", "exemplars", "nothing", "sum")
-
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
-        self._all = bounds.all
-        self.counts: dict[int, int] = {}
-        self.exemplars: dict[int, Exemplar] = {}
-        self.sum = 0.0
-        self.nothing = 0
-        """Values of 0, which whoever sees many of them counts here."""
-
-    def observe(self, value: float, trace_id: str = "") -> None:
-        """Count one more. `trace_id`: of the trace that shows it, if one does."""
-        fine, counts = bisect_left(self._all, value), self.counts
-        counts[fine] = counts.get(fine, 0) + 1
-        self.sum += value
-        if trace_id:
-            self.exemplars[self._bounds.classic_of[fine]] = Exemplar(trace_id, value, time.time())
-
-    def shape(self, labels: Mapping[str, str]) -> Shape:
-        """What there is now."""
-        counts = dict(self.counts)
-        counts[0] = counts.get(0, 0) + self.nothing
-        cumulative = self._bounds.cumulative(counts)
-        bounds = (*self._bounds.classic, math.inf)
-        buckets = tuple((bound, count, self.exemplars.get(at)) for at, (bound, count) in enumerate(zip(bounds, cumulative, strict=True)))
-        return Shape(labels, cumulative[-1], self.sum, buckets, self._bounds.native(counts))
-
-
 class HistogramFamily(HistogramMetricFamily):
     """With `shapes`, for forms that have more to say than classic buckets."""
 
     def __init__(self, row: Metric, shapes: Iterable[Shape]) -> None:
         super().__init__(row.name, row.text, labels=row.labels)
-        self.shapes = list(shapes)
+        self.samples = Polite[Any]((), MOST_SAMPLES)
+        self.shapes = Polite(shapes, MOST_SHAPES)
         for each in self.shapes:
             self.add_metric(list(each.labels.values()), [_bucket(*bucket) for bucket in each.buckets], each.sum)
 
@@ -187,7 +149,7 @@ class Histogram(Instrument[Distribution]):
 
     def collect(self) -> Iterator[HistogramFamily]:
         """Called by whoever scrapes."""
-        series = list(self._series.items())
+        series = Polite(self._series.items(), MOST_SHAPES)
         yield HistogramFamily(self.row, (each.shape(dict(zip(self.row.labels, labels, strict=True))) for labels, each in series))
 
 
