@@ -12,6 +12,7 @@ from simulation.operator_api import EPOCH, NAMESPACE, Client, Look, Server
 from simulation.operator_plane import Plane
 
 from snakepit.v1 import fleet_pb2
+from snakepit_operator.events import COMBINED
 from snakepit_operator.kube import PODS, KubeError, Object, Resource
 from snakepit_operator.pods import HASH_LABEL, ORDINAL_LABEL, POOL_LABEL
 from snakepit_operator.views import pod_view
@@ -371,7 +372,7 @@ class Rules:
         self._require(now > 0 or not demanded, f"{name} goes to zero, and a call waits or runs")
 
     def _announced(self, message: str) -> None:
-        names = message.removeprefix("Created ").partition(" and ")[0].split(", ")
+        names = message.removeprefix(COMBINED).removeprefix("Created ").partition(" and ")[0].split(", ")
         made = {each["metadata"]["name"] for each in self._server.uids.values()}
         self._require(made.issuperset(names), f"{message}, it is said, and not all of them were")
 
