@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from mcp import Client as McpClient
+from starlette.types import Receive, Scope, Send
 
 from snakepit import Client
+from snakepit.client.calls import call_span
 from snakepit.errors import DeadlineExceeded
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
+from snakepit_gateway.traces import Traced
 from support.control_plane import Caller, eventually, may_use, replica
 from support.gateway import gateway, served
 from support.otlp import Receiver, happened, said
@@ -128,7 +131,25 @@ class TestNothingSampled:
             await http.post(f"/v1/pools/{POOL}/tools/work", json={}, headers={"traceparent": PARENT})
             spans = await receiver.until({"POST ", "call ", "route "})
         assert {each.trace_id.hex() for each in spans.values()} == {TRACE}, "whom a caller samples, everybody does"
+        assert (spans["route "].parent_span_id, spans["call "].parent_span_id) == (spans["call "].span_id, spans["POST "].span_id)
         assert len(receiver.spans) == 3
+
+    async def test_whoever_begins_decides_and_nobody_after_it(self, receiver: Receiver) -> None:
+        asked, passed_on = link_pb2.Call(pool=POOL, tool="work"), list[bytes]()
+        assert call_span(asked, "") is None
+        assert asked.traceparent == "-", "an SDK tells the control plane"
+
+        async def within(scope: Scope, receive: Receive, send: Send) -> None:
+            passed_on.append(dict(scope["headers"])[b"traceparent"])
+
+        for path, given in (
+            ("/v1/x", []),
+            ("/v1/x", [(b"traceparent", b"made up")]),
+            ("/mcp/x", [(b"traceparent", PARENT[:-1].encode() + b"0")]),
+        ):
+            await Traced(within)({"type": "http", "path": path, "method": "GET", "scheme": "http", "headers": given}, None, None)  # type: ignore[arg-type]
+        assert passed_on == [b"-", b"-", PARENT[:-1].encode() + b"0"], "a gateway tells what is behind it"
+        assert not receiver.spans
 
 
 # ---- where nothing is traced
