@@ -21,7 +21,8 @@ AGENT_LINKS = Metric("snakepit_agent_links", "gauge", "Replicas of the control p
 WORKER_MEMORY = Metric(
     "snakepit_worker_memory_bytes",
     "gauge",
-    "Resident memory of a worker's process, which forked ones share in part. `worker`: its number in the capsule.",
+    "Resident memory of a worker, which forked ones share in part. `worker`: its number in the capsule; "
+    "two processes count together while one takes the other's place.",
     _US,
     ("pool", "worker"),
     "bytes",
