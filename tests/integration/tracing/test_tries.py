@@ -12,6 +12,7 @@ from mcp import Client as McpClient
 from starlette.types import Receive, Scope, Send
 
 from snakepit import Client
+from snakepit._telemetry import tracing
 from snakepit.client.calls import call_span
 from snakepit.errors import DeadlineExceeded
 from snakepit.v1 import link_pb2
@@ -149,6 +150,20 @@ class TestNothingSampled:
         ):
             await Traced(within)({"type": "http", "path": path, "method": "GET", "scheme": "http", "headers": given}, None, None)  # type: ignore[arg-type]
         assert passed_on == [b"-", b"-", PARENT[:-1].encode() + b"0"], "a gateway tells what is behind it"
+        assert not receiver.spans
+
+
+class TestWhateverCallersSay:
+    @pytest.fixture
+    def sampler(self) -> dict[str, str]:
+        return {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
+
+    async def test_a_caller_that_samples_each_call_can_be_overruled(self, receiver: Receiver, server: Running) -> None:
+        async with simulated_agent(server.address, tools={"work": work}) as agent, gateway(server.address) as http:
+            await http.post(f"/v1/pools/{POOL}/tools/work", json={}, headers={"traceparent": PARENT})
+            (call,) = agent.calls
+        assert call.traceparent.startswith(f"00-{TRACE}-")
+        assert not tracing.is_sampled(call.traceparent)
         assert not receiver.spans
 
 
