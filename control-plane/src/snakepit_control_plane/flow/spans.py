@@ -27,19 +27,21 @@ def begin(call: Call) -> None:
     elif tracing.passes_over():
         message.traceparent = tracing.NOT_SAMPLED
         return
-    tool = call.tool[:MOST_TEXT]
-    span = tracing.start_span(f"route {tool}", given, kind="server")
-    if span is None:
-        return
-    message.traceparent = span.traceparent
-    if span.is_recording:
-        call.span = span
-        request = call.request
-        pool = request.pool[:MOST_TEXT]
-        span.set({spans.POOL: pool, spans.TOOL: tool, spans.CALL_ID: request.call_id[:MOST_TEXT]})
-        span.set({spans.RPC_SYSTEM: "snakepit", spans.RPC_METHOD: f"{pool}/{tool}"})
-        if request.session_id:
-            span.set({spans.SESSION: request.session_id[:MOST_TEXT]})
+    request, tool = call.request, call.tool[:MOST_TEXT]
+    pool = request.pool[:MOST_TEXT]
+    about = {
+        spans.POOL: pool,
+        spans.TOOL: tool,
+        spans.CALL_ID: request.call_id[:MOST_TEXT],
+        spans.RPC_SYSTEM: "snakepit",
+        spans.RPC_METHOD: f"{pool}/{tool}",
+    }
+    if request.session_id:
+        about[spans.SESSION] = request.session_id[:MOST_TEXT]
+    span = tracing.start_span(f"route {tool}", given, about, kind="server")
+    if span is not None:
+        message.traceparent = span.traceparent
+        call.span = span if span.is_recording else None
 
 
 def asked(call: link_pb2.Call) -> tracing.Span | None:

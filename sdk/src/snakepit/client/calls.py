@@ -175,22 +175,20 @@ def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
     if not traceparent and tracing.passes_over():
         call.traceparent = tracing.NOT_SAMPLED
         return None
-    span = tracing.start_span(f"call {call.tool}", traceparent, kind="client")
-    if span is None:
+    if traceparent and not tracing.follows(traceparent):
         return None
-    call.traceparent = span.traceparent
-    if span.is_recording:
-        span.set(
-            {
-                spans.POOL: call.pool,
-                spans.TOOL: call.tool,
-                spans.CALL_ID: call.call_id,
-                spans.RPC_SYSTEM: "snakepit",
-                spans.RPC_METHOD: f"{call.pool}/{call.tool}",
-            }
-        )
-        if call.session_id:
-            span.set({spans.SESSION: call.session_id})
+    about = {
+        spans.POOL: call.pool,
+        spans.TOOL: call.tool,
+        spans.CALL_ID: call.call_id,
+        spans.RPC_SYSTEM: "snakepit",
+        spans.RPC_METHOD: f"{call.pool}/{call.tool}",
+    }
+    if call.session_id:
+        about[spans.SESSION] = call.session_id
+    span = tracing.start_span(f"call {call.tool}", traceparent, about, kind="client")
+    if span is not None:
+        call.traceparent = span.traceparent
     return span
 
 
