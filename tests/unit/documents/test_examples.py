@@ -70,3 +70,12 @@ def test_every_value_that_the_table_names_exists(name: str) -> None:
     for part in name.removesuffix(".*").split("."):
         assert part in value, name
         value = value[part]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/requirements.txt")), ids=lambda path: path.parent.name)
+def test_what_an_example_pins_is_what_the_project_pins(path: Path) -> None:
+    """`make requirements` knows nothing of it: copy the package's lines."""
+    pinned = {line.strip(" \\") for line in (ROOT / "requirements/digits.txt").read_text().splitlines()}
+    wanted = [line.strip(" \\") for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert wanted[0].count("==") == 1
+    assert set(wanted) <= pinned
