@@ -122,13 +122,45 @@ def test_series_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyP
     assert (calls.value("a/b", "OK"), calls.value("c/d", "OK"), calls.value("other", "other")) == (2, 1, 2)
 
 
+def test_what_is_counted_together_is_of_no_pool_that_could_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruments, "MOST_SERIES", 1)
+    registry = Registry("agent")
+    calls, seconds = registry.counter(CALLS), registry.histogram(SECONDS)
+    for pool in ("a/b", "c/d"):
+        calls.add(pool, "OK")
+        seconds.observe(1.0, pool)
+    registry.keep("pool", {"c/d"}.__contains__)
+    assert (calls.value("a/b", "OK"), calls.value("other", "other")) == (0, 1)
+    assert samples(seconds.collect())["call_seconds_count", (("pool", "other"),)] == 1
+
+
 # ---- a scrape
 
 
 async def test_what_a_loop_knows_is_read_in_it_when_somebody_scrapes() -> None:
     registry = Registry("agent")
     registry.read(asyncio.get_running_loop(), [DEPTH], lambda: [(DEPTH, ("a/b",), len(asyncio.all_tasks()))])
-    assert samples(iter(await scraped(registry.application())))["depth", (("pool", "a/b"),)] > 1
+    assert samples(iter(await scraped(registry.application())))["depth", (("pool", "a/b"),)] > 0
+
+
+async def test_a_loop_that_turns_too_late_reads_nothing_for_a_scrape_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruments, "ANSWER_SECONDS", 0.01)
+    registry, reads = Registry("agent"), list[str]()
+
+    def read() -> list[instruments.Reading]:
+        reads.append("read")
+        return [(DEPTH, ("a/b",), 1)]
+
+    registry.read(asyncio.get_running_loop(), [DEPTH], read)
+    assert b"depth" not in ask(registry.application())[1]  # asked by the loop itself, which can't turn meanwhile
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turned.set)
+    await turned.wait()
+    await asyncio.sleep(0)
+    assert not reads
+    monkeypatch.undo()
+    assert samples(iter(await scraped(registry.application())))["depth", (("pool", "a/b"),)] == 1
+    assert len(reads) == 1
 
 
 async def test_each_component_tells_its_version_and_its_process() -> None:

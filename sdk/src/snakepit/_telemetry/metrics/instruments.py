@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app, samples
@@ -60,10 +61,10 @@ class Instrument(Collector, Generic[Value]):
         return labels if len(self._series) < MOST_SERIES else (OTHER,) * len(labels)
 
     def keep(self, label: str, known: Callable[[str], bool]) -> None:
-        """Forget the series whose value of that label isn't known any more. Nothing for a row without that label."""
+        """Forget the series whose value of that label isn't known any more, but for OTHER's. Nothing for a row without that label."""
         if label in self.row.labels:
             at = self.row.labels.index(label)
-            for labels in [each for each in self._series if each[at] and not known(each[at])]:
+            for labels in [each for each in self._series if each[at] not in ("", OTHER) and not known(each[at])]:
                 del self._series[labels]
 
 
@@ -162,16 +163,26 @@ class LoopReader(Collector):
 
     def collect(self) -> Iterable[ReadFamily]:
         """Called in a thread of whoever scrapes."""
-        reading = self._gather()
+        answer: Future[list[ReadFamily]] = Future()
         try:
-            return asyncio.run_coroutine_threadsafe(reading, self._loop).result(ANSWER_SECONDS)
-        except TimeoutError:
-            return ()
+            self._loop.call_soon_threadsafe(self._give, answer)
         except RuntimeError:  # the loop is closed
-            reading.close()
+            return ()
+        try:
+            return answer.result(ANSWER_SECONDS)
+        except TimeoutError:
+            answer.cancel()  # or else a loop that turns again would first have to answer all who have asked meanwhile
             return ()
 
-    async def _gather(self) -> list[ReadFamily]:
+    def _give(self, answer: Future[list[ReadFamily]]) -> None:
+        """In the loop: answer who still waits."""
+        if answer.set_running_or_notify_cancel():
+            try:
+                answer.set_result(self._gather())
+            except Exception as error:  # theirs who scrape
+                answer.set_exception(error)
+
+    def _gather(self) -> list[ReadFamily]:
         found: dict[Metric, list[tuple[Labels, float]]] = {row: [] for row in self._rows}
         for row, labels, value in self._read():
             found[row].append((labels, value))
