@@ -15,6 +15,7 @@ VERSION = "11.12.2"
 SHA512 = "n34QPDPEKmaeCG4WDMGy0OT6PSyxKCfy2pJgShP+Qow2KLrvWjclwbc3yXfSIf4BanqWEhQEpngWwNp/XhZt6w=="
 MEMBER = "package/dist/mermaid.min.js"
 SECONDS = 120
+TEXT = "the site shows the text of pictures instead of drawing them"
 
 
 def fetched(folder: Path) -> Path:
@@ -29,11 +30,17 @@ def fetched(folder: Path) -> Path:
 
 def main(target: Path) -> None:
     if shutil.which("npm") is None:
-        print("there is no npm here, so the site shows the text of pictures instead of drawing them")
+        print(f"there is no npm here: {TEXT}")
         return
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(fetched(Path(folder))) as archive:
-        member = archive.extractfile(MEMBER)
-        target.write_bytes(member.read() if member else b"")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            archive = fetched(Path(folder))
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            print(f"npm couldn't fetch mermaid ({error}): {TEXT}")
+            return
+        with tarfile.open(archive) as opened:
+            member = opened.extractfile(MEMBER)
+            target.write_bytes(member.read() if member else b"")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from .release import Kubelet, Release
 
 NAMESPACE = "shop"
 MOST_TRIES = 20
-HEARTBEAT = {"intervalSeconds": 0.2, "timeoutSeconds": 1}
+HEARTBEAT = {"intervalSeconds": 0.5, "timeoutSeconds": 5}
 POOLS: dict[str, dict[str, Any]] = {
     "digits": {
         "replicas": 2,

@@ -82,9 +82,10 @@ class Shell:
         self.state = state
         self._instead = instead
         path = os.pathsep.join([str(Path(sys.base_prefix, "bin")), *self._path()])
-        self._environment = {**os.environ, "PATH": path, "PIP_NO_COMPILE": "1", **environment}
+        theirs = {**os.environ}
         for name in ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "PYTHONDONTWRITEBYTECODE"):
-            self._environment.pop(name, None)
+            theirs.pop(name, None)
+        self._environment = {**theirs, "PATH": path, "PIP_NO_COMPILE": "1", **environment}
 
     @staticmethod
     def _path() -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import ROOT, Shell, blocks
+from support.pages import BLOCK_SECONDS, ROOT, Shell, blocks
 from support.ports import free_port
 from support.walk import Walker, as_shown
 
@@ -23,7 +23,7 @@ ON_A_CLUSTER = ("An image", "A rollout")
 """What stands there is read by tests/unit/documents/test_blocks.py, and typed by nobody."""
 README_CLUSTER = "The same pool on a cluster"
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(BLOCK_SECONDS + 60)
 
 
 def walker(folder: Path) -> Iterator[Walker]:

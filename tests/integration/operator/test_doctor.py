@@ -55,7 +55,7 @@ WHAT_TO_DO = {
     "the author's container ends again and again": r"`kubectl logs digits-0-\w+ -n test-\w+ -c worker --previous`",
     "the agent ends again and again": r"`kubectl logs digits-0-\w+ -n test-\w+ -c snakepit-agent --previous`",
     "`setup()` raises": "mend the adapter",
-    "`setup()` hangs": "raise worker.setupTimeoutSeconds",
+    "`setup()` hangs": "raise agent.setupTimeoutSeconds",
     "a quota is used up": "raise the quota",
     "a LimitRange forbids it": "mend resources in spec.template, by the namespace's LimitRange",
     "PodSecurity forbids it": "mend securityContext in spec.template",

@@ -26,7 +26,7 @@ ADVICE: Mapping[str, str] = {
     "CreateContainerConfigError": "make the Secret or ConfigMap, or mend its name in spec.template",
     "CrashLoopBackOff": f"`kubectl logs {_POD} -c worker --previous` has its last words",
     "SetupFailed": "mend the adapter",
-    "SetupTimeout": "the agent's log has the stacks; or raise worker.setupTimeoutSeconds",
+    "SetupTimeout": "the agent's log has the stacks; or raise agent.setupTimeoutSeconds of the chart",
     "SuccessorFailed": "mend the adapter: the worker that should be replaced serves on meanwhile",
     "LaneUnreachable": "let capsules dial port 7802 of the control plane",
     "CapsulesSilent": "look at the network, the nodes and the control plane",
