@@ -18,7 +18,7 @@ from snakepit_control_plane.store.urls import parse_store_url
 from support.control_plane import STRICT_QUEUE, Caller, calling, counted, eventually, outcome, replica, rpc, waiting
 from support.redis_server import redis_server
 from support.scrape import scraped
-from support.simulated_agent import POOL, SimulatedAgent, Tool, echo, payload, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, Tool, echo, hang, payload, settings, simulated_agent
 
 Series = tuple[str, tuple[str, ...]]
 
@@ -53,6 +53,34 @@ async def test_a_call_is_counted_by_tool_and_its_time_is_divided_into_phases(ser
     assert sums["run"] == pytest.approx(0.0002)
     assert 0 < sums["queue"] < most
     assert sum(sums.values()) == pytest.approx(found["snakepit_call_duration_seconds_sum", ("slow",)])
+
+
+async def test_a_key_runs_once_in_the_phases_and_waits_in_the_queue_as_any_call_does(server: Running, caller: Caller) -> None:
+    async def keyed(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        return link_pb2.Result(payload=call.arguments, run_seconds=0.0001)
+
+    async with simulated_agent(server.address, tools={"hang": hang, "keyed": keyed}) as agent:
+        busy = caller.start("hang")
+        await eventually(lambda: agent.running)
+        before = time.monotonic()
+        first = caller.start("keyed", idempotency_key="a-key-of-sixteen-or-more")
+        await eventually(lambda: waiting(server) == 1)
+        queued = time.monotonic()
+        joined = [caller.start("keyed", idempotency_key="a-key-of-sixteen-or-more") for _ in range(2)]
+        await eventually(lambda: server.flow.pools[POOL].queue.joined == 2)
+        least = time.monotonic() - queued
+        agent.let_go()
+        await asyncio.gather(busy, first, *joined)
+        await caller.call("keyed", idempotency_key="a-key-of-sixteen-or-more")
+        most = time.monotonic() - before
+        found = await scrape(server)
+    name = "snakepit_call_phase_duration_seconds"
+    assert found["snakepit_calls_total", ("OK", "keyed")] == 4
+    assert {found[f"{name}_count", (phase, "keyed")] for phase in ("queue", "run", "overhead")} == {1}
+    assert found[f"{name}_sum", ("run", "keyed")] == pytest.approx(0.0001)
+    assert least < found[f"{name}_sum", ("queue", "keyed")] < most
+    (history,) = [pool.records.history for pool in server.flow.pools.values() if pool.records is not None]
+    assert sum(sum(minute.queue_seconds) for minute in history.minutes) == 1
 
 
 async def test_a_call_that_never_ran_has_no_phases(server: Running, caller: Caller) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from snakepit._telemetry import tracing
 from snakepit._telemetry.metrics import Metric, otlp
 from snakepit._telemetry.metrics.instruments import Registry
 from support.control_plane import calling, replica
@@ -117,3 +118,36 @@ async def test_an_interval_that_is_none_is_told_and_a_minute_is_taken(collector:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}", "OTEL_METRIC_EXPORT_INTERVAL": "1m"}
     await otlp.begin(Registry("agent"), "agent", environment).stop()
     assert "OTEL_METRIC_EXPORT_INTERVAL is '1m': it must be a number of milliseconds; 60 s are taken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "ValueError: could not convert string to float: '10s'"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli", "OTEL_EXPORTER_OTLP_COMPRESSION"),
+    ],
+)
+async def test_what_the_exporter_cannot_read_is_told_once_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+    push = otlp.begin(Registry("agent"), "agent")
+    assert not push.is_on
+    await push.stop()
+    assert not tracing.configure("tested")
+    assert not tracing.enabled()
+    metrics, traces = (record.getMessage() for record in caplog.records if record.name.startswith("snakepit"))
+    assert metrics.startswith("no metrics are pushed, look at the variables OTEL_*: ")
+    assert traces.startswith("nothing is traced, look at the variables OTEL_*: ")
+    assert told in metrics
+    assert told in traces
+
+
+async def test_an_empty_variable_is_one_that_is_not_set(collector: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "")
+    push = otlp.begin(Registry("agent"), "agent")
+    assert push.is_on
+    await push.stop()
+    assert ("agent", "snakepit_build_info") in collector.metrics.metrics

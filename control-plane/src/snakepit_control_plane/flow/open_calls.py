@@ -270,7 +270,8 @@ class OpenCalls(OpenCount):
                 objectives.count(outcome, started, now - call.request.came_at, now, is_stream=call.request.is_stream)
         waited = 0.0 if call.place is None else call.place.waited
         traceparent = "" if call.span is None else call.span.traceparent
-        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, result.run_seconds, traceparent)
+        ran = result.run_seconds if call.has_run else 0.0
+        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, ran, traceparent)
         if call.span is not None:
             spans.end(call, call.span, result, outcome, now)
 

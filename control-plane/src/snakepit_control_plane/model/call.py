@@ -20,12 +20,12 @@ from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.caller import NOBODY, Caller
+from snakepit_control_plane.model.queue import Place, place_of
 
 if TYPE_CHECKING:
     from snakepit_control_plane.model.capsule import Worker
     from snakepit_control_plane.model.nesting import Nest
     from snakepit_control_plane.model.pool import Pool
-    from snakepit_control_plane.model.queue import Place
     from snakepit_control_plane.model.session import SessionEntry
 
 _RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
@@ -301,8 +301,10 @@ class Call:
         self.tried().came_back(leg)
 
     def ran_as(self, run: Call, now: float) -> None:
-        """That one ran for it, and has ended."""
+        """That one ran for it, and has ended: where it went and what it waited for a worker is told as this one's own."""
         before = run.attempts or Attempts()
+        if run.place is not None:
+            place_of(self).waited += run.place.waited
         self.attempts = Attempts(sent=before.sent + 1, legs=[*before.legs, run.leg(now, "")])
 
     def told(self) -> str:
@@ -356,6 +358,11 @@ class Call:
     def is_waiting(self) -> bool:
         """Does it count in its pool's queue?"""
         return self.place is not None and self.place.counted
+
+    @property
+    def has_run(self) -> bool:
+        """Was it sent to a worker, or one for it? Not one that is given the outcome of another caller's, of its idempotency key."""
+        return self.worker is not None or self.attempts is not None
 
     @property
     def reruns(self) -> int:

@@ -117,6 +117,9 @@ def configure(service_name: str, *, adopt: bool = False) -> bool:
     except ModuleNotFoundError as missing:
         log.warning("nothing is traced: the module %r is missing, which sends spans. %s", missing.name, _extras.OTEL)
         return False
+    except Exception as error:  # What a variable says may be wrong in any way, and ends nothing but tracing.
+        log.warning("nothing is traced, look at the variables OTEL_*: %s: %s", type(error).__name__, error)
+        return False
     return True
 
 

@@ -80,22 +80,32 @@ def begin(registry: Registry, service_name: str, environment: Mapping[str, str] 
     if not _wanted(environment):
         return Push(registry, None, None, 0.0)
     try:
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-        from opentelemetry.sdk.resources import Resource
+        exporter, resource = _set_up(service_name, environment)
     except ModuleNotFoundError as missing:
         log.warning("no metrics are pushed: the module %r is missing, which sends them. %s", missing.name, _extras.OTEL)
         return Push(registry, None, None, 0.0)
+    except Exception as error:  # What a variable says may be wrong in any way, and ends nothing but pushing.
+        log.warning("no metrics are pushed, look at the variables OTEL_*: %s: %s", type(error).__name__, error)
+        return Push(registry, None, None, 0.0)
+    return Push(registry, exporter, resource, _interval(environment))
+
+
+def _set_up(service_name: str, environment: Mapping[str, str]) -> tuple[Any, Any]:
+    """OpenTelemetry's exporter and resource. Raises what it raises where it can't read a variable."""
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.resources import Resource
+
     about = {
         "service.name": environment.get("OTEL_SERVICE_NAME", service_name),
         "service.version": __version__,
         "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
     }
-    exporter = OTLPMetricExporter(max_export_batch_size=MOST_POINTS)
-    return Push(registry, exporter, Resource.create(about), _interval(environment))
+    return OTLPMetricExporter(max_export_batch_size=MOST_POINTS), Resource.create(about)
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_METRICS_EXPORTER", "otlp") != "otlp":
+    # Empty is unset (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or (environment.get("OTEL_METRICS_EXPORTER") or "otlp") != "otlp":
         return False
     return any(environment.get(name) for name in _ENDPOINTS)
 
