@@ -128,12 +128,17 @@ RECYCLED = {
 
 
 def ended(before: FleetView | None, after: FleetView | None) -> Iterator[NewEvent]:
-    """Workers that ended between two looks, and that nobody had asked to: an event for each way."""
+    """Workers that ended between two looks, and that nobody had asked to: an event for each way.
+
+    Each replica counts all of them since its own start: one that is heard anew, with counts of long ago, brings no news.
+    """
     if before is None or after is None:
         return
-    for how, count in sorted(after.ended.items()):
-        if how in ENDS and count > before.ended.get(how, 0):
-            yield NewEvent("Warning", ENDED, f"Ended: {ENDS[how]}")
+    both = before.ended.keys() & after.ended.keys()
+    for how, said in ENDS.items():
+        was, now = [max([view.ended[each].get(how, 0) for each in both], default=0) for view in (before, after)]
+        if now > was:
+            yield NewEvent("Warning", ENDED, f"Ended: {said}")
 
 
 ENDS = {

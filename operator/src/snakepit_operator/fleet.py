@@ -42,7 +42,7 @@ Connect = Callable[[str, str], AbstractAsyncContextManager[Call]]
 class _Said(NamedTuple):
     """What replicas have said of a pool last, and the view that it makes."""
 
-    states: Sequence[fleet_pb2.PoolState]
+    states: Mapping[str, fleet_pb2.PoolState]
     stores: Sequence[tuple[bool, str]]
     view: FleetView
 
@@ -149,20 +149,20 @@ class Fleet:
 
     def view(self, pool: str) -> FleetView | None:
         """The pool as all answering replicas together see it."""
-        answering = [each for each in self._replicas.values() if each.answer is not None]
+        answering = {address: each for address, each in self._replicas.items() if each.answer is not None}
         view = msgspec.structs.replace(self._seen(pool, answering), **self._standing(pool)) if answering else None
         self._views[pool] = view
         return view
 
-    def _seen(self, pool: str, answering: Sequence[Replica]) -> FleetView:
+    def _seen(self, pool: str, answering: Mapping[str, Replica]) -> FleetView:
         """What they say of the pool; the same as before for as long as nobody has said it anew."""
-        answers = [each.answer for each in answering if each.answer is not None]
-        knowing = [each for each in answering if pool in each.states]
+        answers = [each.answer for each in answering.values() if each.answer is not None]
+        knowing = {address: each for address, each in answering.items() if pool in each.states}
         stores = [(each.session_store_ready, each.session_store_message) for each in answers]
-        states = [each.states[pool] for each in knowing]
+        states = {address: each.states[pool] for address, each in knowing.items()}
         before = self._said.get(pool)
-        if before is None or before.stores != stores or list(map(id, before.states)) != list(map(id, states)):
-            view = fleet_view(states, answers, [each.capsules[pool] for each in knowing])
+        if before is None or before.stores != stores or not _same(before.states, states):
+            view = fleet_view(states, answers, [each.capsules[pool] for each in knowing.values()])
             before = self._said[pool] = _Said(states, stores, view)
         return before.view
 
@@ -244,6 +244,11 @@ class Fleet:
         self._compare(None if answer is None or not answer.partial else [each.pool.name for each in answer.pools])
         async with self._answered:
             self._answered.notify_all()
+
+
+def _same(before: Mapping[str, object], after: Mapping[str, object]) -> bool:
+    """The very same objects, by the same names."""
+    return [(name, id(each)) for name, each in before.items()] == [(name, id(each)) for name, each in after.items()]
 
 
 def _counts(view: FleetView | None) -> FleetView | None:

@@ -169,8 +169,8 @@ class FleetView(Struct, frozen=True, kw_only=True):
     held_generation: int | None = None
     demand: Demand | None = None
     in_use: bool = False
-    ended: Mapping[str, int] = {}
-    """Lives of workers that have ended, by how, since a replica counts them."""
+    ended: Mapping[str, Mapping[str, int]] = {}
+    """Lives of workers that have ended: by the address of each replica that answers, by how, since that one counts them."""
     slo: SloStatus | None = None
     """Of a pool with objectives: what is left of their budgets."""
 

@@ -1,6 +1,7 @@
 """The whole status of a pool, from scratch, every time: counts and conditions. Pure.
 
-Nothing is carried over from the last status but the time at which a condition's status last changed.
+Nothing is carried over from the last status but the time at which a condition's status last changed, and, while a replica is unheard, what
+is left of error budgets.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def status(
         queue_depth=fleet.queue_depth if fleet else None,
         sessions=fleet.sessions if fleet else None,
         in_use=fleet.in_use if fleet else None,
-        slo=fleet.slo if fleet and pool.spec.slo else None,
+        slo=view.slo,
         reason=ready.reason,
         conditions=conditions({READY: ready, **findings, **stuck}, pool, now),
     )
@@ -178,6 +179,7 @@ class _View:
         self.updated = sum(1 for pod in self.active if pod.template_hash == template)
         self.outdated = sum(1 for pod in self.active if pod.outdated)
         self.trouble = _trouble(observed, problem)
+        self.slo = _slo(pool, observed.fleet)
 
     def findings(self) -> dict[str, Finding]:
         fleet, unknown = self.observed.fleet, Finding("Unknown", Reason.CONTROL_PLANE_UNKNOWN, _AWAY)
@@ -191,7 +193,7 @@ class _View:
         if (policy := self.pool.spec.autoscaling) is not None:
             found[AUTOSCALING] = self.autoscaling(policy)
         if self.pool.spec.slo is not None:
-            found[OBJECTIVES] = self.objectives(fleet) if fleet else unknown
+            found[OBJECTIVES] = self.objectives() if fleet else unknown
         return found
 
     def available(self, fleet: FleetView) -> Finding:
@@ -271,9 +273,9 @@ class _View:
         limited = advice.is_limited and self.wanted == policy.max_replicas
         return Finding("True", Reason.SCALING_LIMITED if limited else Reason.SCALED_BY_DEMAND, f"{said}; spec.replicas is ignored")
 
-    def objectives(self, fleet: FleetView) -> Finding:
+    def objectives(self) -> Finding:
         """Without figures, which change all the time: `status.slo` has them."""
-        slo = fleet.slo or SloStatus()
+        slo = self.slo or SloStatus()
         found = {name: each for name, each in (("availability", slo.availability), ("latency", slo.latency)) if each is not None}
         left = {name: each.budget_left_percent for name, each in found.items() if each.budget_left_percent is not None}
         spent = [f"{name} ({found[name].target_percent:g} %)" for name, each in left.items() if each < 0]
@@ -310,6 +312,18 @@ class _View:
 
     def _deadline(self) -> float:
         return self.pool.spec.rollout.progress_deadline_seconds
+
+
+def _slo(pool: SnakePool, fleet: FleetView | None) -> SloStatus | None:
+    """What is left of the budgets. Those that answer now have counted but a part while a replica is unheard: then the last word stays."""
+    spec, said = pool.spec.slo, pool.status.slo if pool.status else None
+    if fleet is None or spec is None:
+        return None
+    if not fleet.unheard or said is None:
+        return fleet.slo
+    promised = spec.availability_percent, None if spec.latency_milliseconds is None else spec.latency_percent
+    spoken_of = tuple(None if each is None else each.target_percent for each in (said.availability, said.latency))
+    return said if spoken_of == promised else fleet.slo
 
 
 def _trouble(observed: Observed, problem: tuple[str, str] | None) -> tuple[str, str] | None:

@@ -130,16 +130,17 @@ def _exits(status: Object) -> str:
 
 
 def fleet_view(
-    states: Sequence[fleet_pb2.PoolState], answers: Sequence[fleet_pb2.SyncResponse], capsules: Iterable[Iterable[CapsuleView]]
+    states: Mapping[str, fleet_pb2.PoolState], answers: Sequence[fleet_pb2.SyncResponse], capsules: Iterable[Iterable[CapsuleView]]
 ) -> FleetView:
     """One pool out of what all replicas say of it. Queues add up; of all else each replica sees the same, or less for a moment.
 
-    `capsules`: those of each state, as `capsules_of` reads them.
+    `states`: by the replica's address. `capsules`: those of each state, as `capsules_of` reads them.
     """
-    pools = [state.pool for state in states]
+    said = tuple(states.values())
+    pools = [state.pool for state in said]
     fullest = max(pools, key=lambda each: (each.available, each.ready_workers), default=pool_pb2.Pool())
     broken = [answer for answer in answers if not answer.session_store_ready]
-    known, demand = _merged(capsules), _demand(states)
+    known, demand = _merged(capsules), _demand(said)
     busy, queued = max([each.busy_slots for each in pools], default=0), sum([each.queue_depth for each in pools])
     return FleetView(
         available=fullest.available,
@@ -152,12 +153,12 @@ def fleet_view(
         sessions=max([each.sessions for each in pools], default=0),
         sessions_mark=max([each.sessions_mark for each in pools], default=0),
         capsules=known,
-        silence_held=bool(states) and all(state.silence_held for state in states),
+        silence_held=bool(said) and all(state.silence_held for state in said),
         store_ready=not broken,
         store_message=next((answer.session_store_message for answer in broken or answers), ""),
         demand=demand,
         in_use=bool(busy or queued) or _is_in_use(demand, known),
-        ended=_most(state.ended for state in states),
+        ended={address: dict(state.ended) for address, state in states.items()},
         slo=_slo(pools),
     )
 

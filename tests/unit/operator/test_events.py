@@ -65,7 +65,12 @@ def test_a_long_traceback_keeps_its_sentence_and_its_end() -> None:
 
 
 def ends(**counts: int) -> object:
-    return fleet(capsule(pod(0)), ended=counts)
+    return heard(a=counts)
+
+
+def heard(**replicas: dict[str, int]) -> object:
+    """What replicas that answer have counted, each since its own start."""
+    return fleet(capsule(pod(0)), ended=replicas)
 
 
 def test_workers_that_ended_by_themselves_are_an_event_for_each_way() -> None:
@@ -79,6 +84,32 @@ def test_workers_that_ended_by_themselves_are_an_event_for_each_way() -> None:
 @pytest.mark.parametrize(("before", "after"), [(None, ends(oom=1)), (ends(oom=4), ends(oom=4)), (ends(oom=4), ends(oom=1)), (ends(), None)])
 def test_ends_of_before_a_look_or_of_before_a_replicas_start_are_no_news(before: object, after: object) -> None:
     assert list(ended(before, after)) == []  # type: ignore[arg-type]
+
+
+OLD, YOUNG = {"crashed": 9, "oom": 7}, {"crashed": 1}
+BOTH = heard(old=OLD, young=YOUNG)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (heard(young=YOUNG), BOTH),
+        (BOTH, heard(young=YOUNG)),
+        (heard(young=YOUNG), heard(old=OLD)),
+        (heard(old=OLD, young={}), BOTH),
+        (BOTH, heard(old={}, young=YOUNG)),
+        (heard(), BOTH),
+    ],
+)
+def test_a_replica_that_is_heard_anew_or_late_or_no_more_brings_no_news_of_workers(before: object, after: object) -> None:
+    assert list(ended(before, after)) == []  # type: ignore[arg-type]
+
+
+def test_a_worker_that_ends_while_the_replica_of_the_highest_counts_is_unheard_is_an_event() -> None:
+    alone = heard(young={"crashed": 2})
+    for before, after in ((BOTH, alone), (heard(young=YOUNG), alone), (heard(young=YOUNG), heard(old=OLD, young={"crashed": 2}))):
+        (event,) = ended(before, after)  # type: ignore[arg-type]
+        assert "by itself or by a signal" in event.message
 
 
 def sized(desired: int | None, **spec: Any) -> SnakePoolStatus:

@@ -30,6 +30,7 @@ class Replica(fleet_pb2_grpc.FleetServiceServicer):
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.state = pool_pb2.Pool(name=POOL, available=True, ready_workers=1)
+        self.ended: dict[str, int] = {}
         self.port = 0
         self.server = grpc.aio.server()
 
@@ -61,7 +62,7 @@ class Replica(fleet_pb2_grpc.FleetServiceServicer):
             )
 
     def _pool(self, held: link_pb2.PoolSettings) -> fleet_pb2.PoolState:
-        return fleet_pb2.PoolState(pool=self._state(held), settings_digest=settings_digest(held))
+        return fleet_pb2.PoolState(pool=self._state(held), settings_digest=settings_digest(held), ended=self.ended)
 
     def _state(self, held: link_pb2.PoolSettings) -> pool_pb2.Pool:
         state = pool_pb2.Pool()
@@ -184,6 +185,12 @@ async def test_the_view_says_how_many_replicas_hold_other_settings_and_why_one_r
     behind = talk.fleet.view(POOL)
     assert behind is not None
     assert (behind.behind, behind.held_generation) == (1, 1), "at once, not only when it is sent"
+
+
+async def test_ends_of_workers_are_by_the_address_of_the_replica_that_counts_them(talk: Talk) -> None:
+    talk.replica.ended = {"crashed": 3}
+    talk.fleet.set_pools([settings()])
+    await talk.until(lambda: (view := talk.fleet.view(POOL)) and view.ended == {f"127.0.0.1:{talk.replica.port}": {"crashed": 3}})
 
 
 async def test_more_settings_than_one_request_has_room_for_go_in_several_though_some_are_refused(

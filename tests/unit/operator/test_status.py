@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from snakepit.spec import SnakePool, SnakePoolStatus
 from snakepit.spec.fields import CONDITION_REASON, CONDITION_TYPE, ObjectiveStatus, SloStatus
 from snakepit_operator.autoscale import Recommendation
-from snakepit_operator.model import FleetView, Observed, Phase, Plan, Reason
+from snakepit_operator.events import events_of
+from snakepit_operator.model import FleetView, Observed, Outcome, Phase, Plan, Reason
 from snakepit_operator.status import CONDITIONS, status, word
 from support.kstatus import kstatus
 from support.operator_world import START, capsule, fleet, pod, pool
@@ -117,6 +119,25 @@ def test_a_pool_with_objectives_says_whether_it_meets_them(
     assert found.slo.availability is not None
     assert found.slo.availability.budget_left_percent == availability
     assert conditions(found)["Ready"][0] == "True", "it serves calls, whatever it has promised"
+
+
+def test_what_is_left_of_budgets_stays_as_it_was_while_a_replica_is_unheard_that_has_counted_a_part() -> None:
+    spent, partly = promised(-8, 3), SloStatus(since="2026-11-27T01:00:00Z", availability=ObjectiveStatus(target_percent=99.9))
+    of = msgspec.structs.replace(pool(replicas=0, slo=OBJECTIVES), status=msgspec.convert(msgspec.to_builtins(spent), SnakePoolStatus))
+    unheard = look(of, seen=fleet(slo=partly, unheard=1))
+    assert unheard.slo == spent.slo
+    assert conditions(unheard)["ObjectivesMet"] == conditions(spent)["ObjectivesMet"]
+    assert [each.reason for each in events_of(spent, unheard, Outcome())] == ["ReplicaUnknown"]
+    assert look(of, seen=fleet(slo=partly)).slo == partly, "all are heard again, and one has started anew"
+
+
+@pytest.mark.parametrize("slo", [{**OBJECTIVES, "availabilityPercent": 99}, {"latencyMilliseconds": 500}])
+def test_what_is_left_of_the_budgets_of_other_objectives_or_was_never_said_is_not_kept(slo: dict[str, Any]) -> None:
+    partly = SloStatus(since="2026-11-27T01:00:00Z")
+    other = msgspec.structs.replace(pool(replicas=0, slo=slo), status=promised(-8, 3))
+    for of in (other, pool(replicas=0, slo=OBJECTIVES)):
+        assert look(of, seen=fleet(slo=partly, unheard=1)).slo == partly
+    assert look(msgspec.structs.replace(pool(replicas=0), status=promised(-8, 3)), seen=fleet(unheard=1)).slo is None
 
 
 def test_nothing_is_said_of_objectives_where_there_are_none_or_nobody_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -41,6 +42,10 @@ def test_a_ready_pod() -> None:
     assert found.reason == ""
 
 
+def by_address(states: Iterable[fleet_pb2.PoolState]) -> dict[str, fleet_pb2.PoolState]:
+    return {f"replica-{number}:7801": each for number, each in enumerate(states)}
+
+
 def counted(since: int, **calls: tuple[int, int]) -> fleet_pb2.PoolState:
     """What a replica says: of each objective the calls that count, and the bad ones of them."""
     found = [
@@ -52,7 +57,7 @@ def counted(since: int, **calls: tuple[int, int]) -> fleet_pb2.PoolState:
 
 def test_a_budget_is_of_what_all_replicas_have_counted() -> None:
     states = [counted(3600, availability=(150, 1), latency=(40, 1)), counted(0, availability=(50, 0), latency=(9, 0))]
-    found = fleet_view(states, [], [(), ()]).slo
+    found = fleet_view(by_address(states), [], [(), ()]).slo
     assert msgspec.to_builtins(found) == {
         "since": "1970-01-01T00:00:00Z",
         "budgetLeftPercent": 50,
@@ -61,15 +66,15 @@ def test_a_budget_is_of_what_all_replicas_have_counted() -> None:
     }
 
 
-def test_each_replica_counts_all_ends_of_workers_and_one_that_has_just_started_few() -> None:
-    states = [fleet_pb2.PoolState(ended=ends) for ends in ({"oom": 4, "crashed": 1}, {"crashed": 2}, {})]
-    assert fleet_view(states, [], [(), (), ()]).ended == {"oom": 4, "crashed": 2}
+def test_ends_of_workers_are_as_each_replica_has_counted_them() -> None:
+    states = {address: fleet_pb2.PoolState(ended=ends) for address, ends in (("a:1", {"oom": 4, "crashed": 1}), ("b:1", {}))}
+    assert fleet_view(states, [], [(), ()]).ended == {"a:1": {"oom": 4, "crashed": 1}, "b:1": {}}
 
 
 def test_the_view_of_a_pool_is_no_other_with_each_call_that_counts() -> None:
-    one, other = (fleet_view([counted(0, availability=(calls, 0))], [], [()]) for calls in (1000, 1001))
+    one, other = (fleet_view(by_address([counted(0, availability=(calls, 0))]), [], [()]) for calls in (1000, 1001))
     assert one == other
-    assert fleet_view([counted(0)], [], [()]).slo is None
+    assert fleet_view(by_address([counted(0)]), [], [()]).slo is None
 
 
 def test_a_pod_without_any_status_is_pending() -> None:
@@ -154,7 +159,7 @@ def answer(
 
 def view(*answers: fleet_pb2.SyncResponse) -> FleetView:
     states = [state for each in answers for state in each.pools]
-    return fleet_view(states, answers, map(capsules_of, states))
+    return fleet_view(by_address(states), answers, map(capsules_of, states))
 
 
 def test_queues_of_replicas_add_up_and_slots_do_not() -> None:
@@ -195,7 +200,7 @@ def test_a_store_that_any_replica_cannot_reach_is_not_ready() -> None:
 def test_what_a_store_does_not_promise_is_said_unless_it_is_away() -> None:
     assert view(answer(note="no volume"), answer(note="no volume")).store_message == "no volume"
     assert view(answer(note="no volume"), answer(store=False)).store_message == "refused"
-    assert fleet_view([], [], []).store_message == ""
+    assert fleet_view({}, [], []).store_message == ""
 
 
 def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:
@@ -206,7 +211,7 @@ def test_silence_that_one_replica_alone_hears_is_that_replicas_own() -> None:
 
 
 def test_an_unknown_pool_is_simply_not_available() -> None:
-    assert fleet_view([], [answer()], []) == FleetView()
+    assert fleet_view({}, [answer()], []) == FleetView()
 
 
 def test_counts_of_recycled_workers_are_those_of_the_replica_that_has_heard_most() -> None:
