@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._names import call_id
@@ -60,6 +61,9 @@ class Bounds:
         try:
             self._check(scope, headers)
             await self._app(scope, body.read, write)
+        except ClientDisconnect:  # Starlette's word, where it reads a body
+            of = {"request": request_id.decode()}
+            log.debug("request %s: its caller hung up before it was complete", request_id.decode(), extra=of)
         except Exception as error:
             told = error if isinstance(error, SnakepitError) else body.refused  # whoever reads it may have wrapped that
             if told is None:

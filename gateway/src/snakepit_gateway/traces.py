@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._telemetry import spans, tracing
@@ -56,6 +57,8 @@ class Traced:
 
         try:
             await self._app(scope, receive, write)
+        except ClientDisconnect:
+            raise
         except Exception:
             status = status or 500
             raise

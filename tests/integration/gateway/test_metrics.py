@@ -19,6 +19,7 @@ from support.metrics import Scrape, answered, scrape
 from support.otlp import receiving
 from support.ports import free_port
 
+SESSION = "/v1/pools/{namespace}/{pool}/sessions/{session}"
 TOOL = "/v1/pools/{namespace}/{pool}/tools/{tool}"
 DURATION = "http_server_request_duration_seconds_count"
 
@@ -76,6 +77,39 @@ async def test_a_caller_that_hung_up_before_there_was_an_answer_is_told_apart(ht
     found = await eventually(counted, "it is over")
     assert found[requests("POST", TOOL, 499)] == 1
     assert found.total("http_server_active_requests") == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "media_type", "route"),
+    [
+        ("PUT /v1/pools/default/front/sessions/s", "application/json", SESSION),
+        ("PUT /v1/pools/default/front/sessions/s/state/k", "application/json", f"{SESSION}/state/{{key:path}}"),
+        ("POST /v1/pools/default/front/tools/double", "application/json", TOOL),
+        ("POST /v1/pools/default/front/tools/double", "multipart/form-data; boundary=b", TOOL),
+    ],
+)
+async def test_a_caller_that_hung_up_in_the_middle_of_its_body_is_no_defect(
+    url: str, port: int, caplog: pytest.LogCaptureFixture, asked: str, media_type: str, route: str
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+    head = f"{asked} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: 100\r\n"
+    writer.write(f"{head}Accept: application/json, text/event-stream\r\n\r\n--b".encode())
+    await writer.drain()
+    method = asked.partition(" ")[0]
+
+    async def active() -> bool:
+        return (await scrape(f"127.0.0.1:{port}")).total("http_server_active_requests", http_request_method=method) == 1
+
+    await eventually(active, "its body is waited for")
+    writer.close()
+
+    async def counted() -> Scrape | None:
+        found = await scrape(f"127.0.0.1:{port}")
+        return found if found.series(DURATION, http_request_method=method) else None
+
+    found = await eventually(counted, "it is over")
+    assert found[requests(method, route, 499)] == 1
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 @pytest.mark.parametrize(("accept", "kind"), [("text/event-stream", "sse"), ("application/x-ndjson", "ndjson")])
