@@ -18,6 +18,7 @@ import pytest
 
 from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
+from snakepit.cli.tables import OF_ONE_REPLICA
 from support import fake_kubectl as fake
 from support.dev_server import Dev, dev, pool_file, wait_until
 from support.ports import free_port
@@ -86,6 +87,14 @@ def test_a_command_reaches_the_release_and_leaves_no_kubectl(kubectl: Kubectl, s
 def test_options_may_stand_after_the_command_and_the_context_goes_to_kubectl(kubectl: Kubectl, snakepit: Command) -> None:
     assert snakepit("pools", "--kube", "--context", "prod", "--release", "snakepit")[0] == 0
     assert [words[:2] for words in kubectl.said] == [["--context", "prod"]] * 2
+
+
+def test_figures_through_a_forward_are_of_one_replica_which_people_are_told_beside_them(kubectl: Kubectl, snakepit: Command) -> None:
+    for words in (("pools",), ("top", "--once")):
+        code, out, err = snakepit("--kube", *words)
+        assert (code, OF_ONE_REPLICA in out, err) == (0, False, OF_ONE_REPLICA + "\n")
+        assert snakepit("--kube", *words, "-o", "json")[2] == ""
+        assert snakepit(*words, "--server", (kubectl.folder / "target").read_text())[2] == ""
 
 
 def test_a_named_server_may_be_a_release(kubectl: Kubectl, snakepit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from snakepit.cli.doctor import conditions, pools, probes, way
-from snakepit.cli.doctor.cluster import of_cluster, spec_fields
+from snakepit.cli.doctor.cluster import not_heard, of_cluster, spec_fields
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import REFUSED, Address, Token, Way
-from snakepit.cli.doctor.objects import Cluster, Crd, Pool, Workload
+from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Policy, Pool, Workload
 from snakepit.cli.doctor.replicas import Heard, are_neighbours, of_replicas
 from snakepit.client.findings import Finding
 from snakepit.client.views import ReplicaInfo
@@ -112,6 +112,34 @@ def test_the_cluster_says_why_and_the_control_plane_what_it_alone_knows() -> Non
     assert pools.merged([missing, full, other], [why, note]) == [full, other, why, note]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        ("ObjectivesMet", "False", "BudgetSpent"),
+        ("AutoscalingLimited", "True", "ScalingLimited"),
+        ("SessionStoreReady", "True", "SessionsNearlyFull"),
+        ("SessionStoreReady", "False", "StoreUnavailable"),
+        ("Synced", "False", "SettingsPending"),
+        ("Synced", "False", "SettingsRefused"),
+    ],
+)
+def test_only_what_says_why_capsules_are_missing_stands_for_that_they_are(condition: tuple[str, str, str]) -> None:
+    lease = "system/snakepit-operator"
+    fleets = [Finding("a/b", Code.CAPSULES_MISSING, "few"), Finding("a/b", "NoCapsule", "0 of 1 capsules are there")]
+    alarm = list(conditions.of_pool(pool(condition), lease, is_operator_there=True))
+    unseen = list(conditions.of_pool(pool(*WELL, generation=2), lease, is_operator_there=True))
+    why = list(conditions.of_pool(pool(condition, ("Degraded", "True", "Unschedulable")), lease, is_operator_there=True))
+    assert pools.merged(fleets, alarm) == [*fleets, *alarm]
+    assert pools.merged(fleets, unseen) == [*fleets, *unseen]
+    assert pools.merged(fleets, why) == why
+
+
+@pytest.mark.parametrize("reason", [Code.SUSPENDED, Code.SCALED_TO_ZERO, Code.POOL_UNKNOWN, "PERMISSION_DENIED"])
+def test_what_the_control_plane_alone_says_stays_beside_the_clusters_cause(reason: str) -> None:
+    said, why = Finding("a/b", reason, "so"), Finding("a/b", "PodRefused", "quota")
+    assert pools.merged([said, Finding("a/b", "NoCapsule", "none")], [why]) == [said, why]
+
+
 def test_what_a_part_that_is_away_does_to_each_pool_is_said_once() -> None:
     store, pod = Finding("session store", Code.STORE_UNAVAILABLE, "refused"), Finding("operator", Code.PODS_MISSING, "1 of 2")
     away, each = Finding("operator", Code.OPERATOR_AWAY, "60 s"), Finding("a/b", "StoreUnavailable", "as its condition says")
@@ -170,6 +198,56 @@ def test_a_definition_is_old_by_its_label_or_by_what_it_lacks(label: str, versio
     assert why is None or why in found[0][1]
 
 
+def control_plane(replicas: int) -> Workload:
+    metadata = {"namespace": "system", "labels": {"app.kubernetes.io/component": "control-plane"}}
+    document = {"kind": "Deployment", "metadata": metadata, "spec": {"replicas": replicas}, "status": {"readyReplicas": replicas}}
+    return msgspec.convert(document, Workload)
+
+
+def test_that_a_forward_leads_to_one_of_several_replicas_is_a_note() -> None:
+    def noted(replicas: int, heard: int) -> list[Finding]:
+        return not_heard(Cluster("system", "snakepit", "one", workloads=(operator(), control_plane(replicas))), heard)
+
+    (note,) = noted(3, 1)
+    assert (note.reason, note.severity) == (Code.NOT_LOOKED_AT, "note")
+    assert note.message.startswith("1 of 3 replicas was looked at, as kubectl's forward leads to one")
+    assert noted(1, 1) == noted(3, 3) == noted(3, 0) == []
+
+
+CALLER = {"namespaceSelector": {"matchLabels": {"snakepit.dev/caller": "true"}}}
+CAPSULES = {"namespaceSelector": {}, "podSelector": {"matchExpressions": [{"key": "snakepit.dev/pool", "operator": "Exists"}]}}
+OPERATOR = {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "operator"}}}
+SHOP = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
+
+
+@pytest.mark.parametrize(
+    ("peers", "is_said"),
+    [
+        ([CALLER, CAPSULES, OPERATOR], True),
+        ([CALLER, CAPSULES, OPERATOR, SHOP], False),
+        ([CALLER, {"namespaceSelector": {"matchLabels": {"team": "web"}}}], True),
+        ([CALLER, {"namespaceSelector": {"matchLabels": {"team": "shop"}}}], False),
+        ([CALLER, {"namespaceSelector": {"matchLabels": {"team": "shop", "stage": "test"}}}], True),
+        ([CALLER, {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}], False),
+        ([CALLER, {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "web"}}}], False),
+        ([CALLER, {"ipBlock": {"cidr": "192.0.2.0/24"}}], True),
+        ([{"namespaceSelector": {"matchLabels": {"snakepit.dev/caller": "true", "team": "web"}}}], False),
+        ([SHOP], False),
+        ([], False),
+    ],
+)
+def test_a_namespace_lacks_the_label_only_if_no_peer_lets_it_in(peers: list[dict[str, Any]], is_said: bool) -> None:
+    scrapers = {"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": 7801}]}
+    rules = [{"from": peers, "ports": [{"port": 7800}, {"port": 7802}]}, scrapers]
+    metadata = {"namespace": "system", "labels": {"app.kubernetes.io/component": "control-plane"}}
+    policy = msgspec.convert({"metadata": metadata, "spec": {"ingress": rules}}, Policy)
+    labels = {"kubernetes.io/metadata.name": "shop", "team": "shop"}
+    caller = msgspec.convert({"metadata": {"name": "shop", "labels": labels}}, Namespace)
+    found = in_cluster(policies=(policy,), caller=caller)
+    assert [reason for reason, _ in found] == ([Code.NAMESPACE_NOT_LABELLED] if is_said else [])
+    assert in_cluster(policies=(policy,)) == []
+
+
 def pool(*conditions: tuple[str, str, str], generation: int = 1, release: str = "system/snakepit-operator") -> Pool:
     said = [{"type": type_, "status": status, "reason": reason, "message": "so"} for type_, status, reason in conditions]
     status = {"observedGeneration": 1, "release": release, "conditions": said}
@@ -206,6 +284,13 @@ def test_there_is_advice_for_every_reason_of_the_operator_that_means_something_w
     [
         ("CrashLoopBackOff", "container worker: started again 3 times (last exit: OOMKilled, code 137)", "raise the memory limit"),
         ("CrashLoopBackOff", "container worker: back-off (last exit: Error, code 1)", "`kubectl logs POD -c worker --previous`"),
+        ("CrashLoopBackOff", "container snakepit-agent: back-off (last exit: Error, code 1)", "`kubectl logs POD -c snakepit-agent --prev"),
+        ("ImagePullBackOff", "container snakepit-agent: Back-off pulling image", "see to the chart's `agent.image`"),
+        ("ErrImagePull", "container snakepit-agent: unauthorized", "see to the chart's `agent.image`, and to its `agent.pullSecrets`"),
+        ("InvalidImageName", "container snakepit-agent: must be lowercase", "mend the chart's `agent.image`"),
+        ("CreateContainerConfigError", 'container snakepit-agent: secret "key" not found', "make the Secret or ConfigMap in the pool's"),
+        ("NewReasonOfKubernetes", "container snakepit-agent: so", "`kubectl describe` of the pool and its pods says more"),
+        ("ImagePullBackOff", "container worker: Back-off pulling image", "push the image"),
         ("PodRefused", "something that nobody has thought of", "the API server says why"),
         ("NewReasonOfKubernetes", "so", "`kubectl describe` of the pool and its pods says more"),
     ],

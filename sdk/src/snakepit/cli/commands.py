@@ -30,6 +30,8 @@ ASKED_AT_ONCE = 8
 def pools(target: Target, output: OutputOption = Output.table) -> None:
     """List every pool."""
     show_rows(target.run(_pools), tables.POOLS, output)
+    if target.kube is not None and output.is_for_people:
+        print(tables.OF_ONE_REPLICA, file=sys.stderr)
 
 
 async def _pools(client: Client) -> list[PoolInfo]:

@@ -25,6 +25,11 @@ _AWAY = {
 }
 """By component: what it is called, its word, and what that means."""
 
+_CALLS = 7800
+"""The control plane's port for calls."""
+
+_CALLER = "snakepit.dev/caller"
+
 _ALL = ""
 """Of namespaces that are watched."""
 
@@ -39,6 +44,17 @@ def _workloads(cluster: Cluster) -> Iterator[Finding]:
     for each in cluster.workloads:
         if each.component in _AWAY and each.status.ready_replicas < max(each.spec.replicas, 1):
             yield _away(each, [pod for pod in cluster.pods if pod.metadata.label("app.kubernetes.io/component") == each.component])
+
+
+def not_heard(cluster: Cluster, heard: int) -> list[Finding]:
+    """`heard`: replicas of the control plane that have answered through kubectl's forward, which leads to one."""
+    replicas = sum(each.spec.replicas for each in cluster.workloads if each.component == "control-plane")
+    if not 0 < heard < replicas:
+        return []
+    said = f"{heard} of {replicas} replicas was looked at, as kubectl's forward leads to one: what the others alone know is not here"
+    return [
+        Finding(CONTROL_PLANE, Code.NOT_LOOKED_AT, f"{said}; in a pod, `snakepit doctor` at the headless Service asks all", severity="note")
+    ]
 
 
 def _away(workload: Workload, pods: Sequence[Pod]) -> Finding:
@@ -118,11 +134,11 @@ def _pools(cluster: Cluster) -> Iterator[Finding]:
 
 def _network(cluster: Cluster) -> Iterator[Finding]:
     policies = [each for each in cluster.policies if each.metadata.label("app.kubernetes.io/component") == "control-plane"]
-    labels = next((each.of_labels for each in policies if each.of_labels), {})
-    if cluster.caller is None or not labels:
+    if cluster.caller is None:
         return
-    missing = [f"{name}={value}" for name, value in labels.items() if cluster.caller.metadata.label(name) != value]
-    if missing and "snakepit.dev/caller=true" in missing:
+    missing = [labels for each in policies for labels in each.labels_missing(cluster.caller.metadata, _CALLS)]
+    # Where one says nothing for sure, or asks for other labels, a namespace may be let in without this one.
+    if {_CALLER: "true"} in missing and None not in missing and {} not in missing:
         name = cluster.caller.metadata.name
         said = f"pods of namespace {name} may not dial the control plane, by the release's NetworkPolicy, as it lacks the label"
         advice = f"if callers run there, `kubectl label namespace {name} snakepit.dev/caller=true`"

@@ -55,15 +55,28 @@ BY_WORDS: tuple[tuple[str, str], ...] = (
     ("is invalid", "mend the value in spec.template"),
     ("persistentvolumeclaim", "make the PersistentVolumeClaim"),
     ("OOMKilled", "raise the memory limit of that container in spec.template"),
-    ("container snakepit-agent", f"`kubectl logs {_POD} -c snakepit-agent --previous` has its last words"),
 )
 """By what a message has in it, which goes before the reason: Kubernetes has one word for much."""
+
+_AGENT = "container snakepit-agent"
+_AGENTS_IMAGE = "see to the chart's `agent.image`, and to its `agent.pullSecrets`, which each namespace with a pool needs"
+_AGENTS_ADVICE: Mapping[str, str] = {
+    "ImagePullBackOff": _AGENTS_IMAGE,
+    "ErrImagePull": _AGENTS_IMAGE,
+    "InvalidImageName": "mend the chart's `agent.image`",
+    "CreateContainerConfigError": "make the Secret or ConfigMap in the pool's namespace",
+    "CrashLoopBackOff": f"`kubectl logs {_POD} -c snakepit-agent --previous` has its last words",
+    "Error": f"`kubectl logs {_POD} -c snakepit-agent --previous` has its last words",
+}
+"""By reason, where it is the agent's: its container is the chart's, and not spec.template's."""
 
 _WISHED = frozenset({"Suspended", "ScaledToZero", "Starting"})
 _BAD = {"Degraded": "True", "Available": "False", "SessionStoreReady": "False", "Synced": "False", "ObjectivesMet": "False"}
 """Conditions, and with what status they are bad."""
 _ALARMS = frozenset({"SessionsNearlyFull", "SessionsFull", "ScalingLimited"})
 """Reasons of conditions that are as they should be, and worth a word."""
+NOT_OF_CAPSULES = _ALARMS | {"BudgetSpent", "SettingsPending", "SettingsRefused", "StoreUnavailable", "ControlPlaneUnknown"}
+"""Reasons that don't say why capsules are missing: those of other conditions than Degraded and Available."""
 _NOTES = {"Outdated": "restart the pool when it suits (docs/operations.md)", "RolloutPaused": "set rollout.paused to false to go on"}
 
 
@@ -109,4 +122,5 @@ def _finding(name: str, condition: Condition) -> Finding:
 def advice(reason: str, message: str) -> str:
     """What to do about it."""
     known = (what for words, what in BY_WORDS if words in message)
-    return next(known, None) or ADVICE.get(reason) or "`kubectl describe` of the pool and its pods says more"
+    agents = _AGENTS_ADVICE.get(reason) if _AGENT in message else None
+    return next(known, None) or agents or ADVICE.get(reason) or "`kubectl describe` of the pool and its pods says more"

@@ -17,7 +17,7 @@ from snakepit.cli import kubectl
 from snakepit.cli.config import Kube
 from snakepit.cli.doctor import pools as of_pools
 from snakepit.cli.doctor import probes, way
-from snakepit.cli.doctor.cluster import of_cluster
+from snakepit.cli.doctor.cluster import not_heard, of_cluster
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import Token, Way
 from snakepit.cli.doctor.kubernetes import Look
@@ -35,10 +35,11 @@ POOLS_SECONDS = 60.0
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was found. `pools`: how many were looked at; None: none could be."""
+    """What was found. `pools`: how many were looked at; None: none could be. `replicas`: how many have said how they are."""
 
     findings: list[Finding]
     pools: int | None = None
+    replicas: int = 0
 
 
 async def examine(target: Target, pool: str | None) -> Report:
@@ -63,7 +64,8 @@ async def _in_cluster(target: Target, kube: Kube, pool: str | None) -> Report:
     except SnakepitError as error:
         return Report([Finding("cluster", error.reason, error.message)])
     through, seen = await asyncio.gather(_ask_through(target, pool, Way(CONTROL_PLANE)), Look(words, service, kube).at(pool))
-    return Report(of_pools.merged(through.findings, of_cluster(seen, __version__)), through.pools)
+    merged = of_pools.merged(through.findings, of_cluster(seen, __version__))
+    return Report([*merged, *not_heard(seen, through.replicas)], through.pools)
 
 
 async def _ask_through(target: Target, pool: str | None, seen: Way) -> Report:
@@ -85,16 +87,16 @@ async def _ask_through(target: Target, pool: str | None, seen: Way) -> Report:
 async def _ask(client: Client, pool: str | None) -> Report:
     """Raises SnakepitError where nobody answers, or the caller isn't let in."""
     caller = await client.whoami()
-    found = await _replicas(client)
+    found, heard = await _replicas(client)
     if pool is not None:
-        return Report([*found, *await _one(client, pool, caller.subject)], 1)
+        return Report([*found, *await _one(client, pool, caller.subject)], 1, heard)
     try:
         infos = await client.pools()
     except SnakepitError as error:
-        return Report([*found, Finding("pools", error.reason, error.message)])
+        return Report([*found, Finding("pools", error.reason, error.message)], replicas=heard)
     if not infos:
-        return Report([*found, of_pools.none_seen(caller.subject)], 0)
-    return Report([*found, *await _each(client, [info.name for info in infos])], len(infos))
+        return Report([*found, of_pools.none_seen(caller.subject)], 0, heard)
+    return Report([*found, *await _each(client, [info.name for info in infos])], len(infos), heard)
 
 
 async def _each(client: Client, names: list[str]) -> list[Finding]:
@@ -114,14 +116,16 @@ async def _each(client: Client, names: list[str]) -> list[Finding]:
     return [*found, *([of_pools.too_many(len(late), len(looks), POOLS_SECONDS)] if late else [])]
 
 
-async def _replicas(client: Client) -> list[Finding]:
+async def _replicas(client: Client) -> tuple[list[Finding], int]:
+    """What is wrong with them, and how many have answered."""
     asked = now()
     try:
         said = await client.replicas()
     except SnakepitError as error:
         told = f"the control plane doesn't say how it is, perhaps as it is older than this program ({error.message})"
-        return [Finding(CONTROL_PLANE, Code.NOT_LOOKED_AT, f"{told}: its store, versions and clocks were not looked at", severity="note")]
-    return of_replicas(Heard(said, said.missing, asked, now()), __version__)
+        unseen = f"{told}: its store, versions and clocks were not looked at"
+        return [Finding(CONTROL_PLANE, Code.NOT_LOOKED_AT, unseen, severity="note")], 0
+    return of_replicas(Heard(said, said.missing, asked, now()), __version__), len(said)
 
 
 async def _one(client: Client, name: str, subject: str) -> list[Finding]:

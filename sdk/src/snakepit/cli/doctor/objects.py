@@ -173,13 +173,46 @@ class Crd(msgspec.Struct, frozen=True, rename="camel"):
         return frozenset(found)
 
 
+class _Selector(msgspec.Struct, frozen=True, rename="camel"):
+    match_labels: Labels | None = None
+    match_expressions: tuple[dict[str, Any], ...] | None = None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of labels that it asks for."""
+        return frozenset([*(self.match_labels or {}), *(str(each.get("key")) for each in self.match_expressions or ())])
+
+
 class _Peer(msgspec.Struct, frozen=True, rename="camel"):
-    namespace_selector: dict[str, Any] | None = None
-    pod_selector: dict[str, Any] | None = None
+    namespace_selector: _Selector | None = None
+    pod_selector: _Selector | None = None
+
+    def is_for_callers(self, *, at_home: bool) -> bool:
+        """It is of pods, and not of the release's own parts, or capsules. `at_home`: in the policy's namespace."""
+        pods = self.pod_selector.keys if self.pod_selector else frozenset()
+        is_of_pods = self.namespace_selector is not None or (at_home and self.pod_selector is not None)
+        return is_of_pods and not pods & {"snakepit.dev/pool", "app.kubernetes.io/component"}
+
+    def labels_missing(self, namespace: Metadata) -> Labels | None:
+        """Which the namespace lacks to be let in; empty: none. None: nobody can tell here."""
+        selector = self.namespace_selector or _Selector()
+        if selector.match_expressions:
+            return None
+        return {name: value for name, value in (selector.match_labels or {}).items() if namespace.label(name) != value}
+
+
+class _Port(msgspec.Struct, frozen=True, rename="camel"):
+    port: int | str | None = None
+    end_port: int | None = None
+
+    def has(self, port: int) -> bool:
+        """Nothing is known of a port that is named: it may be this one."""
+        return not isinstance(self.port, int) or self.port <= port <= (self.end_port or self.port)
 
 
 class _Ingress(msgspec.Struct, frozen=True, rename="camel"):
     from_: tuple[_Peer, ...] | None = msgspec.field(name="from", default=None)
+    ports: tuple[_Port, ...] | None = None
 
 
 class _PolicySpec(msgspec.Struct, frozen=True, rename="camel"):
@@ -193,14 +226,13 @@ class Policy(msgspec.Struct, frozen=True, rename="camel"):
     metadata: Metadata
     spec: _PolicySpec = _PolicySpec()
 
-    @property
-    def of_labels(self) -> Labels:
-        """Namespaces with such a label may dial whom it protects."""
-        peers = (peer for rule in self.spec.ingress or () for peer in rule.from_ or ())
-        found: Labels = {}
-        for peer in peers:
-            found |= (peer.namespace_selector or {}).get("matchLabels") or {}
-        return found
+    def labels_missing(self, namespace: Metadata, port: int) -> list[Labels | None]:
+        """By each peer that may dial this port: which labels the namespace lacks to be let in. Empty: none. None: nobody can tell here."""
+        rules = [each for each in self.spec.ingress or () if not each.ports or any(one.has(port) for one in each.ports)]
+        anybody: list[Labels | None] = [{} for each in rules if not each.from_]
+        at_home = namespace.name == self.metadata.namespace
+        peers = [peer for rule in rules for peer in rule.from_ or () if peer.is_for_callers(at_home=at_home)]
+        return anybody + [peer.labels_missing(namespace) for peer in peers]
 
 
 class Namespace(msgspec.Struct, frozen=True, rename="camel"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from snakepit.cli.doctor.codes import Code
+from snakepit.cli.doctor.conditions import NOT_OF_CAPSULES
 from snakepit.client.findings import Finding
 from snakepit.client.views import PoolInfo, WorkerInfo
 
@@ -73,13 +74,24 @@ def merged(fleets: Iterable[Finding], clusters: Sequence[Finding]) -> list[Findi
 
     What one part that is away does to every pool is said of that part alone.
     """
-    explained = {each.about for each in clusters if each.severity == "error" and each.reason != Code.PODS_MISSING}
-    kept = [each for each in fleets if each.about not in explained or each.reason in _FLEETS_OWN]
+    explained = {each.about for each in clusters if each.severity == "error" and each.reason not in _EXPLAIN_NOTHING}
+    kept = [each for each in fleets if each.about not in explained or _is_own(each)]
     causes = {each.reason for each in (*kept, *clusters) if each.reason in _OF_PARTS and "/" not in each.about}
     follow = {_OF_PARTS[each] for each in causes}
     return [*kept, *(each for each in clusters if each.reason not in follow or "/" not in each.about)]
 
 
-_FLEETS_OWN = (Code.QUEUE_FULL, Code.SESSIONS_FULL, Code.SESSIONS_NEARLY_FULL, Code.NO_RIGHT)
+def _is_own(finding: Finding) -> bool:
+    """Does it say more than that capsules or workers are missing? Refusals have reasons of errors, in capitals."""
+    return finding.reason in _FLEETS_OWN or finding.reason.isupper()
+
+
+_EXPLAIN_NOTHING = NOT_OF_CAPSULES | {Code.PODS_MISSING, Code.POOL_UNSEEN, Code.POOL_UNWATCHED, Code.ANOTHER_RELEASE}
+_FLEETS_OWN = frozenset(
+    {
+        *(Code.QUEUE_FULL, Code.SESSIONS_FULL, Code.SESSIONS_NEARLY_FULL),
+        *(Code.NO_RIGHT, Code.POOL_UNKNOWN, Code.SUSPENDED, Code.SCALED_TO_ZERO),
+    }
+)
 _OF_PARTS: Mapping[str, str] = {Code.STORE_UNAVAILABLE: "StoreUnavailable", Code.CONTROL_PLANE_AWAY: "ControlPlaneUnknown"}
 """What is wrong with a part, and the reason that each pool's condition has for it."""

@@ -10,12 +10,12 @@ import typer
 
 from snakepit._names import nearest
 from snakepit.cli.output import Output, OutputOption, show, show_rows
-from snakepit.cli.tables import WORKERS
+from snakepit.cli.tables import OF_ONE_REPLICA, WORKERS
 from snakepit.cli.target import Target, with_target
 from snakepit.cli.top.asking import look
 from snakepit.cli.top.live import Live
 from snakepit.cli.top.look import Look
-from snakepit.cli.top.screen import table
+from snakepit.cli.top.screen import FORWARDED, table
 from snakepit.cli.top.state import TITLES, State
 from snakepit.client import Client
 from snakepit.errors import InvalidArguments, PoolNotFound
@@ -47,11 +47,13 @@ def top(
             name,
             output,
         )
+        if target.kube is not None and output.is_for_people:
+            print(OF_ONE_REPLICA, file=sys.stderr)
         return
 
     async def stay(client: Client) -> None:
         first = await _first(client, name, only, all_workers=False)
-        await Live(client, name, target.address or "--kube", interval, first, state).run()
+        await Live(client, name, FORWARDED if target.kube else target.address, interval, first, state).run()
 
     target.run(stay)
 

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from snakepit.cli.tables import NOTHING, WORKERS, Column, lines, seconds
+from snakepit.cli.tables import NOTHING, OF_ONE_REPLICA, WORKERS, Column, lines, seconds
 from snakepit.cli.top.look import Look, PoolRow
 from snakepit.cli.top.state import SORTS, State, rows
+
+FORWARDED = "--kube"
+"""Where the pools of a release are, that kubectl's forward leads to."""
 
 KEYS = "q quit   up down pool   < > sort   I reverse   / filter   space pause   h help"
 HELP = (
@@ -77,7 +80,7 @@ def draw(look: Look, state: State, where: str, width: int, height: int) -> list[
         body = [Line(""), *(Line(f"  {key:<42}{meaning}") for key, meaning in HELP)]
     else:
         body = _body(look, state, width, max(height - 4, 2))
-    head = [Line(_title(look, state, where), "title"), Line(_totals(look)), _remark(look, state)]
+    head = [Line(_title(look, state, where), "title"), Line(_totals(look)), _remark(look, where)]
     foot = Line(f"filter: {state.filter}_" if state.typing else KEYS, "quiet")
     kept = [*head, *body][: height - 1]
     padded = kept + [Line("")] * (height - 1 - len(kept))
@@ -104,12 +107,12 @@ def _totals(look: Look) -> str:
     return "   ".join([*said, f"calls/s {_figure(look.calls_per_second)}", f"errors {errors(look.errors) or 0}"])
 
 
-def _remark(look: Look, state: State) -> Line:
+def _remark(look: Look, where: str) -> Line:
     if look.problem:
         return Line(look.problem, "warning")
     if look.missing:
         return Line(f"no answer from {', '.join(look.missing)}: its calls are missing here", "warning")
-    return Line("")
+    return Line(OF_ONE_REPLICA if where == FORWARDED else "", "quiet")
 
 
 def _body(look: Look, state: State, width: int, height: int) -> list[Line]:
