@@ -20,6 +20,10 @@ WAIT_SECONDS = 15.0
 """A call that finds no capsule has one within this time."""
 STRONG_SECONDS = 20.0
 """From a node's end: ten until its capsules are lost, the rest for new ones to start."""
+SHRINK_SECONDS = 120.0
+"""From the last call until a pool is as small as it was, where it is told to hold its size for less than half of that."""
+MOST_HOLD_SECONDS = 300.0
+"""A warm-up keeps a pool from shrinking for so long at most (docs/autoscaling.md)."""
 
 
 class Ending(Cluster):
@@ -106,7 +110,16 @@ class Ending(Cluster):
         after = {name: self.server.pools()[name]["status"]["desiredReplicas"] for name in grown}
         assert all(after[name] >= before[name] for name in grown), f"{named[0].name} is not heard, and {before} became {after}"
         self.plane.start(named[0])
-        await self.until(120, self.unlike)
+        await self.until(max(self.shrinks(name) for name in grown), self.unlike)
+
+    def shrinks(self, name: str) -> float:
+        """Within how many seconds without calls a pool is small again: it holds its size for its stabilization, and for one warm-up.
+
+        A pod that was stuck for minutes, until there was no trouble any more, is a warm-up of minutes.
+        """
+        warm_up = min(self.nodes.longest.get(f"{NAMESPACE}/{name}", 0.0), MOST_HOLD_SECONDS)
+        hold = max(self.server.pools()[name]["spec"]["autoscaling"]["scaleDownStabilizationSeconds"], warm_up)
+        return max(SHRINK_SECONDS, hold + SHRINK_SECONDS / 2)
 
     def waiting(self, pools: list[str]) -> list[str]:
         return [f"a call of {each.pool} waits" for each in self.plane.calls.waiting if each.pool.partition("/")[2] in pools]

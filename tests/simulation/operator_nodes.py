@@ -22,8 +22,9 @@ EVICTED_SECONDS = 300.0
 class Life:
     """One pod, as it really is. `serving`: its worker runs and its agent can be reached. `ready`: as Kubernetes says."""
 
-    def __init__(self, pod: Object, trouble: str) -> None:
+    def __init__(self, pod: Object, trouble: str, born: float) -> None:
         metadata = pod["metadata"]
+        self.born = born
         self.name, self.uid = str(metadata["name"]), str(metadata["uid"])
         self.pool = f"{metadata['namespace']}/{metadata['labels'][POOL_LABEL]}"
         self.trouble = trouble
@@ -72,6 +73,8 @@ class Nodes:
         self.nodes = [Node(f"node-{number}") for number in range(count)]
         self.lives: dict[str, Life] = {}
         """By uid."""
+        self.longest: dict[str, float] = {}
+        """By pool: the most seconds from a pod's creation until Kubernetes said that it is ready, or is so again."""
         self.trouble = 0.0
         self.kinds: tuple[str, ...] = TROUBLES
 
@@ -93,7 +96,8 @@ class Nodes:
 
     def _born(self, pod: Object) -> None:
         chance = self._chance
-        life = self.lives[pod["metadata"]["uid"]] = Life(pod, chance.choice(self.kinds) if chance.random() < self.trouble else "")
+        trouble = chance.choice(self.kinds) if chance.random() < self.trouble else ""
+        life = self.lives[pod["metadata"]["uid"]] = Life(pod, trouble, self._server.now())
         life.drain = chance.choice([0.0, 0.5, 2.0, 8.0]) * chance.random()
         self._soon(life, chance.random() * 0.3, lambda: self._bind(life))
 
@@ -191,7 +195,10 @@ class Nodes:
             return
         before = next((each for each in (found["status"].get("conditions") or ()) if each["type"] == "Ready"), None)
         status = "True" if life.ready else "False"
-        stamp = before["lastTransitionTime"] if before and before["status"] == status else self._server.stamp()
+        is_news = before is None or before["status"] != status
+        stamp = before["lastTransitionTime"] if before and not is_news else self._server.stamp()
+        if is_news and life.ready:
+            self.longest[life.pool] = max(self.longest.get(life.pool, 0.0), self._server.now() - life.born)
         conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": status, "lastTransitionTime": stamp}]
         self._server.patch(PODS, life.name, life.uid, phase=phase, conditions=conditions, containerStatuses=[container])
 
