@@ -10,7 +10,7 @@ import pytest
 from snakepit._wire.bulk import Bulk, Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
-from snakepit.v1 import link_pb2
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.streams import Stream, take_whole
 from support.virtual_time import run
 
@@ -68,3 +68,16 @@ async def test_pieces_that_are_more_than_was_announced_are_an_error_and_no_paylo
     await agent
     lane.abort()
     ends[1].close()
+
+
+@pytest.mark.parametrize(("reran", "started"), [(False, common_pb2.STARTED_NO), (True, common_pb2.STARTED_MAYBE)])
+async def test_a_last_chunk_that_says_not_started_is_believed_of_the_first_attempt_alone(reran: bool, started: int) -> None:
+    stream = Stream()
+    stream.reran = reran
+    last = link_pb2.Chunk(last=True, error=common_pb2.Error(reason="DEADLINE", started=common_pb2.STARTED_NO))
+    putting = asyncio.create_task(stream.put([last]))
+    item = await stream.take()
+    stream.abandon()
+    await putting
+    assert isinstance(item, link_pb2.Chunk)
+    assert item.error.started == started

@@ -40,6 +40,8 @@ class Stream:
         self.finished = False
         self.gone = False
         self.idle_seconds = idle_seconds
+        # The call was sent again though it may have run: whoever ends it now knows nothing of that.
+        self.reran = False
         self.on_close: Callable[[], None] = lambda: None
         self._on_end = on_end
         self._on_stall: Callable[[SnakepitError], None] = lambda error: None
@@ -73,6 +75,8 @@ class Stream:
             if isinstance(item, link_pb2.Chunk):
                 self.left = total(item.pieces.sections) if item.HasField("pieces") else 0
                 self.last_came = item.last
+                if self.reran and item.WhichOneof("outcome") == "error" and item.error.started == common_pb2.STARTED_NO:
+                    item.error.started = common_pb2.STARTED_MAYBE
         self._items.extend(items)
         self._ready.set()
         loop = asyncio.get_running_loop()

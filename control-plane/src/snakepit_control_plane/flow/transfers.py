@@ -35,6 +35,7 @@ class Transfers(Stage):
         if not isinstance(call.sink, Stream):
             idle = call.pool.spec.call.stream_idle_seconds if call.pool is not None else 60.0
             call.sink = Stream(idle_seconds=idle)
+        call.sink.reran = call.reruns > 0
         return call.sink
 
     def take(self, capsule: Capsule, call: Call, frame: link_pb2.Frame) -> bool:
