@@ -41,6 +41,12 @@ def test_what_a_worker_started_dies_with_it_also_when_it_stops_in_good_order(age
     wait_until(lambda: not any(map(is_alive, left)))
 
 
+def test_a_reader_that_comes_late_to_its_closed_channel_does_not_spoil_a_stop_in_good_order(agent: LocalAgent) -> None:
+    worker = agent.start("support.late_reader:Late")
+    worker.ready()
+    assert worker.stop().code == 0
+
+
 def test_nothing_is_left_after_a_shutdown(agent: LocalAgent) -> None:
     worker = agent.start(SAMPLE)
     left = started(worker)

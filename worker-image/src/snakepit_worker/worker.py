@@ -106,6 +106,7 @@ class Worker:
         self._wake = Signal()
         self._stop = Signal()
         self._stopping = False
+        self._over = False
         self._ended_sessions: deque[EndSession] = deque()
         os.register_at_fork(after_in_child=self._disown)
 
@@ -114,9 +115,11 @@ class Worker:
         self._interrupts.install()
         threading.Thread(target=self._read, name="snakepit-outbox", daemon=True).start()
         try:
-            return self._live(factory)
+            code = self._live(factory)
         except Exception as error:  # not swallowed: it ends the process
             self._end(error)
+        self._over = True  # The outbox is about to be closed, maybe under the reader that has just handed on the last order.
+        return code
 
     def _live(self, factory: Factory | None) -> int:
         try:
@@ -243,10 +246,11 @@ class Worker:
             try:
                 self._channel.read(self._obey)
             except (OSError, FramingError) as error:
-                if not self._stopping:
+                if not (self._stopping or self._over):
                     give_up(error)
-        # Shut by the author's code; or the agent has gone, nobody reads the code, and the keeper is about to kill us.
-        os._exit(CHANNEL_EXIT)
+        if not self._over:
+            # Shut by the author's code; or the agent has gone, nobody reads the code, and the keeper is about to kill us.
+            os._exit(CHANNEL_EXIT)
 
     def _obey(self, frame: ToWorker) -> None:
         match frame:
