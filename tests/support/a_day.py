@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -45,11 +45,21 @@ async def make(admin: Admin) -> None:
         await admin.make_pool(name, **spec)
 
 
+class Watch(Protocol):
+    """Whoever scrapes the release meanwhile."""
+
+    async def look(self) -> None:
+        """Everything that runs now is scraped once more."""
+
+    async def saw(self, histogram: str) -> bool:
+        """It grew just now, between two scrapes."""
+
+
 class Day:
     """Of that release, as a client sees it; `admin` is the cluster's."""
 
-    def __init__(self, release: Release, kubelet: Kubelet, admin: Admin, client: Client) -> None:
-        self.release, self.kubelet, self.admin, self.client = release, kubelet, admin, client
+    def __init__(self, release: Release, kubelet: Kubelet, admin: Admin, client: Client, watch: Watch) -> None:
+        self.release, self.kubelet, self.admin, self.client, self.watch = release, kubelet, admin, client, watch
         self.digits, self.tiny = (client.pool(f"{NAMESPACE}/{name}") for name in POOLS)
 
     async def pass_by(self) -> None:
@@ -63,14 +73,17 @@ class Day:
         await self.sessions_come_and_go()
         await self.people_come_over_http()
         await self.workers_are_replaced()
+        await self.a_start_is_seen()
         await self.a_capsule_falls_silent()
         await self.the_store_is_away()
         await self.people_come_over_http()
         await self.the_pool_shrinks()
 
     async def everybody_comes_to_work(self) -> None:
+        """What happens before the first scrape of a program is no increase to Prometheus."""
         for pool, workers in ((self.digits, 4), (self.tiny, 1)):
             await ready(pool, workers)
+        await self.watch.look()
 
     async def calls_end_in_every_way(self) -> None:
         for number in range(20):
@@ -147,10 +160,24 @@ class Day:
         """One crashes in a call, one is recycled, one is drained."""
         await fails("WORKER_LOST", self.digits.call("exit", {"code": 3}, timeout=10))
         for replace in (self.digits.recycle_worker, self.digits.drain_worker):
-            old = (await ready_workers(self.digits, 4))[0]
-            await replace(old.id)
-            await eventually(lambda old=old: self._has_gone(old.incarnation), f"{old.id} has been replaced")
+            await self._replaced(replace)
         await ready(self.digits, 4)
+
+    async def _replaced(self, replace: Callable[[str], Awaitable[object]]) -> None:
+        old = (await ready_workers(self.digits, 4))[0]
+        await replace(old.id)
+        await eventually(lambda: self._has_gone(old.incarnation), f"{old.id} has been replaced")
+
+    async def a_start_is_seen(self) -> None:
+        """Starts are rare, and a quantile needs one between two scrapes of its agent. On a busy machine scrapes fail."""
+        for _ in range(MOST_TRIES):
+            await self.watch.look()
+            await self._replaced(self.digits.recycle_worker)
+            await ready(self.digits, 4)
+            await self.watch.look()
+            if await self.watch.saw("snakepit_worker_setup_duration_seconds"):
+                return
+        raise AssertionError("no start of a worker was seen between two scrapes")
 
     async def _has_gone(self, incarnation: str) -> bool:
         return all(each.incarnation != incarnation for each in await self.digits.workers())

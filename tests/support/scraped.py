@@ -49,10 +49,29 @@ def scraped_for_a_day(folder: Callable[[str], Path]) -> Iterator[Scene]:
                 scraping.enter_context(prometheus(folder(kind), jobs, kubelet.targets, native=kind == "native")) for kind in KINDS
             )
             began = time.time()
-            asyncio.run(_live(made, kubelet, api))
+            asyncio.run(_live(made, kubelet, api, Watch(kubelet, len(jobs), [classic, native])))
             for each in (classic, native):
-                each.until(f"min(timestamp(up == 1)) > {time.time()}")
+                each.until(f"min(timestamp(up) and (up == 1)) > {time.time()}")
             yield Scene(api, made, kubelet, classic, native, collector, began)
+
+
+class Watch:
+    """Both of them, as the day sees them; besides the capsules there are so many programs."""
+
+    def __init__(self, kubelet: Kubelet, programs: int, servers: list[Prometheus]) -> None:
+        self._kubelet, self._programs, self._servers = kubelet, programs, servers
+
+    async def look(self) -> None:
+        """Prometheus takes up to 5 s until it knows new targets."""
+        now, targets = time.time(), self._programs + len(self._kubelet.capsules)
+        for each in self._servers:
+            await asyncio.to_thread(each.until, f"count((up == 1) and (timestamp(up) > {now})) == {targets}")
+
+    async def saw(self, histogram: str) -> bool:
+        """In a window that is shorter than the panels', as those are asked at whole seconds."""
+        classic, native = f"rate({histogram}_count[3s])", f"histogram_count(rate({histogram}[3s]))"
+        found = [await asyncio.to_thread(each.now, f"sum({classic}) > 0 or sum({native}) > 0") for each in self._servers]
+        return all(found)
 
 
 async def _found(api: ApiServer) -> None:
@@ -62,8 +81,8 @@ async def _found(api: ApiServer) -> None:
     await admin.close()
 
 
-async def _live(made: Release, kubelet: Kubelet, api: ApiServer) -> None:
+async def _live(made: Release, kubelet: Kubelet, api: ApiServer, watch: Watch) -> None:
     admin = Admin(api, a_day.NAMESPACE)
     async with Client(made.address) as client:
-        await a_day.Day(made, kubelet, admin, client).pass_by()
+        await a_day.Day(made, kubelet, admin, client, watch).pass_by()
     await admin.close()
