@@ -86,12 +86,14 @@ class World:
 
 
 @asynccontextmanager
-async def two(a: Mapping[str, object] | None = None, b: Mapping[str, object] | None = None) -> AsyncIterator[World]:
-    """`a` and `b`: options of the agents. The client's first call goes to the first replica."""
-    store = MemoryStore()
+async def two(
+    a: Mapping[str, object] | None = None, b: Mapping[str, object] | None = None, store: MemoryStore | None = None
+) -> AsyncIterator[World]:
+    """`a` and `b`: options of the agents. `store`: the first replica's own. The client's first call goes to the first replica."""
+    shared = MemoryStore()
     async with (
-        replica(store) as first,
-        replica(store) as second,
+        replica(store or shared) as first,
+        replica(shared) as second,
         agent_of(first.address, "a", **(a or {})) as agent_a,
         agent_of(second.address, "b", **(b or {})) as agent_b,
         client_of(first, second) as client,
@@ -243,6 +245,18 @@ async def test_a_replica_that_is_not_ready_costs_no_call_while_another_is() -> N
         assert [await world.pool.call("work", timeout=10) for _ in range(2)] == ["done"] * 2
         refused = [world.first.telemetry.calls.value(POOL, tool, "POOL_NOT_READY") for tool in ("", "work")]
         assert any(refused)
+
+
+async def test_a_replica_that_is_cut_off_from_the_store_costs_no_call_that_needs_it_while_another_has_it() -> None:
+    calls = 400
+    cut_off = MemoryStore()
+    async with two(store=cut_off) as world:
+        cut_off.problem = "it is cut off"
+        for number in range(calls):
+            assert await world.pool.call("work", timeout=10, idempotency_key=str(number)) == "done"
+        assert world.first.telemetry.calls.value(POOL, "work", "STORE_UNAVAILABLE") < FLOOR + calls * SHARE
+        assert [await world.pool.call("work", timeout=10) for _ in range(2)] == ["done"] * 2
+        assert world.first.telemetry.calls.value(POOL, "work", "OK") > 0, "what needs no store goes there, too"
 
 
 # ---- a storm

@@ -35,6 +35,9 @@ RENEW_SHARE = 0.9
 RENEW_SECONDS = 5.0
 """A link's next token is sent when so much of the last one's time has passed, and never more often than this."""
 
+STORELESS_SECONDS = 1.0
+"""A replica that had no store is asked again after so long."""
+
 log = logging.getLogger(__name__)
 
 _WAYS = {
@@ -88,6 +91,8 @@ class Peers:
             trust=trust,
             expects=self._expects,
         )
+        self.storeless_until = 0.0
+        """The last one's, of all peers."""
         self._connect_seconds = connect_seconds
         self._peers: dict[Link, Peer] = {}
         self._turn = 0
@@ -162,6 +167,14 @@ class Peers:
             return None
         self._turn = (self._turn + 1) % len(usable)
         return usable[self._turn]
+
+    def refused_for_its_store(self, peer: Peer, now: float) -> None:
+        """One replica may be cut off from the store, or not have found it again, while others have it."""
+        peer.storeless_until = self.storeless_until = now + STORELESS_SECONDS
+
+    def storeless(self, now: float) -> set[Hashable]:
+        """Those that have said so lately."""
+        return {each for each in self.usable if now < each.storeless_until}
 
     async def wait(self, deadline: float | None) -> Peer:
         now = asyncio.get_running_loop().time
