@@ -83,7 +83,7 @@ def test_strangers_who_fail_at_tls_fill_no_log(tmp_path: Path) -> None:
         found = re.search(r"serves on 127.0.0.1:(\d+)", process.stderr.readline())
         assert found
         for sent in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x02\x01\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
-            with socket.create_connection(("127.0.0.1", int(found[1])), 10) as stranger:
+            with socket.create_connection(("127.0.0.1", int(found[1])), 40) as stranger:  # It has ten seconds to speak.
                 stranger.sendall(sent)
                 with contextlib.suppress(ConnectionError):
                     while stranger.recv(1000):
