@@ -50,8 +50,8 @@ def leader() -> str:
 
 
 def lead_from(node: str) -> None:
-    """Have the operator there lead: the other one resigns as it goes."""
-    for _ in range(3):
+    """Have the operator there lead: the other one resigns as it goes. To have one on each node again may end the one that leads."""
+    for _ in range(8):
         spread("operator")
         leading = eventually(lambda: (now := leader()) in homes("operator") and now, "an operator leads")
         if homes("operator")[leading] == node:
