@@ -16,7 +16,7 @@ from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
 from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Reading, Registry
 from snakepit._telemetry.metrics.series import Distribution, Tally
-from snakepit._telemetry.tracing import is_sampled
+from snakepit._telemetry.traceparent import is_sampled, trace_id
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
@@ -104,7 +104,7 @@ class Telemetry:
         if tally is None:
             tally = of.outcomes[outcome] = self.calls.of(pool, of.tool, outcome)
         tally.count += 1
-        of.whole.observe(seconds, traceparent[3:35] if traceparent and is_sampled(traceparent) else "")
+        of.whole.observe(seconds, trace_id(traceparent) if traceparent and is_sampled(traceparent) else "")
         if ran > 0.0:
             if waited:
                 of.queue.observe(waited)

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._telemetry import spans, tracing
-from snakepit._telemetry.log_lines import trace_ids
+from snakepit._telemetry.traceparent import NOT_SAMPLED, parse
 from snakepit._telemetry.tracing import Span
 
 TRACEPARENT = b"traceparent"
@@ -38,7 +38,7 @@ class Traced:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
         given = well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip())
         if not given and tracing.passes_over():
-            span, within = None, tracing.NOT_SAMPLED
+            span, within = None, NOT_SAMPLED
         else:
             span = tracing.start_span(method, given, kind="server")
             within = given if span is None else span.traceparent
@@ -81,12 +81,12 @@ def _end(span: Span, method: str, scope: Scope, status: int) -> None:
 
 def well_formed(traceparent: Any) -> str:
     """As it came from a stranger; empty: that is none."""
-    return traceparent if isinstance(traceparent, str) and trace_ids(traceparent) else ""
+    return traceparent if isinstance(traceparent, str) and parse(traceparent) else ""
 
 
 def passed_on(traceparent: str) -> str:
     """What a request's header says of the call; empty: nothing."""
-    return traceparent if traceparent == tracing.NOT_SAMPLED else well_formed(traceparent)
+    return traceparent if traceparent == NOT_SAMPLED else well_formed(traceparent)
 
 
 def of_mcp(meta: Mapping[str, Any] | None, header: str) -> str:

@@ -12,7 +12,7 @@ from mcp import Client as McpClient
 from starlette.types import Receive, Scope, Send
 
 from snakepit import Client
-from snakepit._telemetry import tracing
+from snakepit._telemetry.traceparent import is_sampled
 from snakepit.client.calls import call_span
 from snakepit.errors import DeadlineExceeded
 from snakepit.v1 import link_pb2
@@ -163,7 +163,7 @@ class TestWhateverCallersSay:
             await http.post(f"/v1/pools/{POOL}/tools/work", json={}, headers={"traceparent": PARENT})
             (call,) = agent.calls
         assert call.traceparent.startswith(f"00-{TRACE}-")
-        assert not tracing.is_sampled(call.traceparent)
+        assert not is_sampled(call.traceparent)
         assert not receiver.spans
 
 

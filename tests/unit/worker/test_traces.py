@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from snakepit._ipc.frames import Payload
 from snakepit._ipc.worker import CallFrame
+from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, span_id
 from snakepit_worker import traces
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -27,7 +28,7 @@ def test_a_tool_whose_trace_is_sampled_has_a_span_of_its_own() -> None:
     first, second = (traces.own(frame(SAMPLED)).traceparent for _ in range(2))
     assert first.startswith(f"00-{TRACE}-")
     assert first.endswith("-01")
-    assert len({traces.span_id(first), traces.span_id(second), PARENT}) == 3
+    assert len({span_id(first), span_id(second), PARENT}) == 3
 
 
 def test_one_whose_trace_is_not_sampled_passes_it_on() -> None:
@@ -37,7 +38,7 @@ def test_one_whose_trace_is_not_sampled_passes_it_on() -> None:
 @given(st.text() | st.sampled_from([SAMPLED[:-1], SAMPLED + "1", SAMPLED.upper(), SAMPLED.replace("-", "_"), ""]))
 def test_what_is_no_traceparent_is_no_trace(text: str) -> None:
     given = traces.own(frame(text)).traceparent
-    assert not traces.is_sampled(given)
+    assert not is_sampled(given)
     inside = within(given)
     assert not inside.run(trace.get_current_span).get_span_context().is_valid
     assert inside.run(traces.current, given) == given
@@ -66,7 +67,7 @@ def test_the_authors_spans_are_below_the_tool_and_what_they_call_is_below_them()
 
 
 def test_the_authors_spans_are_not_sampled_where_the_caller_does_not() -> None:
-    for unsampled in (UNSAMPLED, traces.NOT_SAMPLED):
+    for unsampled in (UNSAMPLED, NOT_SAMPLED):
         span = within(unsampled).run(TracerProvider().get_tracer("author").start_span, "own")
         assert not span.is_recording()
         assert within(unsampled).run(traces.current, unsampled) == unsampled

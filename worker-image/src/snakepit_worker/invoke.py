@@ -19,6 +19,7 @@ from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, SpanFrame
 from snakepit._names import nearest
+from snakepit._telemetry.traceparent import is_sampled, span_id
 from snakepit._values import payloads
 from snakepit.author.context import AsyncContext, Caller, CallInfo, Context, Interrupted, StateCache
 from snakepit.author.signatures import context_of_hook
@@ -101,7 +102,7 @@ class Invoker:
             frame = traces.own(frame)
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
-        started_ns = time.time_ns() if parent and traces.is_sampled(frame.traceparent) else 0
+        started_ns = time.time_ns() if parent and is_sampled(frame.traceparent) else 0
         self.calls.begin(call)
         self.lines.begin(frame, quick=usual < HOLD_SECONDS)
         try:
@@ -280,7 +281,7 @@ def _span(call: RunningCall, done: Done, started_ns: int, parent: str) -> SpanFr
     frame = call.frame
     error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
     about = {"process.pid": str(os.getpid())}
-    own = traces.span_id(frame.traceparent)
+    own = span_id(frame.traceparent)
     return SpanFrame(f"tool {frame.tool}", parent, own, started_ns, time.time_ns(), error, about, call.id)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit.errors import Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call
@@ -25,7 +26,7 @@ def begin(call: Call) -> None:
         if not tracing.follows(given):
             return
     elif tracing.passes_over():
-        message.traceparent = tracing.NOT_SAMPLED
+        message.traceparent = NOT_SAMPLED
         return
     request, tool = call.request, call.tool[:MOST_TEXT]
     pool = request.pool[:MOST_TEXT]

@@ -6,12 +6,13 @@ It owns the schema (docs/logs.md and docs/log-line.schema.json are made of it), 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+
+from snakepit._telemetry.traceparent import parse
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -24,8 +25,6 @@ MOST_DETAILS = 16
 
 TOOL_LOGGER = "snakepit.tool"
 """A tool's own logger, `ctx.logger`, has its name behind this."""
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 Detail = str | int | float | bool
 
@@ -113,8 +112,8 @@ def _detail(value: Any) -> Detail:
 
 def trace_ids(traceparent: str) -> dict[str, str]:
     """The ids in a W3C `traceparent`; none where there is none, or it is something else."""
-    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    return {} if found is None else {"trace_id": found[1], "span_id": found[2]}
+    found = parse(traceparent)
+    return {} if found is None else {"trace_id": found.trace_id, "span_id": found.span_id}
 
 
 def as_text(line: LogLine) -> str:

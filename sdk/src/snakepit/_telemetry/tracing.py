@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snakepit import __version__, _extras
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
+from snakepit._telemetry.traceparent import is_sampled
 
 if TYPE_CHECKING:
     from snakepit._telemetry.roots import Roots
@@ -23,14 +24,6 @@ log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-
-_ODD = frozenset("13579bdf")
-"""Ends of traceparents that are sampled: the lowest bit of the flags; others may be set beside it
-(https://www.w3.org/TR/trace-context-2/)."""
-
-NOT_SAMPLED = "-"
-"""In the place of a traceparent: whoever has begun the trace doesn't sample it, and nobody else is to begin one. It has no id, which would
-cost more than all else that there is to do for such a call."""
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -130,7 +123,7 @@ def enabled() -> bool:
 
 def follows(traceparent: str) -> bool:
     """Whether this process makes spans of that trace: it traces, and the sender samples it."""
-    return _tracing.tracer is not None and traceparent[-1:] in _ODD
+    return _tracing.tracer is not None and is_sampled(traceparent)
 
 
 def passes_over() -> bool:
@@ -244,11 +237,6 @@ def _propagator() -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator()
-
-
-def is_sampled(traceparent: str) -> bool:
-    """Whether its sender samples that trace."""
-    return traceparent[-1:] in _ODD
 
 
 def _sampled(traceparent: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Never, TypeVar, cast
 
 from snakepit._ipc import frames
 from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._telemetry.tracing import Span
 from snakepit.author.pending_call import misplaced, seconds
 from snakepit.client import codec, requests
@@ -173,7 +174,7 @@ class Calls:
 def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
     """Around a call that is written down and not sent yet; where this process traces. What isn't sampled gets no span, but says so."""
     if not traceparent and tracing.passes_over():
-        call.traceparent = tracing.NOT_SAMPLED
+        call.traceparent = NOT_SAMPLED
         return None
     if traceparent and not tracing.follows(traceparent):
         return None
