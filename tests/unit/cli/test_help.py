@@ -57,6 +57,13 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"snakepit {__version__}\n"
 
 
+def test_what_only_one_command_needs_is_not_imported_by_the_others() -> None:
+    own = ("kubectl", "dev_logs", "pod_logs", "doctor.examination", "top.live", "top.screen")
+    program = f"import sys; from snakepit.cli.app import make_app; make_app(); print([m for m in {own} if f'snakepit.cli.{{m}}' in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_page_has_every_exit_status() -> None:
     table = PAGE.read_text().split("## Exit statuses")[1].split("\n## ")[0]
     listed = {int(number) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for number in row.split(",")}

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from snakepit._telemetry.log_lines import LogLine, as_text, encode
-from snakepit.cli import dev_logs, pod_logs
 from snakepit.cli.config import Kube
 from snakepit.cli.target import Target, with_target
 
@@ -81,6 +80,8 @@ def logs(
 
 
 def _of_dev(target: Target, of: str | None, view: View, tail: int | None, *, follow: bool) -> int:
+    from snakepit.cli import dev_logs  # Every other command begins without it.
+
     count = 0
     with dev_logs.read(target, of) as (kept, coming):
         meant = deque((line for line in kept if view.has(line)), tail)
@@ -95,6 +96,8 @@ def _of_dev(target: Target, of: str | None, view: View, tail: int | None, *, fol
 
 async def _of_pods(kube: Kube, namespace: str, of: str | None, view: View, tail: int | None, *, follow: bool) -> int:
     """What is few is put in order of time; else lines come as kubectl has them."""
+    from snakepit.cli import pod_logs  # Every other command begins without it.
+
     if of is not None and "/" in of and not of.rpartition("/")[2].isdecimal():
         namespace, _, of = of.partition("/")
     is_few = not follow and (tail is not None or view.is_of_a_call)

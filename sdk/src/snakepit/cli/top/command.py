@@ -13,9 +13,7 @@ from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.tables import OF_ONE_REPLICA, WORKERS
 from snakepit.cli.target import Target, with_target
 from snakepit.cli.top.asking import look
-from snakepit.cli.top.live import Live
 from snakepit.cli.top.look import Look
-from snakepit.cli.top.screen import FORWARDED, table
 from snakepit.cli.top.state import TITLES, State
 from snakepit.client import Client
 from snakepit.errors import InvalidArguments, PoolNotFound
@@ -52,6 +50,9 @@ def top(
         return
 
     async def stay(client: Client) -> None:
+        from snakepit.cli.top.live import Live  # Every other command begins without it.
+        from snakepit.cli.top.screen import FORWARDED
+
         first = await _first(client, name, only, all_workers=False)
         await Live(client, name, FORWARDED if target.kube else target.address, interval, first, state).run()
 
@@ -73,6 +74,8 @@ def _show(found: Look, state: State, name: str | None, output: Output) -> None:
     if not output.is_for_people:
         show(found, output)
         return
+    from snakepit.cli.top.screen import table
+
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and output is Output.table else None
     print("\n".join(table(found, state, width)), flush=True)
     if name is not None:
