@@ -82,51 +82,84 @@ def _is_number(word: str) -> bool:
     return True
 
 
+ToolArgument = Annotated[str, typer.Argument(metavar="TOOL", help="One of those that `snakepit tools POOL` lists.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ARGUMENT",
+        help="key=value, as the tool's schema wants it; key=@FILE: what a file holds; key:=JSON; or one JSON object; or - to read one.",
+    ),
+]
+
+
+class CallOptions(msgspec.Struct, frozen=True):
+    """How the tool is called, as it was typed."""
+
+    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="In this session; made if there is none.")] = None
+    stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it arrives.")] = False
+    progress: Annotated[bool, typer.Option("--progress", help="Show on stderr what the tool says of its progress.")] = False
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For all of the call; else the tool's own, or the pool's."),
+    ] = None
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="[SECONDS]", min=0.0, help="Until the pool is ready, for so long at most (120 without a number)."),
+    ] = None
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whatever happens, the tool runs once for this key.")
+    ] = None
+    priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = "normal"
+    payload: Annotated[
+        Encoding,
+        typer.Option("--payload", help="How arguments and result are encoded; pickle runs code of the other side's choice."),
+    ] = "json"
+
+    def check(self) -> None:
+        """Raise InvalidArguments for what can't be asked for together."""
+        if self.stream and self.progress:
+            raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
+        if self.stream and self.idempotency_key:
+            raise InvalidArguments("a stream can't have an idempotency key: give --stream or --idempotency-key")
+
+
 class OneCall(msgspec.Struct, frozen=True):
-    """One call, as it was typed."""
+    """One call, and where what comes of it goes: results into `sink`, and what is said beside them in the form of `output`."""
 
     pool: str
     tool: str
     words: list[str]
-    session: str | None
-    payload: Encoding
-    wait: float | None
-    stream: bool
-    options: dict[str, Any]
-    on_waiting: Callable[[SnakepitError], None]
+    options: CallOptions
+    sink: Sink
+    output: Output
+
+    async def perform(self, target: Pool | Session, values: dict[str, Any]) -> None:
+        """Raises SnakepitError."""
+        timeout, priority = self.options.timeout, self.options.priority
+        if self.options.stream:
+            async for piece in target.stream(self.tool, values, timeout=timeout, priority=priority):
+                self.sink.put(piece, piece=True)
+            return
+        key, watch = self.options.idempotency_key, self._on_progress if self.options.progress else None
+        self.sink.put(await target.call(self.tool, values, timeout=timeout, priority=priority, idempotency_key=key, on_progress=watch))
+
+    def _on_progress(self, fraction: float, message: str) -> None:
+        line = f"{fraction:4.0%} {message}".rstrip()
+        failures.say(line, {"progress": {"fraction": fraction, "message": message}}, self.output)
+
+    def on_waiting(self, error: SnakepitError) -> None:
+        """Say what is waited for."""
+        failures.say(f"waiting: {error}", {"waiting": {"reason": error.reason, "message": error.message}}, self.output)
 
 
 @with_target
 def call(
     target: Target,
     pool: PoolArgument,
-    tool: Annotated[str, typer.Argument(metavar="TOOL", help="One of those that `snakepit tools POOL` lists.")],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="ARGUMENT",
-            help="key=value, as the tool's schema wants it; key=@FILE: what a file holds; key:=JSON; or one JSON object; or - to read one.",
-        ),
-    ] = None,
-    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="In this session; made if there is none.")] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Print each piece as it arrives.")] = False,
-    progress: Annotated[bool, typer.Option("--progress", help="Show on stderr what the tool says of its progress.")] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For all of the call; else the tool's own, or the pool's."),
-    ] = None,
-    wait: Annotated[
-        float | None,
-        typer.Option("--wait", metavar="[SECONDS]", min=0.0, help="Until the pool is ready, for so long at most (120 without a number)."),
-    ] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whatever happens, the tool runs once for this key.")
-    ] = None,
-    priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = "normal",
-    payload: Annotated[
-        Encoding,
-        typer.Option("--payload", help="How arguments and result are encoded; pickle runs code of the other side's choice."),
-    ] = "json",
+    tool: ToolArgument,
+    arguments: Words = None,
+    *,
+    options: CallOptions,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show the tool's traceback when it raises.")] = False,
     file: Annotated[
         Path | None, typer.Option("-O", "--output-file", metavar="FILE", help="Write the result there: bytes and texts as they are.")
@@ -134,25 +167,11 @@ def call(
     output: OutputOption = Output.table,
 ) -> None:
     """Run a tool, and print what it returns."""
-    if stream and progress:
-        raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
-    if stream and idempotency_key:
-        raise InvalidArguments("a stream can't have an idempotency key: give --stream or --idempotency-key")
-
-    def on_progress(fraction: float, message: str) -> None:
-        line = f"{fraction:4.0%} {message}".rstrip()
-        failures.say(line, {"progress": {"fraction": fraction, "message": message}}, output)
-
-    def on_waiting(error: SnakepitError) -> None:
-        failures.say(f"waiting: {error}", {"waiting": {"reason": error.reason, "message": error.message}}, output)
-
-    options: dict[str, Any] = {"timeout": timeout, "priority": priority}
-    if not stream:
-        options |= {"idempotency_key": idempotency_key, "on_progress": on_progress if progress else None}
-    asked = OneCall(target.pool(pool), tool, arguments or [], session, payload, wait, stream, options, on_waiting)
+    options.check()
     with contextlib.closing(Sink(output, file)) as sink, _warnings(output):
+        asked = OneCall(target.pool(pool), tool, arguments or [], options, sink, output)
         try:
-            target.run(lambda client: _perform(client, asked, sink))
+            target.run(lambda client: _perform(client, asked))
         except SnakepitError as error:
             error.add_note(failures.of_started(error))
             if traceback and isinstance(error, ToolError) and output.is_for_people:
@@ -160,22 +179,17 @@ def call(
             raise
 
 
-async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
-    pool = client.pool(asked.pool, payload=asked.payload)
-
+async def _perform(client: Client, asked: OneCall) -> None:
+    pool = client.pool(asked.pool, payload=asked.options.payload)
     read = functools.cache(read_file)
     known = None if wants_schema(asked.words) else parse_arguments(asked.words, read=read)
 
     async def perform(values: dict[str, Any]) -> None:
         target: Pool | Session = pool
-        if asked.session is not None:
-            target = pool.session(asked.session)
+        if asked.options.session is not None:
+            target = pool.session(asked.options.session)
             await target.create()
-        if not asked.stream:
-            sink.put(await target.call(asked.tool, values, **asked.options))
-            return
-        async for piece in target.stream(asked.tool, values, **asked.options):
-            sink.put(piece, piece=True)
+        await asked.perform(target, values)
 
     async def once() -> None:
         if known is not None:
@@ -190,7 +204,7 @@ async def _perform(client: Client, asked: OneCall, sink: Sink) -> None:
                 raise
             await perform(parse_arguments(asked.words, schema, read))
 
-    await until_ready(once, asked.wait, asked.on_waiting)
+    await until_ready(once, asked.options.wait, asked.on_waiting)
 
 
 async def _schema(pool: Pool, tool: str) -> dict[str, Any] | None:

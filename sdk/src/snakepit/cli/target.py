@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ from snakepit.client.client import DEFAULT_SERVER
 from snakepit.errors import InvalidArguments, SnakepitError
 
 R = TypeVar("R")
+S = TypeVar("S", bound=msgspec.Struct)
 P = ParamSpec("P")
 
 DEFAULT_NAMESPACE = "default"
@@ -122,26 +123,43 @@ def _account(name: str | None, namespace: str) -> str:
 
 
 def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[..., None]:
-    """A command for typer: takes the options of `TargetOptions` beside its own, and tells of failures in the output that was asked for."""
+    """A command for typer: takes the options of `TargetOptions` beside its own, and tells of failures in the output that was asked for.
+
+    A parameter that is a Struct stands for its fields, each of which is an option.
+    """
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    structs = {each.name: each.annotation for each in own if _is_struct(each)}
     perform: Callable[..., None] = command
 
     def run(ctx: typer.Context, **given: Any) -> None:
-        asked = TargetOptions(**{name: given.pop(name) for name in TargetOptions.__struct_fields__})
+        asked = _taken(TargetOptions, given)
+        options = {name: _taken(kind, given) for name, kind in structs.items()}
         try:
-            perform(_target(ctx, asked), **given)
+            perform(_target(ctx, asked), **given, **options)
         except (SnakepitError, ValueError) as error:
             raise typer.Exit(failures.tell(error, given.get("output", Output.table))) from error
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    return signed(run, own)
+    return signed(run, [one for each in own for one in (_fields(each.annotation) if _is_struct(each) else (each,))])
+
+
+def _is_struct(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.annotation, type) and issubclass(parameter.annotation, msgspec.Struct)
+
+
+def _fields(kind: type[msgspec.Struct]) -> Iterable[inspect.Parameter]:
+    return inspect.signature(kind, eval_str=True).parameters.values()
+
+
+def _taken(kind: type[S], given: dict[str, Any]) -> S:
+    """Of all that was given, what is the Struct's."""
+    return kind(**{name: given.pop(name) for name in kind.__struct_fields__})
 
 
 def signed(run: Callable[..., None], own: list[inspect.Parameter]) -> Callable[..., None]:
     """Give `run` a signature that typer can read: the context, `own` parameters, the options of `TargetOptions`."""
-    asked = inspect.signature(TargetOptions, eval_str=True).parameters.values()
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *asked))]
+    parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *_fields(TargetOptions)))]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
