@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.panels import Dashboard, Panel, Query, Row
-from dashboards.promql import quantile, quantiles, rate, seen, total
+from dashboards.promql import observed, quantiles, seen, total
+from dashboards.shapes import rates, slowest
 
 BUILD = "on (job, instance) group_left (component) max by (job, instance, component) (snakepit_build_info)"
 """Gives a process's series the name of what it is; sides that scrape must know both by the same job and instance."""
@@ -61,38 +62,19 @@ OPERATOR = Row(
             width=4,
             steps=((None, "red"), (1, "green"), (2, "red")),
         ),
-        Panel(
-            "Reconciles",
-            "By outcome.",
-            [Query(rate("snakepit_operator_reconciles_total", "outcome"), "{{outcome}}")],
-            unit="ops",
-            width=7,
-            stacked=True,
-        ),
+        rates("Reconciles", "By outcome.", "snakepit_operator_reconciles_total", "outcome", width=7),
         Panel("Time of a reconcile", "Of one pool.", quantiles("snakepit_operator_reconcile_duration_seconds"), unit="s", width=7),
         Panel(
             "Pools that wait for one", "They are due to be looked at.", [Query(total("snakepit_operator_queue_depth"), "waiting")], width=6
         ),
-        Panel(
-            "Requests to the API server",
-            "By verb and status.",
-            [Query(rate("snakepit_operator_api_requests_total", "verb, code"), "{{verb}} {{code}}")],
-            unit="reqps",
-            stacked=True,
-        ),
-        Panel(
+        rates("Requests to the API server", "By verb and status.", "snakepit_operator_api_requests_total", "verb, code", unit="reqps"),
+        slowest(
             "Time of such a request",
             "p99 by verb. Watches are left out: they last.",
-            [Query(quantile(0.99, "snakepit_operator_api_request_duration_seconds", "verb"), "{{verb}}")],
-            unit="s",
+            "snakepit_operator_api_request_duration_seconds",
+            "verb",
         ),
-        Panel(
-            "What it did",
-            "Pods that it decided to make or to delete.",
-            [Query(rate("snakepit_operator_planned_actions_total", "action"), "{{action}}")],
-            unit="ops",
-            stacked=True,
-        ),
+        rates("What it did", "Pods that it decided to make or to delete.", "snakepit_operator_planned_actions_total", "action"),
         Panel(
             "Pools by condition",
             "So many have it.",
@@ -111,20 +93,8 @@ _REQUESTS = "http_server_request_duration_seconds"
 GATEWAY = Row(
     "Gateway",
     [
-        Panel(
-            "HTTP requests",
-            "By status.",
-            [
-                Query(
-                    f"{rate(f'{_REQUESTS}_count', 'http_response_status_code')}"
-                    f" or sum by (http_response_status_code) (histogram_count(rate({_REQUESTS}[$__rate_interval])))",
-                    "{{http_response_status_code}}",
-                )
-            ],
-            unit="reqps",
-            stacked=True,
-        ),
-        Panel("Time of a request", "p99 by route.", [Query(quantile(0.99, _REQUESTS, "http_route"), "{{http_route}}")], unit="s"),
+        rates("HTTP requests", "By status.", _REQUESTS, "http_response_status_code", unit="reqps", form=observed),
+        slowest("Time of a request", "p99 by route.", _REQUESTS, "http_route"),
         Panel(
             "Open",
             "Requests under way, and streams by kind.",
@@ -134,13 +104,7 @@ GATEWAY = Row(
             ],
         ),
         Panel("Held bytes", "Of bodies and answers under way.", [Query(total("snakepit_gateway_held_bytes"), "held")], unit="bytes"),
-        Panel(
-            "MCP",
-            "Requests by method.",
-            [Query(rate("snakepit_gateway_mcp_requests_total", "method"), "{{method}}")],
-            unit="reqps",
-            stacked=True,
-        ),
+        rates("MCP", "Requests by method.", "snakepit_gateway_mcp_requests_total", "method", unit="reqps"),
     ],
 )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.panels import Dashboard, Panel, Query, Row, Variable
-from dashboards.promql import quantile, rate, seen, seen_rate, share, summed, total
+from dashboards.promql import quantile, rate, seen, share, summed, total
+from dashboards.shapes import ended_lives, rates, slowest
 from snakepit.errors import BY_REASON, Fault
 
 POOLS = 'pool=~"$pool"'
@@ -53,18 +54,21 @@ CALLS = Row(
             [Query(rate("snakepit_calls_total", "pool", POOLS), "{{pool}}")],
             unit="reqps",
         ),
-        Panel(
+        rates(
             "Calls that didn't end well",
             "By outcome, the reason of docs/errors.md. TOOL_ERROR is the author's exception.",
-            [Query(rate("snakepit_calls_total", "outcome", f'{POOLS}, outcome!="OK"'), "{{outcome}}")],
+            "snakepit_calls_total",
+            "outcome",
+            f'{POOLS}, outcome!="OK"',
             unit="reqps",
-            stacked=True,
         ),
-        Panel(
+        slowest(
             "p99 by pool",
             "From arrival at a replica to the answer: waiting, running and carrying.",
-            [Query(quantile(0.99, "snakepit_call_duration_seconds", "pool", POOLS), "{{pool}}", exemplars=True)],
-            unit="s",
+            "snakepit_call_duration_seconds",
+            "pool",
+            POOLS,
+            exemplars=True,
         ),
     ],
 )
@@ -85,12 +89,13 @@ CAPACITY = Row(
             most=1,
         ),
         Panel("Waiting calls by pool", "In queues.", [Query(total("snakepit_queue_depth", "pool", POOLS), "{{pool}}")]),
-        Panel(
+        rates(
             "Refused calls",
             "Never reached a worker, by reason: full queues, limits, wrong names.",
-            [Query(rate("snakepit_refusals_total", "reason", POOLS), "{{reason}}")],
+            "snakepit_refusals_total",
+            "reason",
+            POOLS,
             unit="reqps",
-            stacked=True,
         ),
         Panel(
             "Capsules by state",
@@ -103,13 +108,7 @@ CAPACITY = Row(
             "So many fewer are ready than the pool should have.",
             [Query(f"clamp_min({DESIRED} - {seen('snakepit_pool_capsules', 'pool', READY)}, 0)", "{{pool}}")],
         ),
-        Panel(
-            "Ended lives of workers",
-            "By reason: crashed, oom, recycled, evicted, lost.",
-            [Query(seen_rate("snakepit_worker_restarts_total", "reason", POOLS, "pool, reason"), "{{reason}}")],
-            unit="ops",
-            stacked=True,
-        ),
+        ended_lives(POOLS),
     ],
 )
 

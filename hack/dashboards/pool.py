@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.panels import Dashboard, Panel, Query, Row, Variable
-from dashboards.promql import quantile, quantiles, rate, seen, seen_rate, total
+from dashboards.promql import quantiles, rate, seen, seen_rate, total
+from dashboards.shapes import ended_lives, rates, slowest
 
 POOL = 'pool="$pool"'
 TOOLS = f'{POOL}, tool=~"$tool"'
@@ -14,13 +15,14 @@ TRUE = f'snakepit_pool_condition{{{POOL}, type=~"Stalled|Degraded", status="True
 CALLS = Row(
     "Calls",
     [
-        Panel("Calls by tool", "Answered.", [Query(rate("snakepit_calls_total", "tool", TOOLS), "{{tool}}")], unit="reqps", stacked=True),
-        Panel(
+        rates("Calls by tool", "Answered.", "snakepit_calls_total", "tool", TOOLS, unit="reqps"),
+        rates(
             "Calls by outcome",
             "OK, TOOL_ERROR (the author's exception), or the reason of docs/errors.md.",
-            [Query(rate("snakepit_calls_total", "outcome", TOOLS), "{{outcome}}")],
+            "snakepit_calls_total",
+            "outcome",
+            TOOLS,
             unit="reqps",
-            stacked=True,
         ),
         Panel(
             "Latency",
@@ -28,17 +30,13 @@ CALLS = Row(
             quantiles("snakepit_call_duration_seconds", where=TOOLS),
             unit="s",
         ),
-        Panel(
-            "p99 by tool",
-            "Which tool is slow.",
-            [Query(quantile(0.99, "snakepit_call_duration_seconds", "tool", TOOLS), "{{tool}}", exemplars=True)],
-            unit="s",
-        ),
-        Panel(
+        slowest("p99 by tool", "Which tool is slow.", "snakepit_call_duration_seconds", "tool", TOOLS, exemplars=True),
+        slowest(
             "Where the time goes",
             "p99 of waiting in the queue, of running in the worker, and of all else (the platform's overhead).",
-            [Query(quantile(0.99, "snakepit_call_phase_duration_seconds", "phase", TOOLS), "{{phase}}")],
-            unit="s",
+            "snakepit_call_phase_duration_seconds",
+            "phase",
+            TOOLS,
         ),
         Panel(
             "Refused, sent again, come back",
@@ -68,11 +66,13 @@ QUEUE = Row(
             [Query(total("snakepit_queue_depth", "priority", POOL), "priority {{priority}}")],
             stacked=True,
         ),
-        Panel(
+        slowest(
             "Time in the queue",
             "p99 of the calls that left it, by priority.",
-            [Query(quantile(0.99, "snakepit_queue_wait_seconds", "priority", POOL), "priority {{priority}}")],
-            unit="s",
+            "snakepit_queue_wait_seconds",
+            "priority",
+            POOL,
+            legend="priority {{priority}}",
         ),
     ],
 )
@@ -94,19 +94,14 @@ WORKERS = Row(
             "Those of `kubectl describe sp` that are not as they should be. Nothing: all is well.",
             [Query(f"max by (type, status) ({NOT_TRUE} or {TRUE})", "{{type}} is {{status}}")],
         ),
-        Panel(
-            "Ended lives of workers",
-            "By reason: crashed, oom, recycled, evicted, lost.",
-            [Query(seen_rate("snakepit_worker_restarts_total", "reason", POOL, "pool, reason"), "{{reason}}")],
-            unit="ops",
-            stacked=True,
-        ),
-        Panel(
+        ended_lives(POOL),
+        rates(
             "Recycled workers",
             "Whose place a successor took: age, calls, memory, asked, session.",
-            [Query(seen_rate("snakepit_worker_recycles_total", "reason", POOL, "pool, reason"), "{{reason}}")],
-            unit="ops",
-            stacked=True,
+            "snakepit_worker_recycles_total",
+            "reason",
+            POOL,
+            form=seen_rate,
         ),
         Panel(
             "Silent and lost capsules",
@@ -133,13 +128,7 @@ WORKERS = Row(
             quantiles("snakepit_worker_setup_duration_seconds", where=POOL),
             unit="s",
         ),
-        Panel(
-            "Starts of workers",
-            "By outcome.",
-            [Query(rate("snakepit_worker_starts_total", "outcome", POOL), "{{outcome}}")],
-            unit="ops",
-            stacked=True,
-        ),
+        rates("Starts of workers", "By outcome.", "snakepit_worker_starts_total", "outcome", POOL),
         Panel(
             "Calls at agents",
             "Running, and arrived but not begun.",
@@ -148,19 +137,21 @@ WORKERS = Row(
                 Query(total("snakepit_agent_inbox_depth", where=POOL), "in the inbox"),
             ],
         ),
-        Panel(
+        rates(
             "Idempotency keys",
             "Calls with a key: ran, joined one that ran, replayed a result, refused.",
-            [Query(rate("snakepit_idempotent_calls_total", "how", POOL), "{{how}}")],
+            "snakepit_idempotent_calls_total",
+            "how",
+            POOL,
             unit="reqps",
-            stacked=True,
         ),
-        Panel(
+        rates(
             "Tools of clients",
             "Calls that workers made to tools that clients offer, by outcome.",
-            [Query(rate("snakepit_client_tool_calls_total", "outcome", POOL), "{{outcome}}")],
+            "snakepit_client_tool_calls_total",
+            "outcome",
+            POOL,
             unit="reqps",
-            stacked=True,
         ),
     ],
 )

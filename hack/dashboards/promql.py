@@ -12,6 +12,12 @@ def rate(metric: str, by: str = "", where: str = "") -> str:
     return f"sum{_by(by)} (rate({metric}{_where(where)}[{WINDOW}]))"
 
 
+def observed(metric: str, by: str = "", where: str = "") -> str:
+    """How many observations a second, of a histogram of whichever kind the scraper keeps (see `quantile`)."""
+    native = f"sum{_by(by)} (histogram_count(rate({metric}{_where(where)}[{WINDOW}])))"
+    return f"{rate(f'{metric}_count', by, where)} or {native}"
+
+
 def total(metric: str, by: str = "", where: str = "") -> str:
     """Of a gauge of which each replica has a part."""
     return f"sum{_by(by)} ({metric}{_where(where)})"
@@ -27,8 +33,9 @@ def summed(metric: str, by: str = "", where: str = "", over: str = "pool") -> st
     return f"sum{_by(by)} ({seen(metric, over, where)})"
 
 
-def seen_rate(metric: str, by: str = "", where: str = "", over: str = "pool") -> str:
-    """How many a second, of what every replica counts: over pools, or what `over` names."""
+def seen_rate(metric: str, by: str = "", where: str = "") -> str:
+    """How many a second, over pools, of what every replica counts of each."""
+    over = f"pool, {by}" if by else "pool"
     return f"sum{_by(by)} (max by ({over}) (sum by ({over}, job, instance) (rate({metric}{_where(where)}[{WINDOW}]))))"
 
 
@@ -44,13 +51,9 @@ def quantile(share: float, metric: str, by: str = "", where: str = "") -> str:
     return f"histogram_quantile({share}, {classic}) or histogram_quantile({share}, {native})"
 
 
-def quantiles(metric: str, by: str = "", where: str = "", legend: str = "") -> list[Query]:
+def quantiles(metric: str, where: str = "") -> list[Query]:
     """The half, and one in a hundred."""
-    name = f"{legend} " if legend else ""
-    return [
-        Query(quantile(0.5, metric, by, where), f"{name}p50"),
-        Query(quantile(0.99, metric, by, where), f"{name}p99", exemplars=True),
-    ]
+    return [Query(quantile(0.5, metric, where=where), "p50"), Query(quantile(0.99, metric, where=where), "p99", exemplars=True)]
 
 
 def _by(labels: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.panels import Dashboard, Panel, Query, Row, Variable
-from dashboards.promql import quantile, rate, seen
+from dashboards.promql import observed, rate, seen
+from dashboards.shapes import rates, slowest
 
 POOLS = 'pool=~"$pool"'
 
@@ -23,33 +24,21 @@ SESSIONS = Row(
         ),
         Panel("Sessions by namespace", "Of all its pools.", [Query(BY_NAMESPACE, "{{namespace}}")]),
         Panel("Made", "New sessions.", [Query(rate("snakepit_sessions_created_total", "pool", POOLS), "{{pool}}")], unit="ops"),
-        Panel(
+        rates(
             "Moved",
             "To another worker, by what had become of theirs. Their state goes along, their workers' memory doesn't.",
-            [Query(rate("snakepit_sessions_moved_total", "reason", POOLS), "{{reason}}")],
-            unit="ops",
-            stacked=True,
+            "snakepit_sessions_moved_total",
+            "reason",
+            POOLS,
         ),
-        Panel(
-            "Lost",
-            "By reason. Whoever had one begins anew.",
-            [Query(rate("snakepit_sessions_lost_total", "reason", POOLS), "{{reason}}")],
-            unit="ops",
-            stacked=True,
-        ),
-        Panel(
-            "State operations",
-            "What tools ask of ctx.state, by operation.",
-            [Query(rate("snakepit_state_operations_total", "operation", POOLS), "{{operation}}")],
-            unit="ops",
-            stacked=True,
-        ),
-        Panel(
+        rates("Lost", "By reason. Whoever had one begins anew.", "snakepit_sessions_lost_total", "reason", POOLS),
+        rates("State operations", "What tools ask of ctx.state, by operation.", "snakepit_state_operations_total", "operation", POOLS),
+        rates(
             "State operations that failed",
             "By outcome, the reason of docs/errors.md.",
-            [Query(rate("snakepit_state_operations_total", "outcome", f'{POOLS}, outcome!="OK"'), "{{outcome}}")],
-            unit="ops",
-            stacked=True,
+            "snakepit_state_operations_total",
+            "outcome",
+            f'{POOLS}, outcome!="OK"',
         ),
     ],
 )
@@ -62,32 +51,14 @@ STORE = Row(
             "So many replicas of the control plane reach it, and so many there are.",
             [Query("sum (snakepit_store_up)", "reach it"), Query("count (snakepit_store_up)", "replicas")],
         ),
-        Panel(
-            "Round trips",
-            "By operation.",
-            [
-                Query(
-                    f"{rate('snakepit_store_operation_duration_seconds_count', 'operation')}"
-                    " or sum by (operation) (histogram_count(rate(snakepit_store_operation_duration_seconds[$__rate_interval])))",
-                    "{{operation}}",
-                )
-            ],
-            unit="ops",
-            stacked=True,
-        ),
-        Panel(
+        rates("Round trips", "By operation.", "snakepit_store_operation_duration_seconds", "operation", form=observed),
+        slowest(
             "Time of a round trip",
             "p99 by operation. A healthy Redis beside it takes about a millisecond.",
-            [Query(quantile(0.99, "snakepit_store_operation_duration_seconds", "operation"), "{{operation}}")],
-            unit="s",
+            "snakepit_store_operation_duration_seconds",
+            "operation",
         ),
-        Panel(
-            "Errors",
-            "Round trips that failed, by operation.",
-            [Query(rate("snakepit_store_errors_total", "operation"), "{{operation}}")],
-            unit="ops",
-            stacked=True,
-        ),
+        rates("Errors", "Round trips that failed, by operation.", "snakepit_store_errors_total", "operation"),
     ],
 )
 
