@@ -100,7 +100,7 @@ class Connection:
         call = frame.call
         deadline = earlier(deadline)
         tries = Tries(self._budget, deadline, now, span)
-        if now < self.peers.storeless_until:
+        if self.peers.storeless:
             self._shun(call, tries, now)
         while True:
             nested, peer = False, self.peers.next(tries.avoided) if within.get() is None else None
@@ -127,8 +127,9 @@ class Connection:
 
     def _shun(self, call: link_pb2.Call, tries: Tries, now: float) -> None:
         """Whoever has no store is no place for a call that needs it, as long as others have."""
+        storeless = self.peers.still_storeless(now)
         if call.session_id or call.idempotency_key:
-            tries.avoided |= self.peers.storeless(now)
+            tries.avoided |= storeless
 
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
         """The replica that a call goes to; True where it must be that one, because the call that it is nested in is there.
@@ -138,8 +139,8 @@ class Connection:
         if (nesting := around()) is not None:
             peer, call.parent_call_id = nesting
             return peer, True
-        if (now := asyncio.get_running_loop().time()) < self.peers.storeless_until:
-            self._shun(call, tries, now)
+        if self.peers.storeless:
+            self._shun(call, tries, asyncio.get_running_loop().time())
         if (found := self.peers.next(tries.avoided)) is not None:
             return found, False
         try:

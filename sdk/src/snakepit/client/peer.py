@@ -32,8 +32,6 @@ class Peer:
         self.waiting: dict[int, asyncio.Future[link_pb2.Result]] = {}
         self.watching: dict[int, Watch] = {}
         self.overdue_at: dict[int, float] = {}
-        self.storeless_until = 0.0
-        """By the loop's time: it has refused a call for want of the store, so calls that need it are better off elsewhere."""
         self.taken: int | None = None
         """The last call that the replica has taken, once it has said that it takes no more."""
 

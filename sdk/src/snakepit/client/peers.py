@@ -91,8 +91,8 @@ class Peers:
             trust=trust,
             expects=self._expects,
         )
-        self.storeless_until = 0.0
-        """The last one's, of all peers."""
+        self.storeless: dict[Peer, float] = {}
+        """Those that have refused a call for want of the store, and until when others are asked for calls that need it."""
         self._connect_seconds = connect_seconds
         self._peers: dict[Link, Peer] = {}
         self._turn = 0
@@ -170,11 +170,12 @@ class Peers:
 
     def refused_for_its_store(self, peer: Peer, now: float) -> None:
         """One replica may be cut off from the store, or not have found it again, while others have it."""
-        peer.storeless_until = self.storeless_until = now + STORELESS_SECONDS
+        self.storeless[peer] = now + STORELESS_SECONDS
 
-    def storeless(self, now: float) -> set[Hashable]:
+    def still_storeless(self, now: float) -> Set[Hashable]:
         """Those that have said so lately."""
-        return {each for each in self.usable if now < each.storeless_until}
+        self.storeless = {each: until for each, until in self.storeless.items() if now < until}
+        return self.storeless.keys()
 
     async def wait(self, deadline: float | None) -> Peer:
         now = asyncio.get_running_loop().time
@@ -244,6 +245,7 @@ class Peers:
 
     def _on_close(self, replica: Replica, reason: str) -> None:
         peer = self._peers.pop(replica.link)
+        self.storeless.pop(peer, None)
         if (timer := self._renewals.pop(peer, None)) is not None:
             timer.cancel()
         self.retire(peer)
