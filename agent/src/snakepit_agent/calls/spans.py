@@ -55,15 +55,14 @@ class CallSpans:
             return
         error, started = _failed(outcome)
         if self._tool is not None:
-            self._export_tool(self._tool, outcome)
+            self._export_tool(self._tool, outcome, error, started)
         self._span.end(error, started)
         self._span = None
 
-    def _export_tool(self, frame: SpanFrame, outcome: Outcome) -> None:
+    def _export_tool(self, frame: SpanFrame, outcome: Outcome, error: str, started: str) -> None:
         about: dict[str, str | int] = {**self._about}
         if (process := frame.attributes.get(spans.PROCESS_ID, "")).isdecimal() and len(process) < 10:
             about[spans.PROCESS_ID] = int(process)
-        error, started = _failed(outcome)
         events = []
         if isinstance(outcome, ToolFailure):
             error = outcome.type[:MOST_MESSAGE]
@@ -76,9 +75,7 @@ class CallSpans:
 
 def begin(held: HeldCall, call: link_pb2.Call, worker: str) -> None:
     """Of a call that has been admitted, if its trace is sampled; what comes of it belongs under its span."""
-    about = {spans.POOL: call.pool, spans.TOOL: held.tool, spans.CALL_ID: held.call_id, spans.WORKER: worker}
-    if held.session_id:
-        about[spans.SESSION] = held.session_id
+    about = {**spans.of_call(call.pool, held.tool, held.call_id, held.session_id), spans.WORKER: worker}
     span = tracing.start_span(f"run {held.tool}", held.traceparent, about)
     if span is not None:
         held.span = CallSpans(span, held.tool, about)

@@ -191,7 +191,7 @@ class OpenCalls(OpenCount):
         call.move("wait")
         pool.queue.enter(call, now)
         if call.span is not None:
-            spans.wait(call, place, pool)
+            spans.wait(call.span, place, pool)
         self._allow(call, place, seconds if seconds > place.seconds else place.seconds)
         return True
 
@@ -258,7 +258,7 @@ class OpenCalls(OpenCount):
     def _record(self, call: Call, result: link_pb2.Result, now: float) -> None:
         """Labels come from what is known here, never from what a caller made up."""
         pool, tool = "", ""
-        outcome = outcome_of(result)
+        outcome, seconds = outcome_of(result), now - call.request.came_at
         if call.pool is not None:
             pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
             if call.pool.records is None:
@@ -267,11 +267,11 @@ class OpenCalls(OpenCount):
                 records.ended(call, result, outcome, now)
             if (objectives := call.pool.objectives) is not None:
                 started = result.error.started if outcome != "OK" else 0
-                objectives.count(outcome, started, now - call.request.came_at, now, is_stream=call.request.is_stream)
+                objectives.count(outcome, started, seconds, now, is_stream=call.request.is_stream)
         waited = 0.0 if call.place is None else call.place.waited
         traceparent = "" if call.span is None else call.span.traceparent
         ran = result.run_seconds if call.has_run else 0.0
-        self._telemetry.answered(pool, tool, outcome, now - call.request.came_at, waited, ran, traceparent)
+        self._telemetry.answered(pool, tool, outcome, seconds, waited, ran, traceparent)
         if call.span is not None:
             spans.end(call, call.span, result, outcome, now)
 

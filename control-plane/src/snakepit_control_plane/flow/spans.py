@@ -31,14 +31,10 @@ def begin(call: Call) -> None:
     request, tool = call.request, call.tool[:MOST_TEXT]
     pool = request.pool[:MOST_TEXT]
     about = {
-        spans.POOL: pool,
-        spans.TOOL: tool,
-        spans.CALL_ID: request.call_id[:MOST_TEXT],
+        **spans.of_call(pool, tool, request.call_id[:MOST_TEXT], request.session_id[:MOST_TEXT]),
         spans.RPC_SYSTEM: "snakepit",
         spans.RPC_METHOD: f"{pool}/{tool}",
     }
-    if request.session_id:
-        about[spans.SESSION] = request.session_id[:MOST_TEXT]
     span = tracing.start_span(f"route {tool}", given, about, kind="server")
     if span is not None:
         message.traceparent = span.traceparent
@@ -47,9 +43,7 @@ def begin(call: Call) -> None:
 
 def asked(call: link_pb2.Call) -> tracing.Span | None:
     """Of a tool's call to one that a client offers."""
-    about = {spans.POOL: call.pool, spans.TOOL: call.tool, spans.CALL_ID: call.call_id}
-    if call.session_id:
-        about[spans.SESSION] = call.session_id
+    about = spans.of_call(call.pool, call.tool, call.call_id, call.session_id)
     span = tracing.start_span(f"ask {call.tool}", call.traceparent, about, kind="client")
     if span is not None:
         call.traceparent = span.traceparent
@@ -62,10 +56,9 @@ def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
     return tracing.start_span(f"store {request.WhichOneof('operation')}", request.traceparent, about, kind="server")
 
 
-def wait(call: Call, place: Place, pool: Pool) -> None:
-    """The call begins to wait in the pool's queue."""
-    if call.span is not None:
-        place.span = tracing.start_span("queue", call.span.traceparent, {spans.POOL: pool.name})
+def wait(span: tracing.Span, place: Place, pool: Pool) -> None:
+    """The call of that span begins to wait in the pool's queue."""
+    place.span = tracing.start_span("queue", span.traceparent, {spans.POOL: pool.name})
 
 
 def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, now: float) -> None:

@@ -171,6 +171,12 @@ TABLE = (HTTP, MCP, CALL, ROUTE, QUEUE, RUN, TOOL_SPAN, STATE, STORE, ASK, OFFER
 """From the caller to the tool."""
 
 
+def of_call(pool: str, tool: str, call_id: str, session: str) -> dict[str, str]:
+    """Attributes that say which call it is; `session` may be empty."""
+    about = {POOL: pool, TOOL: tool, CALL_ID: call_id}
+    return {**about, SESSION: session} if session else about
+
+
 def kind_of(service: str, name: str) -> Kind | None:
     """The row that a span of that service and name belongs to; None: it is none of ours."""
     return next((each for each in TABLE if service in (each.service, each.also) and _is_like(name, each.name)), None)

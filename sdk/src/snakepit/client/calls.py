@@ -179,14 +179,10 @@ def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
     if traceparent and not tracing.follows(traceparent):
         return None
     about = {
-        spans.POOL: call.pool,
-        spans.TOOL: call.tool,
-        spans.CALL_ID: call.call_id,
+        **spans.of_call(call.pool, call.tool, call.call_id, call.session_id),
         spans.RPC_SYSTEM: "snakepit",
         spans.RPC_METHOD: f"{call.pool}/{call.tool}",
     }
-    if call.session_id:
-        about[spans.SESSION] = call.session_id
     span = tracing.start_span(f"call {call.tool}", traceparent, about, kind="client")
     if span is not None:
         call.traceparent = span.traceparent

@@ -206,9 +206,7 @@ def _send(peer: Peer, frame: link_pb2.Frame) -> None:
 
 def _span(call: link_pb2.Call) -> tracing.Span | None:
     """Around the function; what it does belongs under it, its own calls too."""
-    about = {spans.POOL: call.pool, spans.TOOL: call.tool, spans.CALL_ID: call.call_id}
-    if call.session_id:
-        about[spans.SESSION] = call.session_id
+    about = spans.of_call(call.pool, call.tool, call.call_id, call.session_id)
     span = tracing.start_span(f"tool {call.tool}", call.traceparent, about, kind="server")
     if span is not None:
         span.make_current()
