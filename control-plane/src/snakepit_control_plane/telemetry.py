@@ -10,7 +10,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
@@ -78,7 +77,6 @@ class Telemetry:
         self.keyed = registry.counter(rows.IDEMPOTENT_CALLS)
         self.reruns = registry.counter(rows.RERUNS)
         self.asked = registry.counter(rows.CLIENT_TOOL_CALLS)
-        self.restarts = registry.counter(rows.WORKER_RESTARTS)
         self.recycles = registry.counter(rows.WORKER_RECYCLES)
         self.lost = registry.counter(rows.CAPSULES_LOST)
         self.missed = registry.counter(rows.HEARTBEATS_MISSED)
@@ -140,6 +138,7 @@ class Telemetry:
             rows.SLOTS,
             rows.WORKERS,
             rows.CAPSULES,
+            rows.WORKER_RESTARTS,
             rows.SESSIONS,
             rows.SESSIONS_LIMIT,
             rows.NAMESPACE_SESSIONS,
@@ -169,10 +168,6 @@ class Telemetry:
         for pool in [each for each in self._tools if each and not known(each)]:
             del self._tools[pool]
 
-    def application(self) -> Callable[..., Any]:
-        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self.registry.application()
-
 
 def pool_readings(pool: Pool) -> Iterator[Reading]:
     """What there is of a pool now."""
@@ -186,6 +181,8 @@ def pool_readings(pool: Pool) -> Iterator[Reading]:
         yield rows.WORKERS, (name, state), count
     for state, count in _counts(map(capsule_state, pool.capsules.values()), "ready"):
         yield rows.CAPSULES, (name, state), count
+    for how, count in pool.ends.items():
+        yield rows.WORKER_RESTARTS, (name, how), count
     yield rows.SESSIONS, (name,), pool.sessions
     yield rows.SESSIONS_LIMIT, (name,), pool.spec.session.max_sessions
     for objective, target, calls, bad in () if pool.objectives is None else pool.objectives.totals():

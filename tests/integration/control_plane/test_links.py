@@ -16,6 +16,7 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS
 from support.bare_client import Client
 from support.control_plane import PATIENCE_SECONDS, Caller, counted, eventually, outcome, rpc
+from support.scrape import scraped
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
 QUICK_TIMEOUT = 0.5
@@ -215,7 +216,9 @@ async def test_a_workers_death_is_told_at_once_and_the_dead_one_is_never_offered
         assert isinstance(error, WorkerLost)
         assert error.details["how"] == "signal 9"
         assert (await caller.call("echo")).incarnation != dead
-        assert counted(server, "snakepit_worker_restarts_total", pool=POOL, reason="crashed") == 1
+        samples = [each for family in await scraped(server.telemetry.registry.application()) for each in family.samples]
+        ended = [(each.labels, each.value) for each in samples if each.name == "snakepit_worker_restarts_total"]
+        assert ended == [({"pool": POOL, "reason": "crashed"}, 1)]
 
 
 async def test_another_protocol_version_is_refused_with_a_sentence_and_logged_once(

@@ -313,9 +313,7 @@ class Fleet:
 
     def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
         for worker in gone:
-            how = pool.why_gone(worker.id, worker.incarnation)
-            pool.ends[how] += 1
-            self.flow.telemetry.restarts.add(pool.name, how)
+            pool.ends[pool.why_gone(worker.id, worker.incarnation)] += 1
         self.flow.sessions.workers_gone(pool, gone, now)
 
     # ---- time
