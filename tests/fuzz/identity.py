@@ -88,7 +88,7 @@ class _Socket:
 def _metrics() -> Any:
     names = ("SERVER_NAME", "GATEWAY_INTERFACE", "SERVER_PORT", "REMOTE_HOST", "CONTENT_LENGTH", "SCRIPT_NAME")
     environment = dict.fromkeys(names, "")
-    application = Telemetry().application()
+    application = Telemetry().registry.application()
     return SimpleNamespace(base_environ=environment, get_app=lambda: application)
 
 

@@ -39,7 +39,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     health = HealthServer(f"[::]:{settings.health_port}", variable="SNAKEPIT_HEALTH_PORT") if settings.health_port else None
     if health is not None:
         await health.start()
-    metrics = MetricsServer(capsule.telemetry.application(), MOST_SCRAPERS)
+    metrics = MetricsServer(capsule.telemetry.registry.application(), MOST_SCRAPERS)
     push = otlp.begin(capsule.telemetry.registry, "snakepit-agent")
     watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")
     try:

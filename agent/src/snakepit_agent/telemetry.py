@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from snakepit._telemetry.metrics import agent as rows
 from snakepit._telemetry.metrics.instruments import Reading, Registry
@@ -48,10 +47,6 @@ class Telemetry:
             yield from memory_readings(self._pool, seats())
 
         self.registry.read(loop, (rows.AGENT_LINKS, rows.AGENT_CALLS, rows.INBOX_DEPTH, rows.WORKER_MEMORY), read)
-
-    def application(self) -> Callable[..., Any]:
-        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self.registry.application()
 
 
 def call_readings(pool: str, workers: Iterable[WorkerSlots]) -> Iterator[Reading]:

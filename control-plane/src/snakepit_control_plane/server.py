@@ -97,7 +97,7 @@ class Running:
         most = ("grpc.max_allowed_incoming_connections", settings.max_connections)
         self._grpc = grpc.aio.server(options=[*server_options(), most, *([age] if settings.linger_seconds else [])])
         self.telemetry.watch(self.flow.loop, self.flow.pools, lambda: not store.problem)
-        self._metrics = MetricsServer(self.telemetry.application())
+        self._metrics = MetricsServer(self.telemetry.registry.application())
         self._push = otlp.begin(self.telemetry.registry, "snakepit-control-plane")
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
         self._tasks: list[asyncio.Task[None]] = []

@@ -36,7 +36,7 @@ def make_app(settings: Settings, client: Client) -> Starlette:
     `app.state.metrics` listens where it is told to; the application ends it.
     """
     gateway, bodies = Gateway(client, Callers(client), settings), Room(settings.max_held_bytes)
-    metrics = MetricsServer(gateway.telemetry.application())
+    metrics = MetricsServer(gateway.telemetry.registry.application())
     rooms = [http, *([mcp] if settings.mcp else []), *([console] if settings.console else [])]
 
     @contextlib.asynccontextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from snakepit._telemetry.metrics import gateway as rows
 from snakepit._telemetry.metrics.instruments import OTHER, Registry
@@ -50,7 +49,3 @@ class Telemetry:
     def watch(self, loop: asyncio.AbstractEventLoop, held: Callable[[], int]) -> None:
         """Tell how many bytes are held, as it is at each scrape."""
         self.registry.read(loop, (rows.HELD_BYTES,), lambda: [(rows.HELD_BYTES, (), held())])
-
-    def application(self) -> Callable[..., Any]:
-        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self.registry.application()

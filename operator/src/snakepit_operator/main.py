@@ -49,7 +49,7 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Lead or stand by until `stop` is set. Raises OSError when a port is taken."""
-        health, metrics = HealthServer(self._settings.health), MetricsServer(self._telemetry.application())
+        health, metrics = HealthServer(self._settings.health), MetricsServer(self._telemetry.registry.application())
         push = otlp.begin(self._telemetry.registry, "snakepit-operator")
         self._telemetry.watch(asyncio.get_running_loop(), lambda: self.leads, self._waiting, self._statuses)
         await health.start()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from snakepit._telemetry.metrics import operator as rows
 from snakepit._telemetry.metrics.instruments import Reading, Registry
@@ -60,10 +59,6 @@ class Telemetry:
 
         gauges = (rows.LEADER, rows.OPERATOR_QUEUE, rows.CONDITION, rows.POOL_CAPSULES, rows.POOL_DESIRED)
         self.registry.read(loop, gauges, read)
-
-    def application(self) -> Callable[..., Any]:
-        """Answers a scrape, by WSGI, in whatever form of Prometheus' it asks for."""
-        return self.registry.application()
 
 
 def pool_readings(name: str, status: SnakePoolStatus) -> Iterable[Reading]:

@@ -26,7 +26,7 @@ Series = tuple[str, tuple[str, ...]]
 async def scrape(server: Running) -> Mapping[Series, float]:
     """Values by the metric's name, and the values of its labels but for the pool's, in the order of their names."""
     found = {}
-    for family in await scraped(server.telemetry.application()):
+    for family in await scraped(server.telemetry.registry.application()):
         for sample in family.samples:
             labels = tuple(value for label, value in sorted(sample.labels.items()) if (label, value) != ("pool", POOL))
             found[sample.name, labels] = sample.value
@@ -236,7 +236,7 @@ async def test_a_pool_that_is_gone_leaves_no_series(server: Running, caller: Cal
     await eventually(lambda: POOL not in server.flow.pools)
 
     async def has_series() -> bool:
-        families = await scraped(server.telemetry.application())
+        families = await scraped(server.telemetry.registry.application())
         return any(sample.labels.get("pool") == POOL for family in families for sample in family.samples)
 
     async def is_forgotten() -> bool:  # What its last call has counted goes with the scrape after that.
@@ -264,7 +264,7 @@ def test_the_lag_of_a_loop_is_its_worst_for_fifteen_seconds_at_least_and_thirty_
 
 
 async def test_a_scrape_names_no_metric_that_the_table_has_not_and_all_that_are_always_there(server: Running) -> None:
-    names = {family.name for family in await scraped(server.telemetry.application())}
+    names = {family.name for family in await scraped(server.telemetry.registry.application())}
     assert names == {row.name.removesuffix("_total") for row in rows_of("control-plane")}
 
 

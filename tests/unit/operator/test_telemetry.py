@@ -18,7 +18,7 @@ STATUS = SnakePoolStatus(
 
 async def values(telemetry: Telemetry) -> dict[str, float]:
     found = {}
-    for family in await scraped(telemetry.application()):
+    for family in await scraped(telemetry.registry.application()):
         for sample in family.samples:
             found[" ".join([sample.name, *(value for _, value in sorted(sample.labels.items()))])] = sample.value
     return found
