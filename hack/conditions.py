@@ -8,7 +8,7 @@ from snakepit_operator.status import CONDITIONS
 PAGE = f"""# Conditions and Events
 
 Generated from `operator/src/snakepit_operator/status.py` and `operator/src/snakepit_operator/events.py` by `make docs`;
-don't edit. `kubectl describe sp/NAME` shows both. [Each reason](operations.md#reasons-and-what-to-do) has what to do
+don't edit. `kubectl describe sp/NAME` shows both. [Each reason](observe.md#reasons-and-what-to-do) has what to do
 about it.
 
 ## Conditions

@@ -9,7 +9,7 @@ from snakepit._telemetry.metrics import COMPONENTS, TABLE, Metric
 PAGE = """# Metrics
 
 Generated from `sdk/src/snakepit/_telemetry/metrics/` by `make docs`; don't edit. This is every metric of every
-component, as a scrape of `/metrics` names it. [Observe](operations.md#observe) says where they are served.
+component, as a scrape of `/metrics` names it. [Observe](observe.md) says where they are served.
 
 `pool` is always `namespace/name`. No label names a session or a call. Calls of a pool's tools beyond 200 have the
 `tool` `other`. Each replica of the control plane counts what it does itself: sum over replicas. What each of them sees

@@ -1,4 +1,4 @@
-"""Ways to the gateway from outside, as docs/operations.md has them: the API server takes them, and they lead to what the chart makes."""
+"""Ways to the gateway from outside, as docs/gateway.md has them: the API server takes them, and they lead to what the chart makes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = ("httproutes", "backendtlspolicies")
 
 
 def written(heading: str) -> list[dict[str, Any]]:
-    (found,) = blocks("docs/operations.md", "yaml", heading)
+    (found,) = blocks("docs/gateway.md", "yaml", heading)
     return list(yaml.safe_load_all(found.text))
 
 

@@ -36,9 +36,9 @@ def shell(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     shell.run("\n".join(typed("Uninstall")), check=False)
 
 
-def typed(heading: str) -> list[str]:
+def typed(heading: str, page: str = "docs/operations.md") -> list[str]:
     """Block after block."""
-    found = [block.text for block in blocks("docs/operations.md", "sh", heading)]
+    found = [block.text for block in blocks(page, "sh", heading)]
     assert found, heading
     return found
 
@@ -70,7 +70,7 @@ def test_make_a_pool_and_size_it(shell: Shell) -> None:
 
 
 def test_read_the_status(shell: Shell) -> None:
-    (wait,) = typed("Waiting for a pool")
+    (wait,) = typed("Waiting for a pool", "docs/observe.md")
     assert "condition met" in shell.run(wait).stdout
     assert re.search(r"^digits +2 +2 ", shell.run("kubectl get sp").stdout, re.MULTILINE)
 

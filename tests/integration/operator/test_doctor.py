@@ -64,7 +64,7 @@ WHAT_TO_DO = {
     "a field of `template` is unknown": "mend the field of spec.template",
     "a value in `template` is wrong": "mend the value in spec.template",
 }
-"""By the kinds of docs/operations.md, as patterns."""
+"""By the kinds of docs/observe.md, as patterns."""
 
 KINDS = ("Deployment", "StatefulSet", "Service", "NetworkPolicy")
 
@@ -300,7 +300,7 @@ async def test_what_a_login_may_not_look_at_is_said(release: Release, admin: Adm
 async def test_why_pods_do_not_get_on_is_said_with_what_to_do(
     release: Release, server: ApiServer, kube: Kube, control_plane: Running, tmp_path: Path
 ) -> None:
-    """Each kind of docs/operations.md in a namespace of its own, as `support.stuck` has them."""
+    """Each kind of docs/observe.md in a namespace of its own, as `support.stuck` has them."""
     await release.install()
     async with contextlib.AsyncExitStack() as stack:
         looks = await stack.enter_async_context(operator(kube, control_plane, release.admin.namespace))

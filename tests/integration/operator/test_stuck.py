@@ -46,8 +46,8 @@ DEADLINE_SECONDS = 20
 
 
 def documented() -> dict[str, list[str]]:
-    """By kind, what docs/operations.md says of it: the reason, the sentence (… is anything) and what to do."""
-    lines = [line for line in section("operations.md", "Pods that don't get on").splitlines() if line.startswith("| ")]
+    """By kind, what docs/observe.md says of it: the reason, the sentence (… is anything) and what to do."""
+    lines = [line for line in section("observe.md", "Pods that don't get on").splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[1:] if not line.startswith("|-")]
     return {kind: rest for kind, *rest in cells}
 

@@ -1,6 +1,6 @@
 """What the conditions of a SnakePool say is wrong with it, and what to do about each reason. Pure.
 
-docs/operations.md has the same for readers, reason by reason and kind by kind.
+docs/observe.md has the same for readers, reason by reason and kind by kind.
 """
 
 from __future__ import annotations
