@@ -11,9 +11,8 @@ import sys
 import time
 
 from hostile.sockets import Sockets
-from hostile.world import POOL, World, run
+from hostile.world import LINKS, POOL, World, run
 from snakepit import errors
-from snakepit._wire.bulk_calls import IDLE_SECONDS
 from support.dev_server import wait_until
 
 SECONDS = float(os.environ.get("SNAKEPIT_HOSTILE_SECONDS", "0"))
@@ -70,7 +69,8 @@ class Account:
         if SECONDS:
             self.rest = self._rest()
         self._diary("rest")
-        time.sleep(IDLE_SECONDS + 1)  # How many lanes it keeps depends on whether two of its calls met.
+        # How many lanes an idle link keeps for a while depends on whether two of its calls met.
+        wait_until(lambda: world.lanes() == LINKS, f"only {LINKS} lanes are open", REST_SECONDS)
         self.before = world.figures()
         self._diary()
         self.rows: list[str] = []

@@ -28,6 +28,12 @@ from support.ports import free_port
 TESTS = Path(__file__).parents[1]
 POOL = "default/sample"
 WORKERS = 3
+LINKS = 2
+"""The agent's and the good client's: each has one lane for as long as it lasts."""
+
+ESTABLISHED, CLOSE_WAIT = "01", "08"
+"""As the kernel writes them."""
+
 KEPT_SECONDS = 20
 """Results under keys; afterwards they are gone."""
 
@@ -76,6 +82,11 @@ class World:
     @property
     def resident(self) -> tuple[int, int]:
         return rss(self.control.pid), rss(self.agent.pid)
+
+    def lanes(self) -> int:
+        """So many there are at the control plane, also where nobody is at the other end any more."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[1].endswith(f":{self.ports['lane']:04X}") and row[3] in (ESTABLISHED, CLOSE_WAIT) for row in rows)
 
     def figures(self) -> Figures:
         for _ in range(20):  # What only the loop knows is left out of a scrape for which it has no time.

@@ -63,14 +63,10 @@ async def test_what_changes_is_told_alone_and_heartbeats_without_news_are_not(se
             assert [each.pool.name for each in told.pools] == [agent.pool]
             (capsule,) = told.pools[0].capsules
             assert (capsule.ready_workers, list(capsule.workers)) == (1, [])
-            changes, reports = server.fleet.changes, 0
-            await asyncio.sleep(0.5)  # Reports that came with the link are through.
-            count, heard = changes.count, next(iter(server.flow.pools[agent.pool].capsules.values()))
-            while reports < 3:
-                before = heard.heard
-                await eventually(lambda before=before: heard.heard > before)
-                reports += 1
-            assert changes.count == count
+            await beats(server, 2)  # Reports that came with the link are through.
+            count = server.fleet.changes.count
+            await beats(server, 3)
+            assert server.fleet.changes.count == count
             both = [agent.pool, quiet.pool]
             await sync.write(fleet_pb2.SyncRequest(complete=True, names=both, version=2))
             whole = await next_state(sync, lambda state: state.version == 2)
@@ -100,6 +96,14 @@ async def test_the_operator_hears_how_lives_of_workers_ended(server: Running) ->
         state = await next_state(sync, lambda state: len(state.pools) == 1 and sum(state.pools[0].ended.values()) == 3)
         assert dict(state.pools[0].ended) == {"crashed": 1, "oom": 2}
         sync.cancel()
+
+
+async def beats(server: Running, count: int) -> None:
+    """So many heartbeats of the pool's capsule come."""
+    (capsule,) = server.flow.pools[POOL].capsules.values()
+    for _ in range(count):
+        heard = capsule.heard
+        await eventually(lambda heard=heard: capsule.heard > heard)
 
 
 async def next_state(sync: object, wanted: object) -> fleet_pb2.SyncResponse:
