@@ -1,13 +1,16 @@
-"""What a program says to Prometheus, as numbers that a test asks for by name and labels."""
+"""What a program says to Prometheus, read as Prometheus' own client library reads it: of one in this process, and of one that serves."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 Series = dict[frozenset[tuple[str, str]], float]
@@ -26,6 +29,10 @@ class Scrape:
         name, labels = asked
         return self._samples[name][frozenset(labels.items())]
 
+    def names(self, begin: str) -> set[str]:
+        """Those of its series that begin so."""
+        return {each for each in self._samples if each.startswith(begin)}
+
     def series(self, name: str, **labels: str) -> Series:
         """Those with these labels, among others."""
         return {each: value for each, value in self._samples.get(name, {}).items() if labels.items() <= set(each)}
@@ -37,6 +44,9 @@ class Scrape:
     def labels(self, name: str, label: str) -> set[str]:
         """What that label is."""
         return {dict(each)[label] for each in self.series(name)}
+
+
+# ---- of a program that serves
 
 
 async def scrape(address: str) -> Scrape:
@@ -55,3 +65,25 @@ async def answered(address: str) -> Any:
         return await scrape(address)
     except urllib.error.URLError:
         return None
+
+
+# ---- of what is in this process
+
+
+async def scraped(application: Callable[..., Any]) -> list[Metric]:
+    """The families that a WSGI application answers with, asked in a thread of its own, as a server does."""
+    return list(text_string_to_metric_families((await asyncio.to_thread(ask, application))[1].decode()))
+
+
+def ask(application: Callable[..., Any], accept: str = "", encoding: str = "") -> tuple[str, bytes]:
+    """The content type and the body of the answer to one who accepts that."""
+    environment: dict[str, Any] = {"HTTP_ACCEPT": accept, "HTTP_ACCEPT_ENCODING": encoding, "wsgi.input": io.BytesIO()}
+    setup_testing_defaults(environment)
+    told: dict[str, str] = {}
+
+    def start_response(status: str, headers: list[tuple[str, str]]) -> None:
+        assert status == "200 OK", status
+        told.update(headers)
+
+    body = b"".join(application(environment, start_response))
+    return told["Content-Type"], body

@@ -16,8 +16,8 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
 from support.control_plane import STRICT_QUEUE, Caller, calling, counted, eventually, outcome, replica, rpc, waiting
+from support.metrics import scraped
 from support.redis_server import redis_server
-from support.scrape import scraped
 from support.simulated_agent import POOL, SimulatedAgent, Tool, echo, hang, payload, settings, simulated_agent
 
 Series = tuple[str, tuple[str, ...]]

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import urllib.request
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import snakepit
 from snakepit.cli.app import run
 from snakepit.errors import PoolSaturated, ToolNotFound
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, calling, eventually, replica, waiting
+from support.metrics import scrape
 from support.simulated_agent import POOL, settings, simulated_agent
 
 PROMISED = settings(queue={"maxSize": 2, "timeoutSeconds": 60}, slo={"availabilityPercent": 50, "latencyMilliseconds": 60_000})
-
-
-def scraped(server: Running) -> dict[str, float]:
-    """Of objectives, each series with its value."""
-    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=10) as response:
-        families = list(text_string_to_metric_families(response.read().decode()))
-    samples = [sample for each in families for sample in each.samples if sample.name.startswith("snakepit_slo_")]
-    return {f'{each.name}{{objective="{each.labels["objective"]}",pool="{each.labels["pool"]}"}}': each.value for each in samples}
 
 
 async def test_calls_count_against_what_their_pool_has_promised(server: Running, caller: Caller) -> None:
@@ -41,12 +32,12 @@ async def test_calls_count_against_what_their_pool_has_promised(server: Running,
             info, listed = await client.pool(POOL).info(), await client.pools()
         assert [(each.name, each.calls, each.bad_calls) for each in info.objectives] == [("availability", 4, 1), ("latency", 4, 0)]
         assert info.budget_left_percent == 50
-        told = await asyncio.to_thread(scraped, server)
+        told = await scrape(server.metrics_address)
         for objective, bad, target in (("availability", 1, 0.5), ("latency", 0, 0.99)):
-            labels = f'{{objective="{objective}",pool="{POOL}"}}'
-            assert told[f"snakepit_slo_calls_total{labels}"] == 4
-            assert told[f"snakepit_slo_bad_calls_total{labels}"] == bad
-            assert told[f"snakepit_slo_target_ratio{labels}"] == target
+            labels = {"objective": objective, "pool": POOL}
+            assert told["snakepit_slo_calls_total", labels] == 4
+            assert told["snakepit_slo_bad_calls_total", labels] == bad
+            assert told["snakepit_slo_target_ratio", labels] == target
         assert [each.objectives for each in listed] == [info.objectives]
 
 
@@ -56,7 +47,7 @@ async def test_a_pool_that_promises_nothing_counts_nothing(server: Running, call
         async with snakepit.Client(server.address) as client:
             info = await client.pool(POOL).info()
         assert info.objectives == ()
-        assert await asyncio.to_thread(scraped, server) == {}
+        assert (await scrape(server.metrics_address)).names("snakepit_slo_") == set()
         assert info.budget_left_percent is None
 
 

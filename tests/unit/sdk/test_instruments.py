@@ -15,7 +15,7 @@ from prometheus_client.core import Metric as Family
 from snakepit._telemetry.metrics import TABLE, Metric, instruments, rows_of, series
 from snakepit._telemetry.metrics.everywhere import BUILD_INFO
 from snakepit._telemetry.metrics.instruments import Registry
-from support.scrape import ask, scraped
+from support.metrics import ask, scraped
 
 US = ("agent",)
 PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"

@@ -16,7 +16,7 @@ from snakepit._telemetry.metrics import Metric
 from snakepit._telemetry.metrics.exposition import prefers_protobuf
 from snakepit._telemetry.metrics.instruments import Registry
 from snakepit._telemetry.metrics.row import SECONDS
-from support.scrape import ask
+from support.metrics import ask
 
 US = ("agent",)
 CALLS = Metric("calls_total", "counter", "Calls.", US, ("pool", "outcome"))
