@@ -54,13 +54,12 @@ def test_a_page_of_the_start_does_what_it_says(starter: Walker, page: str) -> No
     missing = [program for program in ("go", "node") if not shutil.which(program) and not Path(f"/usr/local/go/bin/{program}").exists()]
     if page == START[-1] and missing:
         pytest.skip(f"the first call is not tried from {' and '.join(missing)}: not here")
-    starter.goes_through(page)
-    assert starter.seen
+    assert starter.goes_through(page)
 
 
 @pytest.mark.parametrize("page", TUTORIAL)
 def test_a_page_of_the_tutorial_does_what_it_says(learner: Walker, page: str) -> None:
-    learner.goes_through(page, but=ON_A_CLUSTER)
+    assert learner.goes_through(page, but=ON_A_CLUSTER)
 
 
 @pytest.mark.parametrize(("page", "heading"), [("docs/start/install.md", ""), ("docs/start/first-deployment.md", README_CLUSTER)])
