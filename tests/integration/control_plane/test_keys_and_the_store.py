@@ -123,17 +123,10 @@ def serves(process: subprocess.Popen[bytes], log: Path) -> bool:
     return "serves on" in said
 
 
-async def started(process: subprocess.Popen[bytes], log: Path) -> None:
-    """A program takes its time on a loaded machine."""
-    async with asyncio.timeout(30):
-        while not serves(process, log):
-            await asyncio.sleep(0.02)
-
-
 async def test_the_call_of_a_replica_killed_with_9_becomes_worker_lost_maybe(shared_redis: RedisServer, key: str, tmp_path: Path) -> None:
     async with pair(shared_redis.url) as two:
         with replica_process(shared_redis.url, tmp_path / "log") as (process, address):
-            await started(process, tmp_path / "log")
+            await eventually(lambda: serves(process, tmp_path / "log"), "it serves", seconds=30)
             async with simulated_agent(address, name="capsule-9") as agent, calling(address) as caller:
                 doomed = caller.start("hang", idempotency_key=key)
                 await eventually(lambda: agent.running)

@@ -129,8 +129,7 @@ async def _while_all_are_busy(http: httpx.AsyncClient, client: Client, folder: P
     async def waits() -> bool:
         return any(each.queue_depth for each in await client.pools() if each.name == POOL)
 
-    while not await waits():
-        await asyncio.sleep(0.01)
+    await eventually(waits, "a third call waits", seconds=30)
     (folder / "go").touch()
     assert (await waiting).json() == 42
     await asyncio.gather(*holding)
