@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from snakepit.spec.fields import SnakePool, SnakePoolStatus
+from snakepit.spec.fields import SnakePool
+from snakepit.spec.status import SnakePoolStatus
 from snakepit_operator.events import NewEvent, event_object
 from snakepit_operator.kube import BUDGETS, CONFIG_MAPS, EVENTS, NETWORK_POLICIES, PODS, POOLS, ROLE_BINDINGS, Kube, KubeError, Object
 from snakepit_operator.model import Creation, Deletion, Outcome, Plan, Reason

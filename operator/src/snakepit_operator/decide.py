@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from snakepit._retry import Backoff
-from snakepit.spec.fields import SnakePool, SnakePoolStatus
+from snakepit.spec.fields import SnakePool
+from snakepit.spec.status import SnakePoolStatus
 from snakepit_operator.events import EventBudget, NewEvent, ended, events_of, recycled
 from snakepit_operator.model import FleetView, Observed, Outcome, Plan, Reason
 from snakepit_operator.plan import plan

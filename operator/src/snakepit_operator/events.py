@@ -8,7 +8,8 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from snakepit.spec.fields import API_VERSION, KIND, Condition, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import API_VERSION, KIND, SnakePool
+from snakepit.spec.status import Condition, SnakePoolStatus
 from snakepit_operator.model import FleetView, Outcome, Reason
 from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest

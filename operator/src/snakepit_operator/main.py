@@ -14,7 +14,7 @@ from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire.health import HealthServer
-from snakepit.spec.fields import SnakePoolStatus
+from snakepit.spec.status import SnakePoolStatus
 from snakepit_operator.controller import Controller
 from snakepit_operator.external_scaler import ExternalScaler
 from snakepit_operator.kube import Kube

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from snakepit.spec.fields import SloStatus
+from snakepit.spec.status import SloStatus
 from snakepit_operator.autoscale import Demand
 
 HANGS_SECONDS = 10.0

@@ -7,7 +7,8 @@ from http import HTTPStatus
 from operator import attrgetter
 from typing import Any
 
-from snakepit.spec.fields import API_VERSION, GROUP, KIND, PLURAL, Metadata, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import API_VERSION, GROUP, KIND, PLURAL, Metadata, SnakePool
+from snakepit.spec.status import SnakePoolStatus
 
 Object = dict[str, Any]
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from snakepit.spec.fields import SnakePool, SnakePoolStatus
+from snakepit.spec.fields import SnakePool
+from snakepit.spec.status import SnakePoolStatus
 from snakepit.v1 import link_pb2
 from snakepit_operator import pods
 from snakepit_operator.apply import Applier

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from snakepit.spec.fields import CONDITION_MESSAGE, AutoscalingSpec, Condition, SloStatus, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import AutoscalingSpec, SnakePool
+from snakepit.spec.status import CONDITION_MESSAGE, Condition, SloStatus, SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from snakepit._telemetry.metrics import operator as rows
 from snakepit._telemetry.metrics.instruments import Reading, Registry
-from snakepit.spec.fields import SnakePoolStatus
+from snakepit.spec.status import SnakePoolStatus
 from snakepit_operator.model import Plan
 
 STATUSES = ("True", "False", "Unknown")

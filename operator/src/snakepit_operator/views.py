@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from snakepit._objectives import budget_left
-from snakepit.spec.fields import ObjectiveStatus, SloStatus, SnakePool
+from snakepit.spec.fields import SnakePool
+from snakepit.spec.status import ObjectiveStatus, SloStatus
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.autoscale import Demand
 from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView, Reason

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from snakepit.spec.fields import API_VERSION, KIND, SnakePool, SnakePoolStatus
+from snakepit.spec.fields import API_VERSION, KIND, SnakePool
+from snakepit.spec.status import SnakePoolStatus
 from snakepit_operator.keda import Question, Refusal, is_active, number, question
 from snakepit_operator.pool_metrics import METRICS
 from support.documents import scaled_object

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from snakepit.spec import SnakePool, SnakePoolStatus
-from snakepit.spec.fields import CONDITION_REASON, CONDITION_TYPE, ObjectiveStatus, SloStatus
+from snakepit.spec.status import CONDITION_REASON, CONDITION_TYPE, ObjectiveStatus, SloStatus
 from snakepit_operator.autoscale import Recommendation
 from snakepit_operator.events import events_of
 from snakepit_operator.model import FleetView, Observed, Outcome, Phase, Plan, Reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snakepit.spec.fields import Condition, SnakePoolStatus
+from snakepit.spec.status import Condition, SnakePoolStatus
 from snakepit_operator.model import Creation, Deletion, Plan
 from snakepit_operator.telemetry import Telemetry, pool_readings
 from support.metrics import scraped

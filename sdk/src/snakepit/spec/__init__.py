@@ -10,6 +10,6 @@ from snakepit.spec.codec import encode_spec as encode_spec
 from snakepit.spec.codec import load_pools as load_pools
 from snakepit.spec.fields import SnakePool as SnakePool
 from snakepit.spec.fields import SnakePoolSpec as SnakePoolSpec
-from snakepit.spec.fields import SnakePoolStatus as SnakePoolStatus
-from snakepit.spec.fields import quantity_bytes as quantity_bytes
+from snakepit.spec.limits import quantity_bytes as quantity_bytes
+from snakepit.spec.status import SnakePoolStatus as SnakePoolStatus
 from snakepit.spec.validation import validate as validate

@@ -7,38 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
-Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-DrainSeconds = Annotated[float, Meta(ge=0, le=86_400)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Bytes = Annotated[int, Meta(ge=1, le=1_073_741_824)]
-CountOrPercent = (
-    Annotated[int, Meta(ge=0)]
-    | Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$", extra={"says": "it must be a count, like 2, or a percentage from 0% to 100%"})]
-)
-Quantity = (
-    Annotated[int, Meta(ge=1)]
-    | Annotated[
-        str,
-        Meta(
-            pattern=r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
-            extra={"says": "it must be a number of bytes, or a number and k, M, G, T, Ki, Mi, Gi or Ti right behind it, like 512Mi"},
-        ),
-    ]
-)
-
-_UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def quantity_bytes(quantity: int | str) -> int:
-    """Convert a quantity to bytes, rounded down. The pattern of the field has admitted the text already."""
-    if isinstance(quantity, int):
-        return quantity
-    number = quantity.rstrip("kKMGTi")
-    return int(float(number) * _UNITS.get(quantity[len(number) :], 1))
-
+from snakepit.spec.limits import Bytes, Count, CountOrPercent, DrainSeconds, PositiveSeconds, Quantity, Seconds, Section
+from snakepit.spec.status import SnakePoolStatus
 
 GROUP = "snakepit.dev"
 VERSION = "v1alpha1"
@@ -75,10 +47,6 @@ TEMPLATE_SCHEMA: dict[str, Any] = {
     }
 }
 """As much of a PodTemplateSpec as the rules look at; the API server checks the rest when it gets the pod."""
-
-
-class Section(Struct, frozen=True, rename="camel"):
-    """A value that is camelCase in a pool file and snake_case in Python."""
 
 
 class AutoscalingTarget(Section, frozen=True):
@@ -320,80 +288,6 @@ class SnakePoolSpec(Section, frozen=True, kw_only=True):
     def most_replicas(self) -> int:
         """The most capsules that it may have."""
         return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
-
-
-CONDITION_TYPE = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
-CONDITION_REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
-CONDITION_MESSAGE = 32_768
-"""As metav1.Condition has them. The API server holds to it; whoever reads a pool takes what there is."""
-
-
-class Condition(Section, frozen=True, kw_only=True):
-    """One aspect of the pool's state."""
-
-    type: Annotated[str, Meta(max_length=316, extra_json_schema={"pattern": CONDITION_TYPE})]
-    status: Literal["True", "False", "Unknown"]
-    reason: Annotated[str, Meta(max_length=1024, extra_json_schema={"pattern": CONDITION_REASON, "minLength": 1})]
-    message: Annotated[str, Meta(max_length=CONDITION_MESSAGE)]
-    observed_generation: Annotated[int, Meta(ge=0)] = 0
-    last_transition_time: Annotated[str, Meta(description="RFC 3339.", extra={"format": "date-time"})]
-
-
-class ObjectiveStatus(Section, frozen=True, kw_only=True, omit_defaults=True):
-    """One objective of the pool's."""
-
-    target_percent: Annotated[float, Meta(description="Percent of calls that are to be good.")]
-    budget_left_percent: (
-        Annotated[
-            int, Meta(description="Of the bad calls that it allows. Negative: it is overspent. Absent: too few calls to allow a bad one.")
-        ]
-        | None
-    ) = None
-
-
-class SloStatus(Section, frozen=True, kw_only=True, omit_defaults=True):
-    """How much of the error budgets is left: of the last 30 days, or since the control plane has counted."""
-
-    since: (
-        Annotated[str, Meta(description="RFC 3339. The calls since then count: since a replica's start, if that is later, its own.")] | None
-    ) = None
-    budget_left_percent: Annotated[int, Meta(description="Of the objective that has less of it.")] | None = None
-    availability: ObjectiveStatus | None = None
-    latency: ObjectiveStatus | None = None
-
-
-class SnakePoolStatus(Section, frozen=True):
-    """What the pool is, as the operator saw it last."""
-
-    observed_generation: Annotated[int, Meta(description="The generation of the spec that this status speaks of.")] | None = None
-    synced_generation: (
-        Annotated[int, Meta(description="The oldest generation of the spec that a control-plane replica serves by.")] | None
-    ) = None
-    replicas: Annotated[int, Meta(description="Capsules that exist.")] | None = None
-    ready_replicas: Annotated[int, Meta(description="Capsules with a warm worker.")] | None = None
-    updated_replicas: Annotated[int, Meta(description="Capsules of the newest template.")] | None = None
-    available_replicas: Annotated[int, Meta(description="Capsules that the control plane sends calls to.")] | None = None
-    outdated_replicas: (
-        Annotated[int, Meta(description="Capsules whose agent has another image or environment than a new one would have.")] | None
-    ) = None
-    desired_replicas: Annotated[int, Meta(description="Capsules that there should be.")] | None = None
-    recommended_replicas: (
-        Annotated[int, Meta(description="Capsules that the demand needs, whether or not `autoscaling` is set.")] | None
-    ) = None
-    recommendation: Annotated[str, Meta(description="How that number came about.")] | None = None
-    selector: Annotated[str, Meta(description="Label selector of the pool's pods.")] | None = None
-    release: Annotated[str, Meta(description="The operator's Lease, namespace/name, of the release that looks after the pool.")] | None = (
-        None
-    )
-    workers: Annotated[int, Meta(description="Ready worker processes.")] | None = None
-    busy_slots: Annotated[int, Meta(description="Slots that run a call.")] | None = None
-    total_slots: Annotated[int, Meta(description="Slots of all ready workers.")] | None = None
-    queue_depth: Annotated[int, Meta(description="Calls that wait, at all control-plane replicas.")] | None = None
-    sessions: Annotated[int, Meta(description="Sessions of the pool.")] | None = None
-    in_use: Annotated[bool, Meta(description="Calls wait or run, or did within 30 s, or a session has its worker there.")] | None = None
-    slo: SloStatus | None = None
-    reason: Annotated[str, Meta(description="The one word that says most: of the condition that is worst.")] | None = None
-    conditions: Annotated[tuple[Condition, ...], Meta(extra={"map_key": "type"})] = ()
 
 
 class Metadata(Section, frozen=True):

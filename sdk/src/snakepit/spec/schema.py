@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from snakepit.spec.fields import NAME_LENGTH, NAME_PATTERN, SnakePool, SnakePoolSpec, SnakePoolStatus
+from snakepit.spec.fields import NAME_LENGTH, NAME_PATTERN, SnakePool, SnakePoolSpec
 from snakepit.spec.rules import RULES
+from snakepit.spec.status import SnakePoolStatus
 
 Schema = dict[str, Any]
 
