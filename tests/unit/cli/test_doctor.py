@@ -159,7 +159,7 @@ def operator(release: str = "one", *, version: str = "0.4.0", watched: str = "")
 
 
 def in_cluster(**seen: Any) -> list[tuple[str, str]]:
-    return [(each.reason, each.message) for each in of_cluster(Cluster("system", "snakepit", "one", **seen), "0.4.0")]
+    return [(each.reason, each.message) for each in of_cluster(Cluster("system", "snakepit", **seen), "0.4.0")]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def control_plane(replicas: int) -> Workload:
 
 def test_that_a_forward_leads_to_one_of_several_replicas_is_a_note() -> None:
     def noted(replicas: int, heard: int) -> list[Finding]:
-        return not_heard(Cluster("system", "snakepit", "one", workloads=(operator(), control_plane(replicas))), heard)
+        return not_heard(Cluster("system", "snakepit", workloads=(operator(), control_plane(replicas))), heard)
 
     (note,) = noted(3, 1)
     assert (note.reason, note.severity) == (Code.NOT_LOOKED_AT, "note")

@@ -8,6 +8,15 @@ import msgspec
 
 from snakepit.client.views import PoolInfo, WorkerInfo
 
+CAPSULES_MISSING = "CapsulesMissing"
+QUEUE_FULL = "QueueFull"
+SESSIONS_FULL = "SessionsFull"
+SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
+"""Reasons of findings; others are those of pools and workers."""
+
+FEWER_SESSIONS = "delete some, shorten session.ttlSeconds, or raise session.maxSessions"
+"""What to do where there are too many."""
+
 _STARTING = "starting"
 _IN_ORDER = ("starting", "ready", "draining", "stopped")
 
@@ -50,7 +59,7 @@ def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
     if not pool.available and pool.desired_capsules:
         found.append(Finding(pool.name, pool.reason, _of(pool)))
     elif pool.live_capsules < pool.desired_capsules:
-        found.append(Finding(pool.name, "CapsulesMissing", f"{_there(pool)}: the conditions of its SnakePool say why"))
+        found.append(Finding(pool.name, CAPSULES_MISSING, f"{_there(pool)}: the conditions of its SnakePool say why"))
     found += _of_limits(pool)
     return found + [each for worker in workers if (each := _of_worker(worker)) is not None]
 
@@ -58,13 +67,12 @@ def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
 def _of_limits(pool: PoolInfo) -> Iterator[Finding]:
     if 0 < pool.queue_limit <= pool.queue_depth:
         said = f"its queue is full: {pool.queue_depth} calls wait for {_slots(pool)}, and more are refused (POOL_SATURATED)"
-        yield Finding(pool.name, "QueueFull", f"{said}: give it more capsules, or raise queue.maxSize")
+        yield Finding(pool.name, QUEUE_FULL, f"{said}: give it more capsules, or raise queue.maxSize")
     if pool.sessions_mark:
         full = pool.sessions_mark >= 100
         said = f"it has {pool.sessions} sessions, {pool.sessions_mark} % of what session.maxSessions allows"
         then = "new ones are refused (SESSION_QUOTA)" if full else "new ones will soon be refused (SESSION_QUOTA)"
-        advice = "delete some, shorten session.ttlSeconds, or raise session.maxSessions"
-        yield Finding(pool.name, "SessionsFull" if full else "SessionsNearlyFull", f"{said}, {then}: {advice}")
+        yield Finding(pool.name, SESSIONS_FULL if full else SESSIONS_NEARLY_FULL, f"{said}, {then}: {FEWER_SESSIONS}")
 
 
 def _slots(pool: PoolInfo) -> str:

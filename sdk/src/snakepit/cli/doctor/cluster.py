@@ -9,7 +9,7 @@ import msgspec
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.conditions import of_pool
 from snakepit.cli.doctor.objects import Cluster, Crd, Pod, Workload
-from snakepit.cli.doctor.replicas import CONTROL_PLANE, OPERATOR, STORE
+from snakepit.cli.doctor.replicas import CONTROL_PLANE, OPERATOR, STORE, WITHOUT_STORE
 from snakepit.client.findings import Finding
 from snakepit.spec.fields import API_VERSION, SnakePoolSpec
 
@@ -20,7 +20,7 @@ _AWAY = {
         "no capsule is made, replaced or scaled, and pools' conditions are old; calls go on",
     ),
     "control-plane": (CONTROL_PLANE, Code.CONTROL_PLANE_AWAY, "no call is answered"),
-    "redis": (STORE, Code.STORE_UNAVAILABLE, "sessions and idempotency keys fail (STORE_UNAVAILABLE), and other calls go on"),
+    "redis": (STORE, Code.STORE_UNAVAILABLE, WITHOUT_STORE),
     "gateway": ("gateway", Code.GATEWAY_AWAY, "nothing is served over HTTP and MCP, and no console"),
 }
 """By component: what it is called, its word, and what that means."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from snakepit.client import findings
+
 
 class Code(enum.StrEnum):
     """`reason` of a finding. docs/troubleshooting.md has a row for each, and a test makes each."""
@@ -44,10 +46,10 @@ class Code(enum.StrEnum):
     NO_POOLS = "NoPools"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
-    QUEUE_FULL = "QueueFull"
-    SESSIONS_FULL = "SessionsFull"
-    SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
-    CAPSULES_MISSING = "CapsulesMissing"
+    QUEUE_FULL = findings.QUEUE_FULL
+    SESSIONS_FULL = findings.SESSIONS_FULL
+    SESSIONS_NEARLY_FULL = findings.SESSIONS_NEARLY_FULL
+    CAPSULES_MISSING = findings.CAPSULES_MISSING
     OUT_OF_MEMORY = "OutOfMemory"
     CONTROL_PLANE_AWAY = "ControlPlaneAway"
     GATEWAY_AWAY = "GatewayAway"

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.objects import Condition, Pool
-from snakepit.client.findings import Finding
+from snakepit.cli.doctor.replicas import LOOK_AT_REDIS
+from snakepit.client.findings import FEWER_SESSIONS, Finding
 
 _POD = "POD"
 """In place of the pod that a message names."""
@@ -34,9 +35,9 @@ ADVICE: Mapping[str, str] = {
     "ControlPlaneUnknown": "look at the control plane's Deployment",
     "SettingsPending": "if it stays, look at that replica's log and the operator's",
     "SettingsRefused": "upgrade the control plane, if it is older than the operator",
-    "StoreUnavailable": "look at Redis' pod, Secret and volume",
-    "SessionsFull": "delete some, shorten session.ttlSeconds, or raise session.maxSessions",
-    "SessionsNearlyFull": "delete some, shorten session.ttlSeconds, or raise session.maxSessions",
+    "StoreUnavailable": LOOK_AT_REDIS,
+    "SessionsFull": FEWER_SESSIONS,
+    "SessionsNearlyFull": FEWER_SESSIONS,
     "ScalingLimited": "raise autoscaling.maxReplicas, if the cluster has room",
     "Evicted": "give the pods more room, or the node",
     "BudgetSpent": "`snakepit calls` says which calls were bad, and whose fault it is (docs/slo.md)",

@@ -21,13 +21,12 @@ AT_ONCE = 4
 CRD = "snakepools.snakepit.dev"
 PART = "app.kubernetes.io/part-of=snakepit"
 
-T = TypeVar("T")
-
-
 KINDS = "deployments,statefulsets,pods,networkpolicies"
 """What a release is looked at for, by one kubectl: each takes its time to begin."""
 
 OBJECTS = "all of the release's workloads, pods and NetworkPolicies"
+
+T = TypeVar("T")
 
 
 class _List(msgspec.Struct):
@@ -54,9 +53,11 @@ class Look:
             self._pools(pool),
             self._callers(),
         )
-        workloads = self._converted(OBJECTS, Workload, _of(objects, "Deployment", "StatefulSet"))
         return Cluster(
-            *(self._service.namespace, self._service.name, self._service.release, workloads, operators),
+            self._service.namespace,
+            self._service.name,
+            workloads=self._converted(OBJECTS, Workload, _of(objects, "Deployment", "StatefulSet")),
+            operators=operators,
             pods=self._converted(OBJECTS, Pod, _of(objects, "Pod")),
             crd=crds[0] if crds else None,
             is_crd_missing="the CRD" in self._missing,
@@ -118,10 +119,9 @@ class Look:
         argv = [*self._kubectl, "get", *words, "-o", "json", f"--request-timeout={LOOK_SECONDS:.0f}s"]
         async with self._turns:
             try:
-                text, problem = await asked(argv, LOOK_SECONDS)
+                return await asked(argv, LOOK_SECONDS)
             except SnakepitError as error:
                 return b"", error.message
-        return text, problem.removeprefix("Error from server ")
 
 
 def _of(objects: Iterable[Any], *kinds: str) -> list[Any]:

@@ -50,10 +50,6 @@ class Pool(msgspec.Struct, frozen=True, rename="camel"):
         """As `namespace/name`."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
-    def condition(self, type_: str) -> Condition | None:
-        """None: the operator has not said it."""
-        return next((each for each in self.status.conditions if each.type == type_), None) if self.status else None
-
 
 class Variable(msgspec.Struct, frozen=True, rename="camel"):
     """Of a container's environment."""
@@ -124,7 +120,6 @@ class _ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _PodStatus(msgspec.Struct, frozen=True, rename="camel"):
-    phase: str = ""
     reason: str = ""
     message: str = ""
     conditions: tuple[Condition, ...] = ()
@@ -216,7 +211,6 @@ class _Ingress(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _PolicySpec(msgspec.Struct, frozen=True, rename="camel"):
-    pod_selector: dict[str, Any] = {}
     ingress: tuple[_Ingress, ...] | None = None
 
 
@@ -254,7 +248,6 @@ class Cluster(msgspec.Struct, frozen=True):
 
     namespace: str
     name: str
-    release: str
     workloads: tuple[Workload, ...] = ()
     operators: tuple[Workload, ...] = ()
     """Of every release that there is."""

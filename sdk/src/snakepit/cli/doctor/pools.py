@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from snakepit._names import nearest
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.conditions import NOT_OF_CAPSULES
 from snakepit.client.findings import Finding
@@ -20,7 +20,7 @@ def unknown(name: str, others: Sequence[str]) -> Finding:
     """There is no such pool; `others` are those that there are, and that the caller may see."""
     namespace, _, short = name.partition("/")
     same = [each for each in others if each.partition("/")[2] == short]
-    near = same or difflib.get_close_matches(name, others, _NEAR) or [each for each in others if each.startswith(f"{namespace}/")][:_NEAR]
+    near = same or nearest(name, others) or [each for each in others if each.startswith(f"{namespace}/")][:_NEAR]
     advice = f"did you mean {' or '.join(near[:_NEAR])}?" if near else "`snakepit pools` lists those that there are"
     wanted = "" if others else "; none is there that you may see: apply its SnakePool, or ask for the right to look at it"
     return Finding(name, Code.POOL_UNKNOWN, f"the control plane has no pool {name}: {advice}{wanted}")

@@ -17,6 +17,9 @@ AWAY_SECONDS = 30.0
 
 CONTROL_PLANE, OPERATOR, STORE = "control plane", "operator", "session store"
 
+WITHOUT_STORE = "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on"
+LOOK_AT_REDIS = "look at Redis' pod, Secret and volume"
+
 
 class Heard(msgspec.Struct, frozen=True):
     """What replicas have said between two moments, in Unix seconds by the clock here. `missing`: addresses of those that did not."""
@@ -43,8 +46,8 @@ def _store(heard: Heard) -> Iterator[Finding]:
     for problem in sorted(problems):
         without = sum(not each.store_ready and each.store_message == problem for each in heard.replicas)
         where = "" if without == len(heard.replicas) else f" from {without} of {len(heard.replicas)} replicas"
-        then = "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on: look at Redis' pod, Secret and volume"
-        yield Finding(STORE, Code.STORE_UNAVAILABLE, f"the store can't be used{where} ({problem}): {then}")
+        said = f"the store can't be used{where} ({problem}): {WITHOUT_STORE}: {LOOK_AT_REDIS}"
+        yield Finding(STORE, Code.STORE_UNAVAILABLE, said)
 
     for note in sorted({each.store_message for each in heard.replicas if each.store_ready and each.store_message}):
         said = f"sessions can be read and written; {note}"

@@ -70,7 +70,7 @@ def _away(address: Address, way: Way) -> Finding:
     return Finding(way.target, Code.REPLICA_AWAY, f"{said}: calls go to the others; look at its pod and node")
 
 
-def of_strangers(addresses: Iterable[Address], target: str) -> Iterator[Finding]:
+def _strangers(addresses: Iterable[Address], target: str) -> Iterator[Finding]:
     """Of addresses where no control plane answered: who does."""
     for each in addresses:
         if each.speaks == QUIET:
@@ -89,7 +89,7 @@ def of_refusal(error: SnakepitError, way: Way, token: Token, now: float) -> list
         return [Finding(token.file, Code.TOKEN_UNREADABLE, said)]
     if isinstance(error, Unauthenticated):
         return [_unauthenticated(error, way, token, now)]
-    strangers = list(of_strangers(way.addresses, way.target))
+    strangers = list(_strangers(way.addresses, way.target))
     return strangers or [Finding(way.target, error.reason, error.message)]
 
 
