@@ -58,7 +58,9 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_only_one_command_needs_is_not_imported_by_the_others() -> None:
-    own = [f"snakepit.cli.{each}" for each in ("kubectl", "dev_logs", "pod_logs", "doctor.examination", "top.live", "top.screen")]
+    own = [
+        f"snakepit.cli.{each}" for each in ("kubectl", "release", "dev_logs", "pod_logs", "doctor.examination", "top.live", "top.screen")
+    ]
     program = f"import sys; from snakepit.cli.app import make_app; make_app(); print([m for m in {own} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

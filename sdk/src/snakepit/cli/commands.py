@@ -131,7 +131,7 @@ def connect(
     if target.kube is None:
         raise InvalidArguments("connect forwards a port to a cluster: give --kube, or --server with a name whose entry has kube")
     from snakepit._wire.trust import OFF
-    from snakepit.cli.kubectl import forwarded
+    from snakepit.cli.forward import forwarded
 
     async def stay(kube: Kube) -> None:
         async with forwarded(kube, port, with_token=True) as forward:

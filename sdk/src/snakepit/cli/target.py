@@ -84,14 +84,14 @@ class Target(msgspec.Struct, frozen=True):
         if self.kube is None:
             yield Client(self.address, token_file=self.token_file, ca_file=self.ca_file)
             return
-        from snakepit.cli.kubectl import forwarded
+        from snakepit.cli.forward import forwarded
 
         async with forwarded(self.kube, with_token=not self.token_file) as forward:
             try:
                 token_file, name = self.token_file or forward.token_file, forward.server_name
                 yield Client(forward.address, token_file=token_file, lanes=False, ca_file=forward.ca_file, tls_server_name=name)
             except SnakepitError as error:
-                if forward.process.returncode is not None:
+                if not forward.is_open:
                     error.add_note(await forward.ended())
                 raise
 

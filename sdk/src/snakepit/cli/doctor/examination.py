@@ -13,7 +13,6 @@ from time import time as now
 import msgspec
 
 from snakepit import __version__
-from snakepit.cli import kubectl
 from snakepit.cli.config import Kube
 from snakepit.cli.doctor import pools as of_pools
 from snakepit.cli.doctor import probes, way
@@ -22,6 +21,8 @@ from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import Token, Way
 from snakepit.cli.doctor.kubernetes import Look
 from snakepit.cli.doctor.replicas import CONTROL_PLANE, Heard, of_replicas, without_lanes
+from snakepit.cli.kubectl import program
+from snakepit.cli.release import chosen, services
 from snakepit.cli.target import Target
 from snakepit.client import Client
 from snakepit.client.findings import Finding, of_pool
@@ -57,13 +58,13 @@ async def examine(target: Target, pool: str | None) -> Report:
 async def _in_cluster(target: Target, kube: Kube, pool: str | None) -> Report:
     """By the login of kubectl: through the release's Service, and what is written of it."""
     try:
-        words = kubectl.program(kube)
-        service = kubectl.chosen(await kubectl.services(words, kube), kube)
+        kubectl = program(kube)
+        service = chosen(await services(kubectl, kube), kube)
     except InvalidArguments:
         raise
     except SnakepitError as error:
         return Report([Finding("cluster", error.reason, error.message)])
-    through, seen = await asyncio.gather(_ask_through(target, pool, Way(CONTROL_PLANE)), Look(words, service, kube).at(pool))
+    through, seen = await asyncio.gather(_ask_through(target, pool, Way(CONTROL_PLANE)), Look(kubectl, service, kube).at(pool))
     merged = of_pools.merged(through.findings, of_cluster(seen, __version__))
     return Report([*merged, *not_heard(seen, through.replicas)], through.pools)
 

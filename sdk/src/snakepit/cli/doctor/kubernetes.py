@@ -10,7 +10,8 @@ import msgspec
 
 from snakepit.cli.config import Kube
 from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Pod, Policy, Pool, Unseen, Workload
-from snakepit.cli.kubectl import Service, asked
+from snakepit.cli.kubectl import asked
+from snakepit.cli.release import Service
 from snakepit.errors import SnakepitError
 
 LOOK_SECONDS = 10.0

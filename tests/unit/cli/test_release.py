@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snakepit.cli.config import Kube
-from snakepit.cli.kubectl import SELECTOR, Service, chosen, services_of
+from snakepit.cli.release import SELECTOR, Service, chosen, services_of
 from snakepit.errors import InvalidArguments, ServerUnavailable, SnakepitError
 
 ONE = Service("snakepit-system", "snakepit", "snakepit", 7800)
