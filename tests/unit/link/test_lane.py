@@ -1,15 +1,12 @@
-"""Lanes: who shows the ticket gets one, frames take it in both directions and in order, and a link without one works all the same."""
+"""Links on lanes: frames take one in both directions and in order, and a link without one works all the same."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import socket
 import struct
-import sys
-import termios
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -20,16 +17,15 @@ from snakepit._wire import Dialer, Link, LinkClosed
 from snakepit._wire import dial as dial_module
 from snakepit._wire import lane as lane_module
 from snakepit._wire import link as link_module
-from snakepit._wire.channels import LONGEST_BYTES, SILENT_SECONDS
-from snakepit._wire.connect import dial
+from snakepit._wire.channels import LONGEST_BYTES
 from snakepit._wire.dial import Lanes as Wish
 from snakepit._wire.dial import Replica
 from snakepit._wire.lane import Lane, StreamLane
 from snakepit._wire.protocol import NEWEST
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
-from snakepit_control_plane.servers import lanes as lanes_module
 from snakepit_control_plane.servers.lanes import Lanes
 from support.gate import Gate, gate
+from support.lanes import serving, ticket_of
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -70,23 +66,6 @@ class Echo(link_pb2_grpc.LinkServiceServicer):
             link.send(result(frame.call.id, len(frame.call.arguments.data)))
 
 
-def ticket_of(lanes: Lanes) -> tuple[asyncio.Future[socket.socket], bytes]:
-    """A ticket, and the first connection that shows it."""
-    came: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
-
-    def take(sock: socket.socket) -> bool:
-        lanes.withdraw(ticket)
-        came.set_result(sock)
-        return True
-
-    ticket = lanes.ticket(take)
-    return came, ticket
-
-
-async def dialled(port: int, ticket: bytes) -> socket.socket | None:
-    return await dial("127.0.0.1", port, ticket, 5.0)
-
-
 def call(id_: int, size: int = 0) -> link_pb2.Frame:
     return link_pb2.Frame(call=link_pb2.Call(id=id_, arguments=common_pb2.Payload(data=b"x" * size)))
 
@@ -124,16 +103,6 @@ class Client:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Lanes]:
-    lanes = Lanes()
-    await lanes.start("127.0.0.1:0")
-    try:
-        yield lanes
-    finally:
-        await lanes.stop()
-
-
-@asynccontextmanager
 async def linked_with(echo: Echo) -> AsyncIterator[Client]:
     server = grpc.aio.server()
     link_pb2_grpc.add_LinkServiceServicer_to_server(echo, server)
@@ -168,11 +137,6 @@ def nobody() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-async def hung_up(reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(ConnectionResetError):
-        assert await reader.read() == b""
 
 
 async def flood(link: Link) -> None:
@@ -237,79 +201,6 @@ async def test_where_something_else_answers_at_the_lanes_port_frames_stay_on_the
         await client.until(lambda: client.ids == [0, 7])
 
 
-async def test_a_ticket_is_good_until_it_is_withdrawn_and_another_one_never() -> None:
-    async with serving() as lanes:
-        came, ticket = ticket_of(lanes)
-        assert await dialled(lanes.port, bytes(16)) is None
-        first = await dialled(lanes.port, ticket)
-        assert first is not None
-        assert await dialled(lanes.port, ticket) is None
-        first.close()
-        (await came).close()
-
-
-async def test_a_connection_that_nobody_wants_is_hung_up_on() -> None:
-    async with serving() as lanes:
-        assert await dialled(lanes.port, lanes.ticket(lambda _: False)) is None
-
-
-async def test_who_connects_and_shows_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes_module, "TICKET_SECONDS", 0.05)
-    async with serving() as lanes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", lanes.port)
-        await hung_up(reader)
-        writer.close()
-
-
-async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 1)
-    async with serving() as lanes:
-        came, ticket = ticket_of(lanes)
-        first, writer = await asyncio.open_connection("127.0.0.1", lanes.port)
-        while not lanes.unshown:
-            await asyncio.sleep(0.001)
-        second = await dialled(lanes.port, ticket)
-        assert second is not None
-        await hung_up(first)
-        second.close()
-        writer.close()
-        (await came).close()
-
-
-async def test_a_connection_that_can_not_be_taken_now_leaves_the_port_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes_module, "SHORT_SECONDS", 0.01)
-    loop, fails = asyncio.get_running_loop(), [OSError(24, "Too many open files")]
-    accept = loop.sock_accept
-
-    async def short(listener: socket.socket) -> object:
-        if fails:
-            raise fails.pop()
-        return await accept(listener)
-
-    monkeypatch.setattr(loop, "sock_accept", short)
-    async with serving() as lanes:
-        came, ticket = ticket_of(lanes)
-        sock = await dialled(lanes.port, ticket)
-        assert sock is not None
-        assert not fails
-        sock.close()
-        (await came).close()
-
-
-async def test_both_ends_of_an_idle_lane_find_out_whether_the_other_is_there_as_soon_as_a_stream_does() -> None:
-    async with serving() as lanes:
-        came, ticket = ticket_of(lanes)
-        ours = await dialled(lanes.port, ticket)
-        assert ours is not None
-        for sock in (ours, await came):
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            idle, every, times = (
-                sock.getsockopt(socket.IPPROTO_TCP, each) for each in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-            )
-            assert idle + times * every <= SILENT_SECONDS
-            sock.close()
-
-
 async def test_a_broken_lane_is_the_end_of_its_link_which_is_dialled_anew() -> None:
     async with linked_through_a_gate() as (echo, client, wire):
         wire.cut()
@@ -333,21 +224,6 @@ async def test_what_is_no_message_ends_the_link_and_says_why(junk: bytes, why: s
         wire.say(junk)
         await client.until(lambda: bool(client.closed and echo.closed))
         assert why in echo.closed[0]
-
-
-async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes() -> None:
-    there, here = socket.socketpair()
-    there.setblocking(False)
-    here.setblocking(False)
-    lane = await Lane.on(here)
-    sent = 0
-    with there, contextlib.suppress(ConnectionError):
-        while sent < 8 * LONGEST_BYTES:
-            await asyncio.get_running_loop().sock_sendall(there, bytes(64 * 1024))
-            sent += 64 * 1024
-    assert await lane.ended == "more came than a message before it was wanted"
-    assert sent <= 2 * LONGEST_BYTES
-    assert not lane.is_open
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -383,40 +259,3 @@ async def test_what_a_peer_does_not_read_is_kept_together_and_then_the_link_is_c
             await flood(client.link)
         assert client.link.unwritten, "what was kept provably did not arrive"
         await client.until(lambda: bool(client.closed))
-
-
-def unread(sock: socket.socket) -> int:
-    """Bytes that have come there and that nobody has read."""
-    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
-    sockets = socket.socketpair()
-    ends = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
-    ends[0].write(link_pb2.LinkRequest(frames=[call(1)]).SerializeToString())
-    taken: list[int] = []
-    came = asyncio.Event()
-
-    def take(frames: Sequence[link_pb2.Frame]) -> None:
-        taken.extend(frame.call.id for frame in frames)
-        came.set()
-
-    while unread(sockets[1]):
-        await asyncio.sleep(0.001)
-    ends[1].attach(take, lambda: None)
-    await asyncio.wait_for(came.wait(), 5)
-    assert taken == [1]
-    for end in ends:
-        end.abort()
-
-
-async def test_a_lane_that_its_peer_has_reset_is_finished_all_the_same() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
-        theirs, _ = listening.accept()
-    ours.setblocking(False)
-    lane = await Lane.on(ours)
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    theirs.close()  # A reset, of which the loop has not told yet.
-    await lane.finish(5)
-    assert not lane.is_open
