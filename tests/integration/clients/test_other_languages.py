@@ -20,7 +20,7 @@ from support.authority import Authority
 from support.clients import BUILD_SECONDS, CLIENTS, go_client, node_client
 from support.control_plane import replica
 from support.dev_server import Dev, dev, pool_file
-from support.values import LOCK, MARKED, ROWS, Row
+from support.rows import LOCK, MARKED, ROWS, Row
 
 CLIENT_SECONDS = 60.0
 TOKEN = "ada-0123456789abcdef"

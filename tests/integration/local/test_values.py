@@ -19,7 +19,8 @@ from snakepit._values.payloads import MSGPACK, PICKLE, decode
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.control_plane import rpc
 from support.dev_server import Dev, dev, pool_file
-from support.values import FOREIGN, LOCK, MARKED, ROWS, UTC, Point, Row, same
+from support.foreign import FOREIGN
+from support.rows import LOCK, MARKED, ROWS, UTC, Point, Row, same
 
 every_row = pytest.mark.parametrize("name", ROWS)
 

@@ -23,7 +23,7 @@ from snakepit._values import payloads
 from snakepit.author.tools import discover
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.servers import json_form
-from support.values import ARROW, FOREIGN, FRAME, POLARS, TABLE, Foreign, Tensor
+from support.foreign import ARROW, FOREIGN, FRAME, POLARS, TABLE, Foreign, Tensor
 
 every = pytest.mark.parametrize("row", FOREIGN.values(), ids=FOREIGN)
 every_encoding = pytest.mark.parametrize("content_type", [payloads.JSON, payloads.MSGPACK])

@@ -24,7 +24,8 @@ from snakepit._values.serializer import MAX_WARNINGS
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.servers import json_form
-from support.values import FOREIGN, MARKED, ROWS, Row, same
+from support.foreign import FOREIGN
+from support.rows import MARKED, ROWS, Row, same
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/payloads.md"
 
