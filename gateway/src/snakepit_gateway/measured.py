@@ -14,6 +14,11 @@ HUNG_UP = 499
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
+def method_of(scope: Scope) -> str:
+    """The request's, in OpenTelemetry's words: `_OTHER` is one that HTTP has not, or else a stranger would name our series and spans."""
+    return scope["method"] if scope["method"] in _METHODS else "_OTHER"
+
+
 class Measured:
     """ASGI. A route's path is its template, so that there are as many series as routes."""
 
@@ -24,8 +29,7 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        began, status = time.monotonic(), HUNG_UP
+        method, began, status = method_of(scope), time.monotonic(), HUNG_UP
 
         async def write(message: Message) -> None:
             nonlocal status

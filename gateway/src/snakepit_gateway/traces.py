@@ -14,14 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.traceparent import NOT_SAMPLED, parse
 from snakepit._telemetry.tracing import Span
+from snakepit_gateway.measured import method_of
 
 TRACEPARENT = b"traceparent"
 _TRACED = ("/v1/", "/mcp/")
 """Probes and the console's pages would be the most of all traces."""
-
-_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"})
-_OTHER = "_OTHER"
-"""OpenTelemetry's word for a method that nobody knows: else a stranger would name our spans."""
 
 
 class Traced:
@@ -35,7 +32,7 @@ class Traced:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        method = scope["method"] if scope["method"] in _METHODS else _OTHER
+        method = method_of(scope)
         given = well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip())
         if not given and tracing.passes_over():
             span, within = None, NOT_SAMPLED
