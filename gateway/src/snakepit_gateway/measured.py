@@ -6,17 +6,10 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from snakepit_gateway.telemetry import Telemetry
+from snakepit_gateway.telemetry import Telemetry, known_method
 
 HUNG_UP = 499
 """Nobody was there for an answer any more. It is nginx's number; HTTP has none."""
-
-_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-
-
-def method_of(scope: Scope) -> str:
-    """The request's, in OpenTelemetry's words: `_OTHER` is one that HTTP has not, or else a stranger would name our series and spans."""
-    return scope["method"] if scope["method"] in _METHODS else "_OTHER"
 
 
 class Measured:
@@ -29,7 +22,7 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method, began, status = method_of(scope), time.monotonic(), HUNG_UP
+        method, began, status = known_method(scope["method"]), time.monotonic(), HUNG_UP
 
         async def write(message: Message) -> None:
             nonlocal status

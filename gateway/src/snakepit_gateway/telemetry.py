@@ -15,8 +15,14 @@ from snakepit._telemetry.metrics.instruments import OTHER, Registry
 OK, TOOL_ERROR, ERROR = "OK", "TOOL_ERROR", "ERROR"
 """How a request of MCP ends."""
 
+_HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _MCP_METHODS = frozenset({"initialize", "ping", "server/discover", "subscriptions/listen", "tools/call", "tools/list"})
 """Those that are served here; what isn't may have any name."""
+
+
+def known_method(method: str) -> str:
+    """Of HTTP; OpenTelemetry's `_OTHER` for one that it has not: else a stranger would name our series, and our spans."""
+    return method if method in _HTTP_METHODS else "_OTHER"
 
 
 class Telemetry:

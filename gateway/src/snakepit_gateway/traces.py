@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.traceparent import NOT_SAMPLED, parse
 from snakepit._telemetry.tracing import Span
-from snakepit_gateway.measured import method_of
+from snakepit_gateway.telemetry import known_method
 
 TRACEPARENT = b"traceparent"
 _TRACED = ("/v1/", "/mcp/")
@@ -32,7 +32,7 @@ class Traced:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        method = method_of(scope)
+        method = known_method(scope["method"])
         given = well_formed(headers.get(TRACEPARENT, b"").decode("latin-1").strip())
         if not given and tracing.passes_over():
             span, within = None, NOT_SAMPLED
