@@ -16,12 +16,16 @@ from snakepit._telemetry.metrics import control_plane as rows
 from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Reading, Registry
 from snakepit._telemetry.metrics.series import Distribution, Tally
 from snakepit._telemetry.traceparent import is_sampled, trace_id
+from snakepit.errors import BY_REASON, ToolError
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 
 MOST_TOOLS = 200
 """Of a pool, that are told apart; calls of further ones are counted as those of `other`."""
+
+OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
+"""How calls end. Agents pass on what workers say, and the code of authors could say anything there: any other word is OTHER."""
 
 LAG_SECONDS = 15.0
 """Whoever scrapes this often misses nothing."""
@@ -100,7 +104,8 @@ class Telemetry:
             of = self._of(pool, tool)
         tally = of.outcomes.get(outcome)
         if tally is None:
-            tally = of.outcomes[outcome] = self.calls.of(pool, of.tool, outcome)
+            known = outcome if outcome in OUTCOMES else OTHER
+            tally = of.outcomes[known] = self.calls.of(pool, of.tool, known)
         tally.count += 1
         of.whole.observe(seconds, trace_id(traceparent) if traceparent and is_sampled(traceparent) else "")
         if ran > 0.0:

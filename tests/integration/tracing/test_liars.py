@@ -83,6 +83,14 @@ async def test_a_state_operation_is_of_its_calls_trace_or_of_none(receiver: Rece
     assert (found.status.message, said(found)["snakepit.state_key"]) == ("STATE_QUOTA", "k")
 
 
+async def test_a_reason_that_a_worker_made_up_is_no_longer_than_others_texts(receiver: Receiver) -> None:
+    call = held()
+    call.span.tool_ended(HONEST)
+    call.span.end(CallFailure("R" * 100_000, "no", 1))
+    found = await receiver.until({"run t", "tool t"})
+    assert {len(found[name].status.message) for name in ("run t", "tool t")} == {spans.MOST_MESSAGE}
+
+
 async def test_a_call_that_goes_back_has_not_failed_and_ends_once(receiver: Receiver) -> None:
     call = held()
     call.span.gave_back()

@@ -18,7 +18,7 @@ from snakepit_agent.link.translate import Outcome
 from snakepit_agent.model.call import HeldCall
 
 MOST_MESSAGE, MOST_TRACEBACK = 1024, 16 * 1024
-"""Characters of an exception's that a span has."""
+"""Characters of an exception's, or of a reason, that a span has."""
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _LATEST_NS = 1 << 63
@@ -105,7 +105,7 @@ def end_state(span: Span, failure: CallFailure | None) -> None:
 def _failed(outcome: Outcome) -> tuple[str, str]:
     """Its reason, and whether the tool may have run; empty: it has not failed."""
     if isinstance(outcome, CallFailure):
-        return outcome.reason, Started.of(outcome.started)
+        return outcome.reason[:MOST_MESSAGE], Started.of(outcome.started)
     return (ToolError.reason, Started.YES) if isinstance(outcome, ToolFailure) else ("", "")
 
 

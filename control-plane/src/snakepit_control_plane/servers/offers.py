@@ -13,7 +13,6 @@ from snakepit._wire import LinkClosed
 from snakepit._wire.status import from_frame, to_frame
 from snakepit._wire.window import WINDOW_BYTES, Window
 from snakepit.errors import (
-    BY_REASON,
     Cancelled,
     DeadlineExceeded,
     InvalidArguments,
@@ -22,7 +21,6 @@ from snakepit.errors import (
     ServerUnavailable,
     SnakepitError,
     Started,
-    ToolError,
     WorkerLost,
 )
 from snakepit.v1 import common_pb2, link_pb2
@@ -36,10 +34,9 @@ from snakepit_control_plane.policy.admission import payload_bytes
 from snakepit_control_plane.policy.rights import LOOK_AGAIN_SECONDS, OFFER, denied
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
+from snakepit_control_plane.telemetry import OUTCOMES
 
 PROVIDER_CHARACTERS = 64
-
-_OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
 
 
 class ClientCall:
@@ -86,7 +83,7 @@ class ClientCall:
         self._closed = True
         self._timer.cancel()
         outcome = outcome_of(result)
-        self._provider.forget(self, outcome if outcome in _OUTCOMES else "")
+        self._provider.forget(self, outcome if outcome in OUTCOMES else "")
         if self._span is not None:
             started = from_frame(result.error).started if result.HasField("error") else Started.YES
             self._span.end("" if outcome == "OK" else outcome, started)

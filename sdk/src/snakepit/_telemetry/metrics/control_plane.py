@@ -14,7 +14,7 @@ _US = ("control-plane",)
 CALLS = Metric(
     "snakepit_calls_total",
     "counter",
-    "Calls answered. `outcome`: OK, TOOL_ERROR, or the reason of an error. `tool`: empty for one that isn't offered.",
+    "Calls answered. `outcome`: OK, TOOL_ERROR, an error's reason, or other for an unknown one. `tool`: empty for one that isn't offered.",
     _US,
     ("pool", "tool", "outcome"),
 )
