@@ -12,6 +12,13 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
 
+# A recipe: .venv-NAME with what requirements/NAME.txt pins.
+define VENV
+@$(NEW_ENOUGH)
+@$(PYTHON) -m venv .venv-$(1)
+@.venv-$(1)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/$(1).txt
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures
 
@@ -29,9 +36,7 @@ $(STAMP): requirements/dev.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	@touch $@
 
 $(BUILD_STAMP): requirements/build.txt
-	@$(NEW_ENOUGH)
-	@$(PYTHON) -m venv .venv-build
-	@.venv-build/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/build.txt
+	$(call VENV,build)
 	@touch $@
 
 wheels: $(BUILD_STAMP) ## Build the seven distributions into dist/, for `pip install dist/*.whl` in an environment of yours
@@ -62,8 +67,7 @@ demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the 
 
 $(BENCH_STAMP): requirements/bench.txt
 	@echo "setting up .venv-bench, for what the benchmarks compare with ..."
-	@$(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(call VENV,bench)
 	@touch $@
 
 bench: setup $(BENCH_STAMP) ## Every benchmark, each against its baseline in the same run
@@ -92,8 +96,7 @@ images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IM
 
 $(RELEASE_STAMP): requirements/release.txt
 	@echo "setting up .venv-release, for what looks over releases ..."
-	@$(PYTHON) -m venv .venv-release
-	@.venv-release/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/release.txt
+	$(call VENV,release)
 	@touch $@
 
 sbom: wheels images $(RELEASE_STAMP) ## An SBOM (CycloneDX) beside each wheel in dist/, and of each image in dist/images/; licences are checked (IMAGE_REPOSITORY, IMAGE_TAG)
@@ -140,8 +143,7 @@ docs: setup ## Generate references and pictures, check what the documents point 
 
 $(DOCS_STAMP): requirements/docs.txt hack/mermaid.py
 	@echo "setting up .venv-docs, for what makes the site ..."
-	@$(PYTHON) -m venv .venv-docs
-	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	$(call VENV,docs)
 	@.venv-docs/bin/python hack/mermaid.py .venv-docs/mermaid.min.js
 	@touch $@
 

@@ -1,5 +1,4 @@
-"""Write what is generated (`make docs`), then check all documents. In docs/ these are errors.md, metrics.md, rooms.md, the fields in
-logs.md, two references and the pictures; in the chart they are the schema of its values, and the dashboards.
+"""Write what is generated (`make docs`), then check all documents. `_generated` and `_rights` name what it is, in docs/ and the chart.
 
 --check writes nothing.
 
@@ -36,6 +35,7 @@ import rooms
 import traces
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from places import in_place
 
 from snakepit.errors import BY_REASON, SnakepitError, Started, ToolError
 
@@ -128,7 +128,7 @@ def _generated() -> list[tuple[Path, str]]:
 
 def _rights() -> list[tuple[Path, str]]:
     table = rights.table()
-    return [] if table is None else [(ROOT / "docs/security.md", pictures.in_place("security.md", "what our own components may do", table))]
+    return [] if table is None else [(ROOT / "docs/security.md", in_place("security.md", "what our own components may do", table))]
 
 
 def documents() -> list[Path]:

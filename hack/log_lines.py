@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pictures
+from places import in_place
 
 from snakepit._telemetry.log_lines import LogLine
 
@@ -33,7 +33,7 @@ def page() -> str:
         f"| `{name}` | {_kind(field, name in made['required'])} | {field['description']} |" for name, field in made["properties"].items()
     ]
     table = "\n".join(["| field | | |", "|---|---|---|", *rows, ""])
-    return pictures.in_place("logs.md", "the fields of a line", table)
+    return in_place("logs.md", "the fields of a line", table)
 
 
 def _kind(field: Mapping[str, Any], required: bool) -> str:

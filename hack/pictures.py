@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
+
+from places import in_place
 
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import common_pb2, pool_pb2
@@ -13,9 +13,6 @@ from snakepit_agent.model import seats
 from snakepit_control_plane.fleet.liveness import Sign, judge
 from snakepit_control_plane.model import call
 from snakepit_control_plane.policy.affinity import AffinityRequest, BindingState, choose
-
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-PLACE = r"(?<=<!-- {}: make docs -->\n).*?(?=<!-- end -->)"
 
 Lines = Iterator[str]
 
@@ -30,13 +27,6 @@ def pages() -> dict[str, str]:
         "concepts/sessions.md": ("what is done with a session's call", of_sessions()),
     }
     return {name: in_place(name, place, picture) for name, (place, picture) in drawn.items()}
-
-
-def in_place(name: str, place: str, picture: str) -> str:
-    """The page of docs/ with what is drawn where it says so."""
-    found, count = re.subn(PLACE.format(place), lambda _: picture, (DOCS / name).read_text(), flags=re.DOTALL)
-    assert count == 1, f"docs/{name} has no place for {place}"
-    return found
 
 
 def of_workers() -> str:

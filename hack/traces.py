@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pictures
+from places import in_place
 
 from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, Kind
 
@@ -13,7 +13,7 @@ PAGE = ROOT / "docs/tracing.md"
 
 
 def page() -> str:
-    return pictures.in_place("tracing.md", "what traces say", "\n".join([*_spans(), "", *_attributes(), "", *_events(), ""]))
+    return in_place("tracing.md", "what traces say", "\n".join([*_spans(), "", *_attributes(), "", *_events(), ""]))
 
 
 def _spans() -> list[str]:
