@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import snakepit
-from snakepit.client import connection, views
+from snakepit.client import asking, views
 from snakepit.errors import CallNotFound, ServerUnavailable, WorkerLost
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually
@@ -97,7 +97,7 @@ async def test_a_call_with_a_key_is_cancelled_with_its_run(pool: snakepit.Pool, 
 async def test_a_replica_that_says_nothing_is_left_out_and_named(
     replicas: tuple[Running, Running], pool: snakepit.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ALL_SECONDS", 0.5)
+    monkeypatch.setattr(asking, "ALL_SECONDS", 0.5)
     for _ in range(4):
         await pool.call("work", {"path": str(tmp_path / "runs")})
     assert len(await pool.calls()) == 4

@@ -13,7 +13,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 from snakepit._ipc import frames
@@ -22,17 +21,17 @@ from snakepit._retry import RetryBudget
 from snakepit._telemetry import spans
 from snakepit._telemetry.tracing import Span
 from snakepit._wire import LinkClosed
-from snakepit._wire.status import Metadata, from_cancelled, from_frame, from_rpc_error
+from snakepit._wire.status import Metadata, from_frame
 from snakepit._wire.token import bearing
+from snakepit.client import asking, local_errors
 from snakepit.client import exchange as exchanges
-from snakepit.client import local_errors
 from snakepit.client.codec import Large
 from snakepit.client.exchange import Exchange, Watch
 from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broken
 from snakepit.client.peers import Peers
 from snakepit.client.retries import Tries, is_elsewhere
 from snakepit.client.within import around, earlier, within
-from snakepit.errors import CallNotFound, DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started, Status, StoreUnavailable
+from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started, StoreUnavailable
 from snakepit.v1 import link_pb2, tool_pb2
 
 DEADLINE_GRACE_SECONDS = 0.5
@@ -41,13 +40,7 @@ DEADLINE_GRACE_SECONDS = 0.5
 RPC_SECONDS = 10.0
 """The deadline of requests that only look something up or change a session."""
 
-
 log = logging.getLogger(__name__)
-
-ALL_SECONDS = 2.0
-"""So long each replica has to answer what all of them are asked; half of it is for links that are still to be opened."""
-
-_SILENT = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED)
 
 R = TypeVar("R", bound=Message)
 
@@ -217,7 +210,7 @@ class Connection:
         while True:
             peer, metadata = self.peers.next(tries.avoided) or await self.peers.wait(deadline), self.metadata()
             try:
-                return await _ask_one(peer, request, answer, max(0.0, deadline - now()), metadata)
+                return await asking.ask(peer, request, answer, max(0.0, deadline - now()), metadata)
             except SnakepitError as failure:
                 error = failure
             if self.peers.stopped:
@@ -225,29 +218,8 @@ class Connection:
             await self._pause(peer, tries, error, twice)
 
     async def ask_all(self, request: Message, answer: type[R]) -> tuple[list[R], tuple[str, ...]]:
-        """One request to every replica: what they answer, and the addresses of those that don't in time. One that knows of no such
-        call says nothing. Raises what another one says against it; where none answers, how the first one failed."""
-        self.peers.check_loop()
-        await self.peers.every_link(ALL_SECONDS / 2)
-        if not self.peers.all:
-            await self.peers.wait(None)
-        peers, metadata = self.peers.all, self.metadata()
-
-        async def ask(peer: Peer) -> R | SnakepitError:
-            try:
-                return await _ask_one(peer, request, answer, ALL_SECONDS, metadata)
-            except SnakepitError as error:
-                return error
-
-        answers = await asyncio.gather(*map(ask, peers))
-        replies = [each for each in answers if not isinstance(each, SnakepitError)]
-        failures = {peer.replica.address: each for peer, each in zip(peers, answers, strict=True) if isinstance(each, SnakepitError)}
-        silent = tuple(address for address, each in failures.items() if each.status in _SILENT)
-        if refusals := [each for address, each in failures.items() if address not in silent and not isinstance(each, CallNotFound)]:
-            raise refusals[0]
-        if not replies:
-            raise next((each for each in failures.values() if isinstance(each, CallNotFound)), next(iter(failures.values())))
-        return replies, silent
+        """One request to every replica, as `asking.ask_all` says."""
+        return await asking.ask_all(self.peers, request, answer, self.metadata)
 
     async def _ask(self, peer: Peer, frame: link_pb2.Frame, deadline: float | None, watch: Watch | None) -> link_pb2.Result:
         """One try. Raises NotWritten, and SnakepitError for what the replica did not say in a Result."""
@@ -312,21 +284,6 @@ class Connection:
             raise (local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error) from None
         finally:
             exchange.cancel()
-
-
-async def _ask_one(peer: Peer, request: Message, answer: type[R], seconds: float, metadata: Metadata) -> R:
-    """Raises SnakepitError."""
-    peer.replica.uses.begin()
-    try:
-        reply: R = await peer.rpc(request, answer)(request, timeout=seconds, metadata=metadata)
-        return reply
-    except grpc.RpcError as raised:
-        error = from_rpc_error(raised)
-    except asyncio.CancelledError:
-        error = from_cancelled()
-    finally:
-        peer.replica.uses.end()
-    raise local_errors.replica_lost(peer.replica.address, error.message) if is_broken(error) else error
 
 
 def _tell(span: Span, peer: Peer, resent: int, failure: SnakepitError | NotWritten) -> None:
