@@ -19,12 +19,14 @@ import grpc
 
 from snakepit._wire.status import from_rpc_error
 from snakepit.errors import SnakepitError
-from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, router_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.simulated_agent import POOL, simulated_agent
 
 MIB = 1024 * 1024
+LONG = "x" * 2 * MIB
+NO_MESSAGE = b"\xff" * 100
 ANY_SIZE = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
@@ -164,3 +166,11 @@ def hung_up(sock: socket.socket) -> bool:
 
 def called(tool: str = "echo", **fields: Any) -> link_pb2.Call:
     return link_pb2.Call(**{"id": 1, "call_id": "c", "pool": POOL, "tool": tool, "arguments": common_pb2.Payload(data=b"{}"), **fields})
+
+
+def executing(**fields: Any) -> router_pb2.ExecuteRequest:
+    return router_pb2.ExecuteRequest(**{"pool": POOL, "tool": "echo", **fields})
+
+
+def attachments(count: int) -> common_pb2.Payload:
+    return common_pb2.Payload.FromString(b"\x1a\x00" * count)
