@@ -16,7 +16,7 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS
 from support.bare_client import Client
 from support.control_plane import PATIENCE_SECONDS, Caller, counted, eventually, outcome, rpc
-from support.scrape import scraped
+from support.metrics import scraped
 from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
 
 QUICK_TIMEOUT = 0.5
