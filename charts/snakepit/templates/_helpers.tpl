@@ -209,6 +209,26 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* The Service by which a component is scraped: (dict "component" <component> "name" <the end of its name>). */}}
+{{- define "snakepit.metricsService" -}}
+{{- $root := .component.root -}}
+# For who scrapes metrics: every replica's own address, whether it is ready, and whoever leads.
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "snakepit.fullname" $root }}-{{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "snakepit.labels" .component | nindent 4 }}
+    snakepit.dev/scrape: "true"
+spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
+  selector: {{- include "snakepit.selectorLabels" .component | nindent 4 }}
+  ports:
+    - {name: metrics, port: 7801, targetPort: metrics}
+{{- end -}}
+
 {{/* Adds what a Prometheus without its operator finds pods by, where it is wanted: (dict "root" $ "of" <settings>). Nothing is written. */}}
 {{- define "snakepit.scrapedByAnnotation" -}}
 {{- if .root.Values.metrics.annotations -}}
