@@ -10,10 +10,14 @@ import pytest
 from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.worker import SpanFrame, StateOperation
 from snakepit._telemetry import tracing
-from snakepit.v1 import link_pb2
+from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import spans
 from snakepit_agent.model.call import HeldCall
+from snakepit_control_plane.server import Running
+from support.bare_client import bare_client
+from support.control_plane import eventually
 from support.otlp import Receiver, happened, said
+from support.simulated_agent import POOL, payload, simulated_agent
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -89,6 +93,24 @@ async def test_a_reason_that_a_worker_made_up_is_no_longer_than_others_texts(rec
     call.span.end(CallFailure("R" * 100_000, "no", 1))
     found = await receiver.until({"run t", "tool t"})
     assert {len(found[name].status.message) for name in ("run t", "tool t")} == {spans.MOST_MESSAGE}
+
+
+async def test_a_reason_that_a_client_made_up_is_no_word_of_a_span(receiver: Receiver, server: Running) -> None:
+    async with simulated_agent(server.address) as agent, bare_client(server.address) as liar:
+        send = liar.replica.link.send
+        tool = common_pb2.Tool(name="lie", input_schema="{}")
+        send(link_pb2.Frame(offer=link_pb2.Offer(id=1, provider="liar", pool=POOL, tools=[tool])))
+        await eventually(lambda: any(frame.HasField("offer_reply") for frame in liar.heard), "it is on offer")
+        liar.call("hang")
+        await eventually(lambda: agent.running)
+        asked = link_pb2.Call(id=1, call_id="n", tool="lie", arguments=payload({}), traceparent=PARENT)
+        agent.send(nested_call=link_pb2.NestedCall(parent=next(iter(agent.running)), call=asked))
+        await eventually(lambda: any(frame.HasField("call") for frame in liar.heard), "it is called")
+        (number,) = [frame.call.id for frame in liar.heard if frame.HasField("call")]
+        send(link_pb2.Frame(result=link_pb2.Result(id=number, error=common_pb2.Error(reason="R" * 100_000, message="no"))))
+        ask = (await receiver.until({"ask lie"}))["ask lie"]
+        agent.let_go()
+    assert (ask.status.message, said(ask)["error.type"]) == ("INTERNAL", "INTERNAL")
 
 
 async def test_a_call_that_goes_back_has_not_failed_and_ends_once(receiver: Receiver) -> None:

@@ -10,7 +10,8 @@ import time
 
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.traceparent import NOT_SAMPLED
-from snakepit.errors import Started
+from snakepit._wire.status import from_frame
+from snakepit.errors import Started, ToolError
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.pool import Pool
@@ -48,6 +49,15 @@ def asked(call: link_pb2.Call) -> tracing.Span | None:
     if span is not None:
         call.traceparent = span.traceparent
     return span
+
+
+def end_asked(span: tracing.Span, result: link_pb2.Result) -> None:
+    """The client has answered. A reason that it made up is INTERNAL."""
+    if result.HasField("error"):
+        failed = from_frame(result.error)
+        span.end(failed.reason, failed.started)
+    else:
+        span.end(ToolError.reason if result.HasField("tool_error") else "", Started.YES)
 
 
 def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:

@@ -10,7 +10,7 @@ from snakepit import _wire as links
 from snakepit._tasks import Tasks
 from snakepit._values.strings import quoted
 from snakepit._wire import LinkClosed
-from snakepit._wire.status import from_frame, to_frame
+from snakepit._wire.status import to_frame
 from snakepit._wire.window import WINDOW_BYTES, Window
 from snakepit.errors import (
     Cancelled,
@@ -85,8 +85,7 @@ class ClientCall:
         outcome = outcome_of(result)
         self._provider.forget(self, outcome if outcome in OUTCOMES else "")
         if self._span is not None:
-            started = from_frame(result.error).started if result.HasField("error") else Started.YES
-            self._span.end("" if outcome == "OK" else outcome, started)
+            spans.end_asked(self._span, result)
         self._answer(result)
         self.nest.end()
 
