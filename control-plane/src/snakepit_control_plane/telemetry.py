@@ -24,8 +24,7 @@ from snakepit_control_plane.model.pool import Pool
 MOST_TOOLS = 200
 """Of a pool, that are told apart; calls of further ones are counted as those of `other`."""
 
-OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
-"""How calls end. Agents pass on what workers say, and the code of authors could say anything there: any other word is OTHER."""
+_OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
 
 LAG_SECONDS = 15.0
 """Whoever scrapes this often misses nothing."""
@@ -34,6 +33,11 @@ PRIORITIES = ("high", "normal", "low")
 """By rank."""
 
 _STATES = {value: name.removeprefix("WORKER_STATE_").lower() for name, value in pool_pb2.WorkerState.items()}
+
+
+def known_outcome(outcome: str) -> str:
+    """How a call ended, as a label. What workers and clients say is passed on, and may be anything: a word of their own is OTHER."""
+    return outcome if outcome in _OUTCOMES else OTHER
 
 
 @dataclass(slots=True)
@@ -104,7 +108,7 @@ class Telemetry:
             of = self._of(pool, tool)
         tally = of.outcomes.get(outcome)
         if tally is None:
-            known = outcome if outcome in OUTCOMES else OTHER
+            known = known_outcome(outcome)
             tally = of.outcomes[known] = self.calls.of(pool, of.tool, known)
         tally.count += 1
         of.whole.observe(seconds, trace_id(traceparent) if traceparent and is_sampled(traceparent) else "")

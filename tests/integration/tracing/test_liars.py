@@ -15,7 +15,7 @@ from snakepit_agent.calls import spans
 from snakepit_agent.model.call import HeldCall
 from snakepit_control_plane.server import Running
 from support.bare_client import bare_client
-from support.control_plane import eventually
+from support.control_plane import counted, eventually
 from support.otlp import Receiver, happened, said
 from support.simulated_agent import POOL, payload, simulated_agent
 
@@ -95,7 +95,7 @@ async def test_a_reason_that_a_worker_made_up_is_no_longer_than_others_texts(rec
     assert {len(found[name].status.message) for name in ("run t", "tool t")} == {spans.MOST_MESSAGE}
 
 
-async def test_a_reason_that_a_client_made_up_is_no_word_of_a_span(receiver: Receiver, server: Running) -> None:
+async def test_a_reason_that_a_client_made_up_is_no_word_of_a_span_or_a_series(receiver: Receiver, server: Running) -> None:
     async with simulated_agent(server.address) as agent, bare_client(server.address) as liar:
         send = liar.replica.link.send
         tool = common_pb2.Tool(name="lie", input_schema="{}")
@@ -111,6 +111,7 @@ async def test_a_reason_that_a_client_made_up_is_no_word_of_a_span(receiver: Rec
         ask = (await receiver.until({"ask lie"}))["ask lie"]
         agent.let_go()
     assert (ask.status.message, said(ask)["error.type"]) == ("INTERNAL", "INTERNAL")
+    assert counted(server, "snakepit_client_tool_calls_total", pool=POOL, outcome="other") == 1
 
 
 async def test_a_call_that_goes_back_has_not_failed_and_ends_once(receiver: Receiver) -> None:

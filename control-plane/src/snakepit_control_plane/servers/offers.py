@@ -34,7 +34,7 @@ from snakepit_control_plane.policy.admission import payload_bytes
 from snakepit_control_plane.policy.rights import LOOK_AGAIN_SECONDS, OFFER, denied
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
-from snakepit_control_plane.telemetry import OUTCOMES
+from snakepit_control_plane.telemetry import known_outcome
 
 PROVIDER_CHARACTERS = 64
 
@@ -82,8 +82,7 @@ class ClientCall:
             return
         self._closed = True
         self._timer.cancel()
-        outcome = outcome_of(result)
-        self._provider.forget(self, outcome if outcome in OUTCOMES else "")
+        self._provider.forget(self, known_outcome(outcome_of(result)))
         if self._span is not None:
             spans.end_asked(self._span, result)
         self._answer(result)

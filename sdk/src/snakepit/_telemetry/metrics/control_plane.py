@@ -48,7 +48,7 @@ IDEMPOTENT_CALLS = Metric(
 CLIENT_TOOL_CALLS = Metric(
     "snakepit_client_tool_calls_total",
     "counter",
-    "Calls of workers to tools that clients offer. `outcome`: OK, TOOL_ERROR, or the reason of an error.",
+    "Calls of workers to tools that clients offer. `outcome`: OK, TOOL_ERROR, an error's reason, or other for an unknown one.",
     _US,
     ("pool", "outcome"),
 )
