@@ -38,7 +38,8 @@ def calls(
         return await asyncio.gather(*(client.pool(name).calls(**wanted) for name in names))  # type: ignore[arg-type]
 
     found = target.run(ask)
-    _tell_missing({address for each in found for address in each.missing})
+    if remark := tables.unanswered({address for each in found for address in each.missing}):
+        print(remark, file=sys.stderr)
     newest_first = sorted((call for each in found for call in each), key=lambda call: call.created, reverse=True)
     show_rows(newest_first, tables.calls(datetime.now(UTC)), output)
 
@@ -72,8 +73,3 @@ def explain(
 
 def _other_than_absent(found: Sequence[views.CallInfo | BaseException]) -> BaseException | None:
     return next((each for each in found if isinstance(each, BaseException) and not isinstance(each, CallNotFound)), None)
-
-
-def _tell_missing(addresses: set[str]) -> None:
-    if addresses:
-        print(f"no answer from {', '.join(sorted(addresses))}: its calls are missing here", file=sys.stderr)

@@ -5,7 +5,7 @@ What a terminal has no room for is left out, the least wanted column first, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -92,7 +92,13 @@ def _text(value: object) -> str:
     return " ".join(str(value).split()) or NOTHING
 
 
-# ---- the tables
+# ---- the tables, and remarks on them
+
+
+def unanswered(addresses: Iterable[str]) -> str:
+    """A remark on calls, where these replicas did not say theirs; empty: all did."""
+    named = ", ".join(sorted(addresses))
+    return f"no answer from {named}: its calls are missing here" if named else ""
 
 
 POOLS = (

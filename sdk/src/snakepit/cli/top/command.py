@@ -10,7 +10,7 @@ import typer
 
 from snakepit._names import nearest
 from snakepit.cli.output import Output, OutputOption, show, show_rows
-from snakepit.cli.tables import OF_ONE_REPLICA, WORKERS
+from snakepit.cli.tables import OF_ONE_REPLICA, WORKERS, unanswered
 from snakepit.cli.target import Target, with_target
 from snakepit.cli.top.asking import look
 from snakepit.cli.top.look import Look
@@ -69,7 +69,7 @@ async def _first(client: Client, name: str | None, filter: str, *, all_workers: 
 
 
 def _show(found: Look, state: State, name: str | None, output: Output) -> None:
-    for problem in filter(None, [found.problem, ", ".join(found.missing) and f"no answer from {', '.join(found.missing)}"]):
+    for problem in filter(None, [found.problem, unanswered(found.missing)]):
         print(problem, file=sys.stderr)
     if not output.is_for_people:
         show(found, output)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from snakepit.cli.tables import NOTHING, OF_ONE_REPLICA, WORKERS, Column, lines, seconds
+from snakepit.cli.tables import NOTHING, OF_ONE_REPLICA, WORKERS, Column, lines, seconds, unanswered
 from snakepit.cli.top.look import Look, PoolRow
 from snakepit.cli.top.state import SORTS, State, rows
 
@@ -110,8 +110,8 @@ def _totals(look: Look) -> str:
 def _remark(look: Look, where: str) -> Line:
     if look.problem:
         return Line(look.problem, "warning")
-    if look.missing:
-        return Line(f"no answer from {', '.join(look.missing)}: its calls are missing here", "warning")
+    if remark := unanswered(look.missing):
+        return Line(remark, "warning")
     return Line(OF_ONE_REPLICA if where == FORWARDED else "", "quiet")
 
 
