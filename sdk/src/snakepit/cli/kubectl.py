@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from snakepit.cli.config import Kube
 from snakepit.errors import ServerUnavailable
@@ -86,6 +86,14 @@ def program(kube: Kube) -> list[str]:
     if found is None:
         raise ServerUnavailable("there is no kubectl on the PATH, which --kube needs: install it, or give the address with --server")
     return [found, *(["--context", kube.context] if kube.context else [])]
+
+
+async def everywhere(ask: Callable[..., Awaitable[tuple[bytes, str]]], namespace: str | None) -> tuple[bytes, str]:
+    """Ask about all namespaces, or about one where the login may not look into all; None: kubectl's own. `ask` takes the words for it."""
+    found, problem = await ask("--all-namespaces")
+    if "forbidden" in problem.lower():
+        return await ask(*(["-n", namespace] if namespace else []))
+    return found, problem
 
 
 async def asked(argv: list[str], seconds: float = LOGIN_SECONDS) -> tuple[bytes, str]:

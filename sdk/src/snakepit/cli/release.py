@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from snakepit.cli.config import Kube
-from snakepit.cli.kubectl import asked
+from snakepit.cli.kubectl import asked, everywhere
 from snakepit.errors import InvalidArguments, ServerUnavailable
 
 SELECTOR = "app.kubernetes.io/part-of=snakepit,app.kubernetes.io/component=control-plane"
@@ -68,9 +68,7 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
 async def services(kubectl: list[str], kube: Kube) -> list[Service]:
     """List the Services of all namespaces, or of one where the account may not list all."""
     words = ["get", "services", "-l", SELECTOR, "-o", "json"]
-    text, problem = await asked([*kubectl, *words, "--all-namespaces"])
-    if "forbidden" in problem.lower():
-        text, problem = await asked([*kubectl, *words, *(["-n", kube.namespace] if kube.namespace else [])])
+    text, problem = await everywhere(lambda *where: asked([*kubectl, *words, *where]), kube.namespace)
     if problem:
         raise ServerUnavailable(f"kubectl can't list the cluster's Services: {problem}")
     try:

@@ -10,7 +10,7 @@ import msgspec
 
 from snakepit.cli.config import Kube
 from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Pod, Policy, Pool, Unseen, Workload
-from snakepit.cli.kubectl import asked
+from snakepit.cli.kubectl import asked, everywhere
 from snakepit.cli.release import Service
 from snakepit.errors import SnakepitError
 
@@ -73,10 +73,7 @@ class Look:
         if pool is not None:
             namespace, _, name = pool.partition("/")
             return await self._one(f"the SnakePool {pool}", Pool, CRD, name, "-n", namespace)
-        home = ("-n", self._kube.namespace) if self._kube.namespace else ()
-        text, problem = await self._ask(CRD, "--all-namespaces")
-        if "forbidden" in problem.lower():
-            return await self._list("SnakePools", Pool, CRD, *home)
+        text, problem = await everywhere(lambda *where: self._ask(CRD, *where), self._kube.namespace)
         return self._converted("SnakePools", Pool, self._items("SnakePools", text, problem))
 
     async def _callers(self) -> tuple[Namespace, ...]:
