@@ -10,7 +10,6 @@ import contextlib
 import copy
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -32,9 +31,8 @@ from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
 from support import stuck
-from support.admin import CRD, Admin, Object, Refused, crd, namespaced, place
+from support.admin import CRD, Admin, Object, Refused, crd, namespaced, place, rendered
 from support.api_server import ADMIN, TEAMS_OPERATOR, ApiServer
-from support.chart import CHART, parse
 from support.control_plane import replica
 from support.eventually import eventually
 from support.simulated_agent import SimulatedAgent
@@ -75,14 +73,9 @@ class Release:
     def __init__(self, admin: Admin, folder: Path) -> None:
         self.admin, self.folder = admin, folder
 
-    async def install(self, *values: str, name: str = "snakepit") -> None:
+    async def install(self, *values: str) -> None:
         values = ("authentication=off", "tls.enabled=false", "gateway.enabled=true", *values)
-        words = [word for value in values for word in ("--set", value)]
-        command = [self.admin.server.programs / "helm", "template", name, CHART, "--kube-version", "v1.35.0", *words]
-        command += ["--namespace", self.admin.namespace]
-        environment = {**os.environ, "HOME": "/nonexistent"}
-        made = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=True, env=environment)
-        for each in parse(made.stdout):
+        for each in await asyncio.to_thread(rendered, self.admin.server.programs / "helm", self.admin.namespace, *values):
             if each["kind"] in KINDS:
                 await self.admin.ask("POST", path(each), each)
                 if each["kind"] in KINDS[:2]:

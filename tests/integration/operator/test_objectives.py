@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from support.api_server import SYSTEM
 from support.control_plane import Caller, calling, replica
 from support.eventually import eventually
 from support.simulated_agent import TOOLS, SimulatedAgent, simulated_agent
+from support.tasks import task
 
 SLO = {"availabilityPercent": 50, "latencyMilliseconds": 60_000}
 
@@ -52,15 +52,11 @@ async def stage(admin: Admin, kube: Kube) -> AsyncIterator[Stage]:
         fleet = Fleet(server.address, lambda pool, essential: None)
         reconciler = Reconciler(kube, settings, fleet)
         reconciler.listed({name: raw}, {}, reconciler.seen())
-        talking = asyncio.create_task(fleet.run())
-        try:
+        async with task(fleet.run()):
             await fleet.heard.wait()
             tools = {**TOOLS, "lost": lost}
             async with simulated_agent(server.address, pool=name, settings=given, tools=tools) as agent:
                 yield Stage(admin, reconciler, agent, caller)
-        finally:
-            talking.cancel()
-            await asyncio.gather(talking, return_exceptions=True)
 
 
 async def test_a_worker_that_died_is_an_event(admin: Admin, kube: Kube) -> None:
