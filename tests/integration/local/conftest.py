@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from snakepit import Client, Pool
+from snakepit.cli.app import run
 from support.dev_server import Dev, dev, pool_file
+
+Command = Callable[..., tuple[int, str, str]]
+"""Of words: the exit status, and what there is on stdout and stderr."""
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +33,15 @@ async def client(server: Dev) -> AsyncIterator[Client]:
 @pytest.fixture
 def pool(client: Client) -> Pool:
     return client.pool("sample")
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Command:
+    """`snakepit` with these words, in the test's process."""
+
+    def command(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(list(words))
+        return code, *capsys.readouterr()
+
+    return command

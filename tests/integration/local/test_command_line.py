@@ -19,28 +19,22 @@ import numpy as np
 import pytest
 import yaml
 
-from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
 from support.dev_server import Dev, Program, dev, pool_file, wait_until
 from support.ports import free_port
 
+from .conftest import Command
+
 NOBODY = "127.0.0.1:1"
 """An address at which nothing listens. (A parameter must be the same in each process that runs the tests.)"""
 
 
 @pytest.fixture
-def snakepit(server: Dev, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def snakepit(server: Dev, typed: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("SNAKEPIT_SERVER", server.server)
-
-    def command(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(list(words))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
+    return typed
 
 
 def test_call_prints_the_result(snakepit) -> None:  # type: ignore[no-untyped-def]
@@ -357,15 +351,13 @@ def on_a_terminal(*words: str, columns: int) -> list[str]:
     return shown.decode().replace("\r\n", "\n").splitlines()
 
 
-def test_a_call_to_a_pool_that_is_not_ready_says_how_to_wait_and_for_how_long_it_has(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_call_to_a_pool_that_is_not_ready_says_how_to_wait_and_for_how_long_it_has(tmp_path: Path, typed: Command) -> None:
     with dev(pool_file(tmp_path, "resting", "support.sample:Sample", suspended="true")) as server:
         server.is_ready()
         words = ("call", "resting", "say", "text=7", "--server", server.server)
-        code, _, err = said(capsys, *words)
+        code, _, err = typed(*words)
         assert (code, "--wait waits until it is; started: no" in err) == (ExitStatus.NEVER_STARTED, True), err
-        code, _, err = said(capsys, *words, "--wait", "0.5")
+        code, _, err = typed(*words, "--wait", "0.5")
         assert (code, "waited 0.5 s; started: no" in err) == (ExitStatus.NEVER_STARTED, True), err
         assert err.startswith("waiting: pool default/resting is suspended")
 
@@ -384,9 +376,3 @@ def test_a_call_waits_for_what_has_not_even_been_started_and_a_number_for_a_text
             assert waiting.wait(30) == 0
         finally:
             server.end()
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = run(list(words))
-    return code, *capsys.readouterr()

@@ -10,21 +10,21 @@ import stat
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
 from snakepit.cli.tables import OF_ONE_REPLICA
 from support import fake_kubectl as fake
 from support.dev_server import Dev, dev, pool_file, wait_until
 from support.ports import free_port
 
+from .conftest import Command
+
 KUBECTL = Path(__file__).parents[2] / "support/fake_kubectl.py"
-Command = Callable[..., tuple[int, str, str]]
 
 
 class Kubectl:
@@ -67,13 +67,8 @@ def kubectl(tmp_path: Path, server: Dev, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-def snakepit(capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(list(words))
-        return code, *capsys.readouterr()
-
-    return command
+def snakepit(typed: Command) -> Command:
+    return typed
 
 
 def test_a_command_reaches_the_release_and_leaves_no_kubectl(kubectl: Kubectl, snakepit: Command) -> None:

@@ -5,30 +5,23 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from snakepit import ToolError
-from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
 from snakepit.sync import Client
 from support import log_lines
 from support.dev_server import Dev, dev, pool_file
 from support.ports import free_port
 
-Command = Callable[..., tuple[int, str, str]]
+from .conftest import Command
 
 
 @pytest.fixture
-def logs(server: Dev, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(["logs", *words, *([] if "--server" in words else ["--server", server.server])])
-        return code, *capsys.readouterr()
-
-    return command
+def logs(server: Dev, typed: Command) -> Command:
+    return lambda *words: typed("logs", *words, *([] if "--server" in words else ["--server", server.server]))
 
 
 def say(server: Dev, pool: str, *texts: str) -> None:

@@ -7,18 +7,19 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
 from support import log_lines
 from support.dev_server import wait_until
 
+from .conftest import Command
+
 KUBECTL = Path(__file__).parents[2] / "support/fake_kubectl.py"
-Command = Callable[..., tuple[int, str, str]]
 CALL = "0193f5a8c0de7bbf8f3c2a1d"
 
 
@@ -53,13 +54,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def logs(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(["--kube", "logs", *words])
-        return code, *capsys.readouterr()
-
-    return command
+def logs(folder: Path, typed: Command) -> Command:
+    return partial(typed, "--kube", "logs")
 
 
 def said(folder: Path) -> list[str]:

@@ -5,29 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from snakepit import SnakepitError
-from snakepit.cli.app import run
 from snakepit.cli.failures import ExitStatus
 from snakepit.sync import Client
 from support.dev_server import Dev
 from support.screen import Screen
 
-Command = Callable[..., tuple[int, str, str]]
+from .conftest import Command
+
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def top(server: Dev, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(["top", *words, "--server", server.server])
-        return code, *capsys.readouterr()
-
-    return command
+def top(server: Dev, typed: Command) -> Command:
+    return lambda *words: typed("top", *words, "--server", server.server)
 
 
 def start(server: Dev, *words: str) -> Screen:
