@@ -78,13 +78,16 @@ class Kubelet:
 
     async def _see(self, admin: Admin, pod: dict[str, Any]) -> None:
         name = pod["metadata"]["name"]
-        with contextlib.suppress(Refused):  # somebody may have deleted it meanwhile
+        try:
             if "deletionTimestamp" in pod["metadata"]:
                 await self._end(name)
                 await admin.delete("pods", name, gracePeriodSeconds=0)
             elif name not in self.capsules:
                 self.capsules[name] = Capsule(pod, self._folder)
                 await admin.run(name)
+        except Refused as error:  # Somebody may have deleted it meanwhile.
+            if error.status not in (404, 409):
+                raise
 
     async def _end(self, name: str) -> None:
         """As a kubelet: the agent is asked to drain first."""

@@ -32,10 +32,7 @@ def started(module: str, **environment: str) -> Iterator[Program]:
     try:
         yield program
     finally:
-        program.send(signal.SIGKILL)
-        program.wait()
-        assert program.process.stdout is not None
-        program.process.stdout.close()
+        program.end()
 
 
 @pytest.mark.parametrize(
