@@ -24,6 +24,14 @@ class Point:
     note: str | None = None
 
 
+@dataclass
+class Page:
+    """It holds files, described and told apart from text."""
+
+    title: str
+    charts: list[Attachment]
+
+
 class Everything(Adapter):
     """What MCP's suite calls."""
 
@@ -93,6 +101,10 @@ class Everything(Adapter):
         import numpy
 
         return {"n": 1, "none": None, "raw": b"\xff", "chart": Attachment("image/png", PNG), "array": numpy.array([[1.5, 2], [3, 4]])}
+
+    @tool
+    def page(self) -> Page:
+        return Page("sales", [Attachment("image/png", PNG), Attachment("application/octet-stream", b"\xff")])
 
     @tool
     def raw(self) -> bytes:

@@ -1,15 +1,22 @@
-"""Runs pieces of code one after another, in one namespace. It knows nothing of Snakepit, so any test can call it."""
+"""Runs pieces of code one after another in one IPython. It knows nothing of sessions and calls."""
 
-import ast
 import contextlib
 import io
-import linecache
-import traceback
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from interpreter.shown import Shown, richest
+
 MOST = 20_000
 """Characters of what a piece prints, of its result, and of its error: an agent pays for what it reads."""
+MOST_SHOWN = 3 * 2**20
+"""Bytes of all that a piece shows."""
 
 
 @dataclass
@@ -19,9 +26,54 @@ class Outcome:
     output: str
     """What it printed."""
     result: str
-    """The repr of its last line, if that is an expression and not None."""
+    """Its last line as text, if that is an expression and not None."""
     error: str
     """The traceback, if it raised something."""
+    shown: list[Shown]
+    """What has more than text: a chart, a table, of the last line or of `display(…)`."""
+
+
+class Shell(InteractiveShell):
+    """IPython without a terminal. There is one in a process: `Shell.instance(folder)`, whose folder is for what IPython writes."""
+
+    def __init__(self, folder: str = "") -> None:
+        self.result, self.error, self.shown, self.room = "", "", list[Shown](), MOST_SHOWN
+        config = Config({"HistoryManager": {"enabled": False}})  # no database of what was typed
+        super().__init__(ipython_dir=folder, config=config, colors="nocolor", displayhook_class=LastLine, display_pub_class=Displayed)
+        warnings.filterwarnings("ignore", "To exit: use", UserWarning)  # what IPython says of SystemExit in a terminal
+
+    def run(self, code: str) -> Outcome:
+        """Never raises what the code raises, but for what stops the call itself: `snakepit.Interrupted` is no Exception."""
+        self.result, self.error, self.shown, self.room = "", "", list[Shown](), MOST_SHOWN
+        output = Bounded()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            done = self.run_cell(code, store_history=True)
+        raised = done.error_in_exec
+        if raised is not None and not isinstance(raised, (Exception, SystemExit)):
+            raise raised
+        return Outcome(output.getvalue(), self.result[:MOST], self.error[-MOST:], self.shown)
+
+    def shows(self, forms: dict[str, Any]) -> None:
+        """Keep the richest form of it, beside its text."""
+        each = richest(forms)
+        if each is None:
+            return
+        if each.size > self.room:
+            print(f"[{each.media} of {each.size} bytes was left out: a piece of code shows {MOST_SHOWN} at most]")
+            return
+        self.room -= each.size
+        self.shown.append(each)
+
+    def ask_exit(self) -> None:
+        """`exit()` would end a terminal."""
+        print("The session goes on: whoever opened it ends it.")
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """There are no windows: `%matplotlib inline`, which asks for none, comes here too."""
+
+    def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
+        """What IPython would print of an exception."""
+        self.error = self.InteractiveTB.stb2text(stb)
 
 
 class Bounded(io.StringIO):
@@ -32,37 +84,20 @@ class Bounded(io.StringIO):
         return len(text)
 
 
-class Shell:
-    """A namespace, and how many pieces have run in it."""
+class LastLine(DisplayHook):
+    """Gets the value of a piece's last line."""
 
-    def __init__(self) -> None:
-        self.names: dict[str, Any] = {"__name__": "__main__"}
-        self.pieces = 0
+    def write_output_prompt(self) -> None:
+        """There is none."""
 
-    def run(self, code: str) -> Outcome:
-        """Never raises what the code raises, but for what stops the call itself: `snakepit.Interrupted` is no Exception."""
-        self.pieces += 1
-        output, result, error = Bounded(), "", ""
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            try:
-                value = self._value(code, f"<piece {self.pieces}>")
-                result = "" if value is None else repr(value)[:MOST]
-            except (Exception, SystemExit) as raised:
-                error = "".join(traceback.format_exception(_below(raised)))[-MOST:]
-        return Outcome(output.getvalue(), result, error)
-
-    def _value(self, code: str, name: str) -> Any:
-        """Of the last line, if it is an expression."""
-        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)  # tracebacks show its lines
-        tree = ast.parse(code, name)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        exec(compile(tree, name, "exec"), self.names)
-        return eval(compile(ast.Expression(last.value), name, "eval"), self.names) if last else None
+    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
+        self.shell.result = format_dict.get("text/plain", "")
+        self.shell.shows(format_dict)
 
 
-def _below(raised: BaseException) -> BaseException:
-    """Without the frames of this file."""
-    frames = raised.__traceback__
-    while frames and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    return raised.with_traceback(frames)
+class Displayed(DisplayPublisher):
+    """Gets what `display(…)` is called with."""
+
+    def publish(self, data: dict[str, Any], *args: Any, **options: Any) -> None:
+        print(data.get("text/plain", ""))
+        self.shell.shows(data)

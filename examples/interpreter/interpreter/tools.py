@@ -17,13 +17,18 @@ class Interpreter(Adapter):
     """Python that remembers: variables, imports and files stay for as long as the session does."""
 
     def setup(self) -> None:
-        self.shell = Shell()
-        self.folder = tempfile.TemporaryDirectory(prefix="session-")  # it goes when the worker ends
+        self.own = tempfile.TemporaryDirectory(prefix="ipython-")  # both go when the worker ends
+        self.folder = tempfile.TemporaryDirectory(prefix="session-")
         os.chdir(self.folder.name)
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # figures are shown, as in a notebook
+        self.shell = Shell.instance(self.own.name)
+
+    def teardown(self) -> None:
+        os.chdir("/")  # at its end IPython asks where it is, and the folder is gone by then
 
     @tool(timeout=30, destructive=True)
     def run(self, code: str) -> Outcome:
-        """Run Python. The value of the last line is the result; files are in the current folder."""
+        """Run Python, as IPython does. The value of the last line is the result; files are in the current folder."""
         return self.shell.run(code)
 
     @tool(read_only=True)

@@ -118,6 +118,14 @@ async def test_bytes_with_a_media_type_are_image_audio_or_resource(client: Clien
 
 
 @in_both_eras
+async def test_files_in_an_object_with_a_schema_are_blocks_and_the_schema_says_what_stands_in_their_places(client: Client) -> None:
+    await client.list_tools()  # then the client holds results against the schemas
+    page = await client.call_tool("page")
+    assert [each.type for each in page.content] == ["image", "text"]
+    assert page.structured_content == {"title": "sales", "charts": [{"$content": 0}, "/w=="]}
+
+
+@in_both_eras
 async def test_errors_say_what_a_model_needs_to_do_better(client: Client) -> None:
     failed = await client.call_tool("test_error_handling")
     assert failed.is_error

@@ -53,6 +53,17 @@ class Hostile:
         raise RuntimeError(name)
 
 
+@dataclasses.dataclass
+class Page:
+    charts: list[Attachment]
+    next: Page | None = None
+
+
+class Sheet(msgspec.Struct, tag=True, rename="camel"):
+    front_page: Page
+    cover: Attachment | None = None
+
+
 def round_trip(value: Any) -> Any:
     return payloads.decode(payloads.encode(value))
 
@@ -149,6 +160,17 @@ def test_an_array_keeps_nan_and_a_strided_one_is_packed() -> None:
 def test_arrays_of_objects_and_records_travel_as_lists() -> None:
     assert round_trip(numpy.array([1, "a"], dtype=object)) == [1, "a"]
     assert round_trip(numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")])) == [[1, 2.0]]
+
+
+@pytest.mark.parametrize("kind", [payloads.JSON, payloads.MSGPACK])
+def test_files_in_the_fields_of_dataclasses_and_structs_stay_files(kind: str) -> None:
+    """msgspec makes arrays of them, as an Attachment is a Struct itself."""
+    first, second = Attachment("image/png", b"1"), Attachment("application/pdf", b"2")
+    value = [Sheet(Page([first], Page([second])), second), Sheet(Page([]))]
+    assert payloads.decode(payloads.encode(value, kind)) == [
+        {"type": "Sheet", "frontPage": {"charts": [b"1"], "next": {"charts": [b"2"], "next": None}}, "cover": b"2"},
+        {"type": "Sheet", "frontPage": {"charts": [], "next": None}, "cover": None},
+    ]
 
 
 def test_msgpack_is_read_too() -> None:

@@ -154,6 +154,19 @@ def test_a_file_as_a_result_is_described_as_bytes() -> None:
     assert schema == {"anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "null"}]}
 
 
+@dataclasses.dataclass
+class Page:
+    chart: Attachment
+
+
+def test_a_file_within_a_result_is_described_as_bytes_too() -> None:
+    def render() -> Page: ...
+
+    schema = json.loads(as_tool(render).info.output_schema)
+    assert schema["$defs"]["Page"]["properties"]["chart"] == {"$ref": "#/$defs/Attachment"}
+    assert (schema["$defs"]["Attachment"]["type"], schema["$defs"]["Attachment"]["contentEncoding"]) == ("string", "base64")
+
+
 def test_a_tool_stays_an_ordinary_callable() -> None:
     assert Everything().plain([1.0]) == 4
     assert Everything.static(2) == 2

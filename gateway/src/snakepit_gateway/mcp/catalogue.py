@@ -14,7 +14,14 @@ SESSION = "session"
 RESULT = "result"
 """A result that is no object stands under this name in one: clients before 2026-07-28 know nothing else."""
 
+CONTENT = "$content"
+"""`{"$content": 1}` stands in a result for the file that is the second block of its content."""
+
 _REF = "#/$defs/"
+_IN_PLACE = {
+    "description": f"A file: the block of content that {CONTENT} counts, from 0; or base64 of bytes without a type.",
+    "anyOf": [{"type": "object", "properties": {CONTENT: {"type": "integer"}}, "required": [CONTENT]}, {"type": "string"}],
+}
 _SESSION_SCHEMA = {
     "type": "string",
     "description": f"A session that {OPEN_SESSION} gave you: calls with it share state. Leave it out where nothing is to be remembered.",
@@ -74,7 +81,7 @@ def _tool(tool: ToolInfo, *, sessions: bool) -> Tool:
 
 def _output(tool: ToolInfo) -> dict[str, Any] | None:
     """None where results may be of several kinds, of which only some are objects; or files, which are no JSON."""
-    schema, definitions = dict(tool.output_schema), tool.output_schema.get("$defs", {})
+    schema, definitions = dict(tool.output_schema), _definitions(tool.output_schema)
     if tool.streaming:
         schema.pop("$defs", None)
         schema = {"type": "array", "items": schema}
@@ -90,6 +97,11 @@ def _output(tool: ToolInfo) -> dict[str, Any] | None:
     if isinstance(ref := schema.get("$ref"), str):
         schema = dict(definitions[ref.removeprefix(_REF)])
     return {**schema, **beside}
+
+
+def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
+    """With what stands within an object in the place of a file: SDKs describe a file there as a definition of its own."""
+    return {name: _IN_PLACE if "contentEncoding" in each else each for name, each in schema.get("$defs", {}).items()}
 
 
 def _may_be_file(schema: dict[str, Any]) -> bool:

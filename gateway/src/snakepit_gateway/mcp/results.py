@@ -22,11 +22,9 @@ from mcp_types import (
 from snakepit import Attachment, ToolInfo
 from snakepit._values.buffers import NDARRAY, OCTETS
 from snakepit.errors import InvalidArguments, SessionNotFound, SnakepitError, ToolError
-from snakepit_gateway.mcp.catalogue import OPEN_SESSION, RESULT, is_wrapped
+from snakepit_gateway.mcp.catalogue import CONTENT, OPEN_SESSION, RESULT, is_wrapped
 from snakepit_gateway.values import in_base64, jsonable
 
-CONTENT = "$content"
-"""`{"$content": 1}` stands in a result for the file that is the second block of its content."""
 ERROR_META = "snakepit.dev/error"
 MOST_LISTED = 10_000
 """An array of more elements is base64: nobody reads so many numbers."""

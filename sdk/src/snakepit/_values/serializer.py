@@ -9,7 +9,8 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -97,6 +98,9 @@ class Serializer:
         return numbered
 
     def _other(self, value: Any) -> Any:
+        kind: Any = type(value)
+        if _has_files(kind):
+            return self._by_fields(value)
         start, marked = len(self.attachments), self.marked
         try:
             converted = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=self._hook)
@@ -108,10 +112,10 @@ class Serializer:
 
     def _by_fields(self, value: Any) -> Any:
         """Of what holds something that msgspec refuses, such as a dict with a tuple for a key, the rest is carried."""
-        names = _names_of_fields(value)
+        names = [(attribute, name) for attribute, name in _names_of_fields(type(value)) if hasattr(value, attribute)]
         if not names:
             return self._marker(value)
-        return {name: self.plain(getattr(value, attribute)) for attribute, name in names}
+        return _tag(type(value)) | {name: self.plain(getattr(value, attribute)) for attribute, name in names}
 
     def _hook(self, value: Any) -> Any:
         from snakepit._values import foreign
@@ -153,13 +157,37 @@ def _dumped(dump: Any, model: Any) -> Any:
         return dump(model, by_alias=True)
 
 
-def _names_of_fields(value: Any) -> list[tuple[str, str]]:
+def _names_of_fields(kind: type) -> list[tuple[str, str]]:
     """Attributes of a dataclass, a Struct or an attrs class, with their names in JSON."""
-    kind = type(value)
     if issubclass(kind, msgspec.Struct):
         return list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     found = getattr(kind, "__dataclass_fields__", None) or {each.name: each for each in getattr(kind, "__attrs_attrs__", ())}
-    return [(name, name) for name in found if hasattr(value, name)]
+    return [(name, name) for name in found]
+
+
+def _tag(kind: type) -> dict[str, Any]:
+    """By which a union of Structs tells them apart."""
+    config = kind.__struct_config__ if issubclass(kind, msgspec.Struct) else None
+    return {config.tag_field: config.tag} if config and config.tag_field else {}
+
+
+@lru_cache(maxsize=1024)
+def _has_files(kind: type) -> bool:
+    """Do its fields, or theirs, have room for an Attachment? msgspec would make an array of it, as it is a Struct."""
+    return bool(_names_of_fields(kind)) and _has_room(kind, set())
+
+
+def _has_room(annotation: Any, seen: set[Any]) -> bool:
+    if annotation is Attachment:
+        return True
+    inner = list(get_args(annotation))
+    if isinstance(annotation, type) and annotation not in seen and _names_of_fields(annotation):
+        seen.add(annotation)
+        try:
+            inner += get_type_hints(annotation).values()
+        except (NameError, TypeError):  # an annotation that only a type checker can read
+            return True
+    return any(_has_room(each, seen) for each in inner)
 
 
 class InlineSerializer(Serializer):

@@ -18,6 +18,8 @@ from snakepit._values import pydantic_types
 from snakepit._values.serializer import Serializer
 
 _REF = "#/$defs/"
+OF_A_FILE = {"title": "Attachment", "description": "A file.", "type": "string", "contentEncoding": "base64"}
+"""Where it is a part of a result. A result that is a file itself is described as bytes."""
 Mode = typing.Literal["validation", "serialization"]
 
 
@@ -38,7 +40,15 @@ def of_arguments(arguments: type[Any], defaults: Mapping[str, Any]) -> str:
 def of_result(annotation: Any) -> str:
     """Raises TypeError for what can't be described."""
     (schema,), definitions = _components(annotation, "serialization")
-    return _text(schema, definitions)
+    struct = _as_struct()
+    return _text(schema, {name: OF_A_FILE if each == struct else each for name, each in definitions.items()})
+
+
+@functools.cache
+def _as_struct() -> Any:
+    """An Attachment as msgspec describes it, which is not what a caller gets of one."""
+    _, definitions = msgspec.json.schema_components([Attachment], ref_template=_REF + "{name}")
+    return definitions[Attachment.__name__]
 
 
 def _text(root: dict[str, Any], definitions: dict[str, Any]) -> str:
