@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.incluster import ALL_REPLICAS, Load, call, probe_pool, standing_caller
-from support.kube import HERMETIC, ROOT, SYSTEM, apply, condition, eventually, get, is_ready, kubectl, run, wait_available
+from support.kube import HERMETIC, ROOT, SYSTEM, apply, condition, eventually, get, install, is_ready, kubectl, run, wait_available
 from support.nodes import dead
 from support.pages import Shell, blocks
 
@@ -46,7 +46,15 @@ def home(namespace: str) -> Iterator[str]:
     finally:
         kubectl("uncordon", alone)
         kubectl("delete", f"sp/{POOL}", "-n", namespace, "--timeout=30s")
+        one_again()
         kubectl("delete", "pvc", f"data-{REDIS}-1", f"data-{REDIS}-2", "-n", SYSTEM, "--ignore-not-found", "--wait=false")
+
+
+def one_again() -> None:
+    """Other modules find one server, also after a failure here."""
+    if get("statefulset", REDIS, namespace=SYSTEM)["spec"]["replicas"] != 1:
+        kubectl("delete", "statefulset", REDIS, "-n", SYSTEM)
+        install()
 
 
 def ask(pod: dict[str, Any], *words: str, port: int = 6379) -> str:
