@@ -23,7 +23,7 @@ from support.kube import HERMETIC, apply, condition, eventually, get, is_ready, 
 pytestmark = pytest.mark.timeout(240)
 
 POOL = "hazard"
-BEATS = {"intervalSeconds": 0.5, "timeoutSeconds": 4, "missThreshold": 3}
+BEATS = {"intervalSeconds": 0.5, "timeoutSeconds": 7, "missThreshold": 3}
 needs_the_nodes = pytest.mark.skipif(not HERMETIC, reason="the nodes' processes can't be reached from here")
 
 
@@ -91,7 +91,7 @@ def test_a_tool_that_does_not_stop_is_killed_with_its_stack_in_the_log_and_only_
 def test_a_tool_that_holds_the_gil_for_longer_than_the_heartbeats_time_is_busy_and_not_dead(namespace: str, pool: str) -> None:
     before = {each["incarnation"] for each in ready(namespace)}
     pod = identity(the_pod(namespace))
-    assert call("hold_the_gil", {"seconds": 6}, pool=pool, namespace=namespace) == "held"
+    assert call("hold_the_gil", {"seconds": 9}, pool=pool, namespace=namespace) == "held"
     assert {each["incarnation"] for each in ready(namespace)} == before
     assert identity(the_pod(namespace)) == pod
 
