@@ -20,7 +20,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -155,6 +155,9 @@ site: $(DOCS_STAMP) ## Make the site out of docs/, in site/: a warning is an err
 
 pictures: setup ## Take the pictures of the console that docs/console.md shows, in a browser (chromium)
 	@SNAKEPIT_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/integration/gateway/test_console_in_a_browser.py
+
+recording: setup ## Record `make demo` on a terminal: docs/images/demo.cast, and the moving picture of it that README shows
+	@$(BIN)/python hack/recording
 
 clean: ## Remove what the other targets made
 	@rm -rf .venv .venv-build .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist site

@@ -52,7 +52,7 @@ class Walker:
         self.dev = Program("bash", "-c", f". '{self.shell.state}'; exec {command} {self.options}", cwd=self.shell.folder)
         self.dev.says("ready: the control plane is at", 60)
         for line in shown.text.splitlines() if shown is not None else ():
-            self.dev.says(line)
+            self.dev.says(self.shell.read(line))
 
     def ends(self) -> None:
         """By Ctrl-C, and by force where that is not enough."""
@@ -64,9 +64,9 @@ class Walker:
             self.dev = None
 
 
-def steps(page: str) -> Iterator[tuple[Block, Block | None]]:
+def steps(page: str, heading: str = "") -> Iterator[tuple[Block, Block | None]]:
     """The blocks of a page in their order, each with the one that shows what it prints, if the next one has no language."""
-    every = blocks(page)
+    every = blocks(page, heading=heading)
     for block, after in pairwise([*every, None]):
         assert block is not None
         yield block, after if after is not None and not after.language and block.language == SHELL else None

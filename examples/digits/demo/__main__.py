@@ -63,8 +63,8 @@ async def main(server: str | None) -> int:
     out.heading("All of it was as it should be" if not out.wrong else f"{len(out.wrong)} things were not as they should be")
     out.say(f"the demo took {time.monotonic() - began:.0f} s")
     if not server:
-        start = f"{_shown(Path(sys.executable).with_name('snakepit'))} dev {_shown(POOL_FILE)}"
-        out.say(f"to see a pool's console in your browser: {start}, and open the address of its first line")
+        out.say("to see the pool's console in your browser, open the address that this prints first:")
+        out.say(f"  {_shown(Path(sys.executable).with_name('snakepit'))} dev {_shown(POOL_FILE)}")
     return 1 if out.wrong else 0
 
 

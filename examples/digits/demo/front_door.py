@@ -28,7 +28,7 @@ async def call_without_us(pool: snakepit.Pool, gateway: str, image: Sequence[flo
 async def _over_http(gateway: str, image: Sequence[float], expected: int, out: Transcript) -> None:
     url = f"{gateway}/v1/pools/{steps.POOL}/tools/{TOOL}"
     out.heading("The same over HTTP")
-    out.say(f"curl --json '{{\"image\": [{image[0]:g}, {image[1]:g}, {image[2]:g}, …]}}' {url}")
+    out.say(f"curl --json '{{\"image\": [{image[0]:g}, {image[1]:g}, …]}}' {url}")
     request = urllib.request.Request(url, json.dumps({"image": image}).encode(), {"Content-Type": "application/json"})
     digit = await asyncio.to_thread(_answer, request)
     out.expect(digit == expected, f"the answer is {digit}, as the SDK's")

@@ -158,6 +158,7 @@ def _judge(account: Account, back: float, victim: snakepit.WorkerInfo, out: Tran
     reasons = Counter(error.reason for error in account.lost)
     out.say(f"{account.served + len(account.lost)} calls: {account.served} served, lost: {dict(reasons) or 'none'}")
     for error in account.lost:
-        out.say(f"  its caller was told: {error.reason} (started: {error.started.name.lower()}): {error}")
+        out.say(f"  its caller was told: {error.reason} (started: {error.started.name.lower()})")
+        out.say(f"    {error}")
     out.expect(len(account.lost) <= victim.slots and set(reasons) <= {"WORKER_LOST"}, "nothing but what ran on the killed worker was lost")
     out.expect(back < BACK_SECONDS, f"all {WORKERS} workers were ready again {back * 1000:.0f} ms after the kill")

@@ -1,6 +1,6 @@
 """A new user: a fresh environment outside the checkout, and nothing but what README and docs/clients.md say, word by word.
 
-To one's own tool, called from the command line, from Python with and without async, from grpcurl, Go and Node.
+To one's own tool, called from the command line, from Python, curl, grpcurl, Go and Node.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import grpc_tools
@@ -20,8 +21,9 @@ import pytest
 
 from support.dev_server import Program, wait_until
 from support.go_tools import BUILD_SECONDS, go_tool
-from support.pages import Block, Shell, blocks, checkout_in
+from support.pages import SHELL, Block, Shell, blocks, checkout_in
 from support.ports import free_port
+from support.walk import as_shown, steps
 
 HERE = "Your own tool, on this machine"
 GREETING = ["Hello, Ada!"]
@@ -59,22 +61,20 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     folder = tmp_path_factory.mktemp("newcomer")
     server, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
     start = f"exec snakepit dev pool.yaml --listen {server} --gateway {gateway}"
-    instead = {"~/": f"{folder}/", "localhost:7800": server, "localhost:7880": gateway, "snakepit dev pool.yaml": start}
+    here = {f"{host}:{port}": at for host in ("localhost", "127.0.0.1") for port, at in ((7800, server), (7880, gateway))}
+    instead = {"~/": f"{folder}/", **here, "snakepit dev pool.yaml": start}
     shell = Shell(checkout_in(folder), folder / "state", instead, SNAKEPIT_SERVER=server, COLUMNS="200")
-    todo = iter(blocks("README.md", heading=HERE))
-    for block in todo:
-        if is_start(block):
-            break
+    todo = iter(steps("README.md", HERE))
+    for block, _ in takewhile(lambda step: not is_start(step[0]), todo):
         if block.file:
             shell.put(block)
         else:
             shell.run(block.text)
-    dev = Program("bash", "-c", f". {folder}/state; {shell.read(block.text)}", cwd=shell.folder)
+    dev = Program("bash", "-c", f". {folder}/state; {start}", cwd=shell.folder)
     try:
-        dev.says("ready: the control plane is at")
-        for block in todo:
-            if block.file:
-                shell.put(block)
+        shown, _ = next(todo)
+        for line in shown.text.splitlines():
+            dev.says(shell.read(line))
         yield Newcomer(shell, folder, server, dev)
     finally:
         dev.end()
@@ -86,18 +86,14 @@ def test_the_command_comes_from_the_environment_that_the_readme_makes(newcomer: 
     assert where[0].count(f"{newcomer.home}/hello/.venv/lib/") == 2
 
 
-def test_the_tool_is_called_from_the_command_line_and_from_python_as_the_readme_says(newcomer: Newcomer) -> None:
-    (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("snakepit call")]
-    assert newcomer.ran(block.text) == [*GREETING, *LETTERS, *GREETING, *LETTERS, "Guten Tag, Ada!"]
+AFTER_THE_START = [each for each in steps("README.md", HERE) if each[0].language == SHELL and each[1] and not is_start(each[0])]
 
 
-def test_the_tool_is_called_with_curl_as_the_readme_says(newcomer: Newcomer) -> None:
-    (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("curl")]
-    assert json.loads("".join(newcomer.ran(block.text))) == GREETING[0]
-
-
-def test_the_tool_is_called_by_an_mcp_client_as_the_readme_says(newcomer: Newcomer) -> None:
-    assert newcomer.ran("python agent.py") == ["['greet', 'open_session', 'spell']", "{'result': 'Hello, Ada!'}"]
+@pytest.mark.parametrize(("block", "shown"), [pytest.param(*each, id=each[0].text.partition(" /")[0]) for each in AFTER_THE_START])
+def test_what_the_readme_has_typed_prints_what_it_shows(newcomer: Newcomer, block: Block, shown: Block) -> None:
+    done = newcomer.shell.run(block.text, check=False)
+    assert as_shown(newcomer.shell.read(shown.text), done.stdout + done.stderr), done.stdout + done.stderr
+    assert (done.returncode == 0) == ("started: no" not in shown.text)
 
 
 def test_the_console_is_where_the_first_line_says(newcomer: Newcomer) -> None:
@@ -111,17 +107,6 @@ def test_the_tools_state_is_what_it_wrote_in_the_session(newcomer: Newcomer) -> 
     newcomer.ran("python caller.py")
     after = json.loads("".join(newcomer.ran("snakepit session state default/greetings ada -o json")))
     assert after["greeted"] == before["greeted"] + 1
-
-
-def test_the_tool_is_called_from_python_without_async(newcomer: Newcomer) -> None:
-    assert newcomer.ran("python caller_sync.py") == GREETING
-
-
-@pytest.mark.timeout(BUILD_SECONDS + 120)
-def test_the_tool_is_called_with_grpcurl_as_the_readme_says(newcomer: Newcomer) -> None:
-    newcomer.shell.run(f'export PATH="{go_tool("grpcurl").parent}:$PATH"')
-    (block,) = [each for each in blocks("README.md", "sh", HERE) if each.text.startswith("grpcurl")]
-    assert json.loads("".join(newcomer.ran(block.text)))["json"] == GREETING[0]
 
 
 # ---- other languages: docs/clients.md

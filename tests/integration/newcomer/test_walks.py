@@ -28,7 +28,8 @@ pytestmark = pytest.mark.timeout(BLOCK_SECONDS + 60)
 
 def walker(folder: Path) -> Iterator[Walker]:
     server, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    instead = {"~/": f"{folder}/", "localhost:7800": server, "localhost:7880": gateway}
+    here = {f"{host}:{port}": at for host in ("localhost", "127.0.0.1") for port, at in ((7800, server), (7880, gateway))}
+    instead = {"~/": f"{folder}/", **here}
     go = shutil.which("go") or "/usr/local/go/bin/go"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], str(Path(go).parent)])
     shell = Shell(ROOT, folder / "state", instead, PATH=path, SNAKEPIT_SERVER=server, COLUMNS="120", PYTHONDONTWRITEBYTECODE="1")
