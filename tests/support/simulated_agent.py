@@ -96,6 +96,7 @@ class SimulatedAgent:
     ended: str = ""
     protocol: int = 0
     pod_uid: str = ""
+    node: str = ""
     token_file: Path | None = None
     trust: Trust | None = None
 
@@ -277,6 +278,7 @@ class SimulatedAgent:
             incarnation=self.incarnation,
             pool=self.pool,
             pod_uid=self.pod_uid,
+            node=self.node,
             settings=self.settings or settings(self.pool),
         )
         running = [*self.running, *self.hello_running]

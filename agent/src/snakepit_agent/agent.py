@@ -158,7 +158,8 @@ class Agent:
     def _capsule(self) -> link_pb2.Capsule:
         s = self.settings
         pool = link_pb2.PoolSettings(pool=s.pool, uid=s.pool_uid, generation=s.pool_generation, spec=s.spec_json)
-        return link_pb2.Capsule(name=s.capsule, incarnation=self.incarnation, pool=s.pool, pod_uid=s.pod_uid, settings=pool)
+        of_pod = {"name": s.capsule, "pod_uid": s.pod_uid, "node": s.node}
+        return link_pb2.Capsule(**of_pod, incarnation=self.incarnation, pool=s.pool, settings=pool)
 
     def running_ids(self, replica: str) -> Iterable[int]:
         """The replica's ids of its calls that are here."""

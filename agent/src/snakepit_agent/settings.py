@@ -28,7 +28,7 @@ class Settings:
     """One capsule.
 
     `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
-    control plane as they are). `capsule` is the pod's name. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
+    control plane as they are). `capsule` is the pod's name, `node` its machine's, for people. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
     service; `metrics_port` 0: no metrics. `token_file`: what proves to the control plane which pod this is. `setup_timeout` in seconds: a
     worker whose `setup()` takes longer is killed.
     """
@@ -41,6 +41,7 @@ class Settings:
     pool_uid: str = ""
     pool_generation: int = 0
     pod_uid: str = ""
+    node: str = ""
     run_dir: Path = Path("/run/snakepit")
     token_file: Path | None = None
     health_port: int = 7802
@@ -72,6 +73,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         pool_uid=environment.get("SNAKEPIT_POOL_UID", ""),
         pool_generation=read("SNAKEPIT_POOL_GENERATION", _at_least_0, 0),
         pod_uid=environment.get("SNAKEPIT_POD_UID", ""),
+        node=environment.get("SNAKEPIT_NODE", ""),
         run_dir=read("SNAKEPIT_RUN_DIR", Path, Settings.run_dir),
         token_file=Path(environment["SNAKEPIT_TOKEN_FILE"]) if environment.get("SNAKEPIT_TOKEN_FILE") else None,
         trust=Trust(environment=environment),

@@ -370,9 +370,10 @@ def _agent_env(pool: SnakePool, creation: Creation, agent: AgentImage) -> list[O
         **({"SNAKEPIT_TOKEN_FILE": f"{TOKEN_DIR}/token"} if agent.audience else {}),
         **({"SNAKEPIT_CA_FILE": f"{TOKEN_DIR}/ca.crt"} if agent.authority else {}),
     }
-    uid = {"name": "SNAKEPIT_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    fields = {"SNAKEPIT_POD_UID": "metadata.uid", "SNAKEPIT_NODE": "spec.nodeName"}
+    of_pod = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
     # Kubernetes expands $(NAME) in a value; $$ is a plain $.
-    return [*({"name": name, "value": value.replace("$(", "$$(")} for name, value in values.items()), uid]
+    return [*({"name": name, "value": value.replace("$(", "$$(")} for name, value in values.items()), *of_pod]
 
 
 def _probe(service: str) -> Object:

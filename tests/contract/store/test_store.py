@@ -10,7 +10,7 @@ import pytest
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import Fence, SessionRecord
+from snakepit_control_plane.model.session import MOST_MOVES, Fence, SessionRecord
 from snakepit_control_plane.store.interface import Store, Written
 
 LIMITS = SessionSpec(max_keys=3, max_value_bytes=10, max_bytes=25)
@@ -142,6 +142,24 @@ class TestBinding:
         late = await store.bind_session(bound, "c/2", "i2", "a")
         assert (moved.worker, moved.epoch) == ("c/1", 2)
         assert (late.worker, late.epoch) == ("c/1", 2)
+
+    async def test_each_epoch_but_the_first_has_a_reason_and_the_latest_are_kept(self, store: Store, wanted: SessionRecord) -> None:
+        record, _ = await store.create_session(wanted, 10)
+        began = record.created
+        record = await store.bind_session(record, "c/0", "i0", "a", "unheard of: it was bound to none")
+        assert record.moves == ()
+        record = await store.bind_session(record, "c/1", "i1", "a", "crashed")
+        late = await store.bind_session(replace(record, epoch=1), "c/2", "i2", "a", "oom")
+        record = await store.unbind_session(record)
+        record = await store.bind_session(record, "c/2", "i2", "a", "lost")
+        assert [(each.epoch, each.why, each.worker) for each in record.moves] == [(3, "rebind", "c/1"), (2, "crashed", "c/0")]
+        assert late.moves == record.moves[1:], "who came late has moved nothing"
+        for at in range(MOST_MOVES):
+            record = await store.bind_session(record, f"c/{at}", f"life {at}", "a", "scaled down")
+        assert [each.epoch for each in record.moves] == list(range(record.epoch, record.epoch - MOST_MOVES, -1))
+        assert {each.why for each in record.moves} == {"scaled down"}
+        assert all(began <= each.at <= record.last_used for each in record.moves)
+        assert (await store.get_session(wanted.pool, wanted.id)).moves == record.moves
 
     async def test_unbinding_goes_over_to_the_next_epoch_and_only_from_what_is_known(self, store: Store, wanted: SessionRecord) -> None:
         known, _ = await store.create_session(wanted, 10)

@@ -50,6 +50,7 @@ async def test_hint_falls_back_when_its_worker_is_busy_and_rebinds(server: Runni
         assert moved.worker != bound
         session = await caller.session("s")
         assert (session.worker, session.epoch) == (moved.worker, 2)
+        assert [(each.epoch, each.reason, each.worker) for each in session.moves] == [(2, "busy", bound)]
         agent.let_go()
         await asyncio.gather(*(outcome(task) for task in busy))
 
@@ -134,7 +135,9 @@ async def test_a_strict_session_notices_another_incarnation_and_goes_on_after_re
         with pytest.raises(SessionWorkerUnavailable, match="oom") as refused:
             await caller.call("echo", session_id="s", affinity=affinity)
         assert refused.value.details["why"] == "oom"
-        assert (await caller.rebind("s")).epoch == 2
+        rebound = await caller.rebind("s")
+        assert [(each.epoch, each.reason, each.worker) for each in rebound.moves] == [(2, "rebind", before.worker)]
+        assert rebound.epoch == 2
         after = await caller.call("echo", session_id="s", affinity=affinity)
         assert after.incarnation != before.incarnation
         assert (await caller.session("s")).epoch == 2
@@ -144,11 +147,13 @@ async def test_a_hint_session_whose_worker_is_gone_goes_on_elsewhere_under_the_n
     async with simulated_agent(server.address, workers=2) as agent:
         await caller.create("s")
         before = await caller.call("echo", session_id="s")
-        agent.replace_worker(before.worker)
+        agent.replace_worker(before.worker, "OOMKilled")
         await eventually(lambda: server.flow.pools[POOL].find(before.worker, before.incarnation) is None)
         after = await caller.call("echo", session_id="s")
         assert after.incarnation != before.incarnation
         assert agent.calls[-1].session_epoch == 2
+        (move,) = (await caller.session("s")).moves
+        assert (move.epoch, move.reason, move.worker) == (2, "oom", before.worker)
 
 
 async def test_two_simultaneous_first_calls_meet_on_one_worker_also_through_different_replicas() -> None:

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from snakepit import Client
-from snakepit.errors import CallNotFound, Cancelled, PermissionDenied
+from snakepit.errors import CallNotFound, Cancelled, PermissionDenied, ToolError
 from snakepit_control_plane.policy.rights import CALL, CANCEL_CALL, LIST_CALLS, LOOK, READ_CALL
 from snakepit_control_plane.server import Running
-from support.callers import ADA, BOB, put, token
+from support.callers import ADA, BOB, known_agent, put, token
 from support.control_plane import eventually
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
+
+
+OTHER = "shop/other"
 
 
 @pytest.fixture
@@ -55,3 +58,28 @@ async def test_others_calls_are_there_for_whoever_has_a_right_on_the_pools_calls
             await hanging
         asks.give(BOB, LOOK)
         assert (await others.history()).errors == {"CANCELLED": 1}
+
+
+async def test_of_all_pools_calls_are_listed_and_found_that_one_may_see_there(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path
+) -> None:
+    asks.give(BOB, CALL)
+    asks.give(ADA, LIST_CALLS, READ_CALL, on=POOL)
+    asks.give(ADA, CALL, on=OTHER)
+    files = [put(tmp_path / who, token(subject)) for who, subject in (("ada", ADA), ("bob", BOB))]
+    (tmp_path / "agents").mkdir()
+    other = known_agent(server.address, tmp_path / "agents", OTHER, "other-0")
+    async with other, Client(server.address, token_file=files[0]) as ada, Client(server.address, token_file=files[1]) as bob:
+        for pool in (POOL, OTHER):
+            await bob.pool(pool).call("echo", {})
+        with pytest.raises(ToolError):
+            await ada.pool(OTHER).call("fail", {})
+        bobs = await bob.calls()
+        assert [(call.pool, call.caller) for call in bobs] == [(OTHER, BOB), (POOL, BOB)]
+        hers = await ada.calls()
+        assert [(call.pool, call.caller) for call in hers] == [(OTHER, ADA), (POOL, BOB)]
+        assert [call.id for call in await ada.calls(reason="TOOL_ERROR")] == [hers[0].id]
+        assert [call.id for call in await ada.calls(limit=1)] == [hers[0].id]
+        assert (await ada.call_info(hers[1].id)).pool == POOL
+        with pytest.raises(CallNotFound, match="of any pool"):
+            await ada.call_info(bobs[0].id)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
+from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import calling
 from support.eventually import eventually
-from support.simulated_agent import POOL, settings, simulated_agent
+from support.simulated_agent import POOL, payload, settings, simulated_agent
 
 
 async def test_a_page_may_load_and_send_nothing_that_is_not_from_here(http: httpx.AsyncClient) -> None:
@@ -58,3 +61,67 @@ async def test_a_pool_that_promises_nothing_shows_no_budget(server: Running, htt
         await eventually(lambda: server.flow.pools)
         assert "budget" not in (await http.get("/")).text
         assert "Budget" not in (await http.get(f"/pools/{POOL}")).text
+
+
+async def test_calls_of_all_pools_are_on_one_page_and_an_id_leads_to_its_call_and_what_that_has_called(
+    server: Running, http: httpx.AsyncClient
+) -> None:
+    async with (
+        simulated_agent(server.address) as agent,
+        simulated_agent(server.address, name="other-0", pool="shop/other"),
+        calling(server.address) as caller,
+    ):
+        await eventually(lambda: len(server.flow.pools) == 2)
+        outer = asyncio.create_task(caller.call("hang"))
+        await eventually(lambda: agent.calls)
+        assert agent.replica is not None
+        inner = link_pb2.Call(id=agent.replica.link.next_id(), call_id="inner", pool="shop/other", tool="echo", arguments=payload({}))
+        agent.send(nested_call=link_pb2.NestedCall(parent=agent.calls[0].id, call=inner))
+        await eventually(lambda: any(each.result.id == inner.id for each in agent.frames))
+        agent.let_go()
+        await outer
+        page = (await http.get("/calls")).text
+        id_ = agent.calls[0].call_id
+        assert f'href="/pools/shop/other/call?id={inner.call_id}"' in page
+        assert f'href="/pools/{POOL}/call?id={id_}"' in page
+        assert inner.call_id not in (await http.get("/calls", params={"tool": "hang"})).text
+        found = await http.get("/calls", params={"id": inner.call_id})
+        assert (found.status_code, found.headers["location"]) == (303, f"/pools/shop/other/call?id={inner.call_id}")
+        assert f'href="/calls?id={id_}"' in (await http.get(found.headers["location"])).text, "who called it may be of another pool"
+        made = (await http.get(f"/pools/{POOL}/call", params={"id": id_})).text.partition("Calls that it made")[2]
+        assert f'href="/pools/shop/other/call?id={inner.call_id}"' in made
+        missing = await http.get("/calls", params={"id": "nobodys"})
+        assert (missing.status_code, "CALL_NOT_FOUND" in missing.text) == (404, True)
+
+
+async def test_a_pool_says_on_which_nodes_it_is_and_how_many_of_their_workers_serve(server: Running, http: httpx.AsyncClient) -> None:
+    async with (
+        simulated_agent(server.address, name="a-0", node="node-1", workers=2),
+        simulated_agent(server.address, name="a-1", node="node-<2>") as agent,
+    ):
+        await eventually(lambda: POOL in server.flow.pools and len(server.flow.pools[POOL].workers) == 3)
+        page = (await http.get(f"/pools/{POOL}")).text
+        assert '<p class="node" title="Its node">node-&lt;2&gt;</p>' in page
+        first, second = page.partition('id="nodes"')[2].split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:2]
+        assert "node-1" in first
+        assert "node-&lt;2&gt;" in second
+        worker = (await http.get(f"/pools/{POOL}/worker", params={"id": f"{agent.name}/0"})).text
+        assert "<dt>Node</dt><dd class=\"small\">node-&lt;2&gt;</dd>" in worker
+
+
+async def test_a_session_says_why_it_was_bound_anew(server: Running, http: httpx.AsyncClient) -> None:
+    async with simulated_agent(server.address, workers=2) as agent, calling(server.address) as caller:
+        await caller.create("s")
+        before = await caller.call("echo", session_id="s")
+        page = f"/pools/{POOL}/session"
+        assert "Why it moved" not in (await http.get(page, params={"id": "s"})).text
+        agent.replace_worker(before.worker, "OOMKilled")
+        await eventually(lambda: server.flow.pools[POOL].find(before.worker, before.incarnation) is None)
+        await caller.call("echo", session_id="s")
+
+        async def moves() -> str:
+            return (await http.get(page, params={"id": "s"})).text.partition("Why it moved")[2].split("</table>")[0]
+
+        told = await eventually(moves, "it is looked at again")
+        assert "its worker was out of memory" in told
+        assert f">{before.worker}<" in told

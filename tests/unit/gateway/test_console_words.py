@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from snakepit._telemetry.metrics.control_plane import SESSIONS_MOVED
 from snakepit.client.history import Minute
+from snakepit.client.views import MoveInfo, WorkerInfo
 from snakepit_gateway.console import picture
-from snakepit_gateway.console.words import rate, seconds, size, span
+from snakepit_gateway.console.words import moved, rate, seconds, size, span
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,30 @@ def test_the_last_hour_ends_now_and_has_a_mark_where_calls_failed() -> None:
 def test_capsules_stand_in_the_order_of_their_numbers() -> None:
     names = sorted(["digits-10-ab", "digits-2-ab", "digits-1-ab"], key=picture.natural)
     assert names == ["digits-1-ab", "digits-2-ab", "digits-10-ab"]
+
+
+def worker(id_: str, node: str, state: str = "ready", running: int = 0) -> WorkerInfo:
+    return WorkerInfo(id_, "i", state, "live", 2, running, 0, 0, 0, 0.1, 0.0, 1.0, "", "", 1, node=node)
+
+
+def test_a_node_has_its_capsules_and_how_many_of_their_workers_serve() -> None:
+    workers = [
+        worker("a/0", "node-10", running=2),
+        worker("a/1", "node-10", "backoff"),
+        worker("b/0", "node-10"),
+        worker("c/0", "node-9", "starting"),
+        worker("d/0", ""),
+    ]
+    assert picture.nodes(workers) == [picture.Node("node-9", 1, 1, 0, 0, 2), picture.Node("node-10", 2, 3, 2, 2, 6)]
+    assert [each.node for each in picture.capsules(workers, [])] == ["node-10", "node-10", "node-9", ""]
+
+
+def test_each_reason_for_which_sessions_move_is_a_clause_for_people() -> None:
+    reasons = SESSIONS_MOVED.text.partition("`reason`: ")[2].replace("or how their worker ended: ", "").rstrip(".").split(", ")
+    assert len(reasons) == 8
+    for reason in reasons:
+        assert moved(MoveInfo(2, datetime.now(UTC), reason, "a/0")) not in ("", reason)
+    assert moved(MoveInfo(2, datetime.now(UTC), "of a later version", "a/0")) == "of a later version"
 
 
 def test_an_element_of_a_page_has_an_id_that_a_selector_can_have() -> None:

@@ -47,6 +47,8 @@ def test_the_agent_is_told_everything() -> None:
     assert told["SNAKEPIT_CAPSULE"] == CREATION.name
     assert told["SNAKEPIT_POOL_GENERATION"] == "3"
     assert told["OTEL_SERVICE_NAME"] == "agent"
+    of_pod = {each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in agent(made())["env"] if "valueFrom" in each}
+    assert of_pod == {"SNAKEPIT_POD_UID": "metadata.uid", "SNAKEPIT_NODE": "spec.nodeName"}
     assert decode_spec(told["SNAKEPIT_SPEC"]).worker.processes == 3
 
 

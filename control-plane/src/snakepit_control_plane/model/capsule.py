@@ -131,8 +131,9 @@ class Capsule:
         self.incarnation = incarnation
         self.pool = pool
         self.pod_uid = pod_uid
-        # Of the SnakePool that its pod was made for, by its own word.
+        # By its own word: of the SnakePool that its pod was made for; and the machine that it runs on.
         self.pool_uid = ""
+        self.node = ""
         self.workers: dict[str, Worker] = {}
         # By incarnation: those whose place others have, until they have ended.
         self.leaving: dict[str, Worker] = {}

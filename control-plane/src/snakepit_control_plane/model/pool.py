@@ -202,7 +202,7 @@ class Pool:
         """Every worker as its agent reported it last, by id; one that leaves comes after the one that has its place."""
         everyone = [*self.workers.values(), *self.leaving.values()]
         for worker in everyone:
-            worker.info.liveness = worker.capsule.liveness
+            worker.info.liveness, worker.info.node = worker.capsule.liveness, worker.capsule.node
         return [worker.info for worker in sorted(everyone, key=lambda each: (each.id, each.retiring))]
 
     @property

@@ -13,12 +13,30 @@ IDLE_SECONDS = 60.0
 """A session that nobody used for this long is forgotten by the replica (it stays in the store)."""
 
 
+REBIND = "rebind"
+"""Why a session has moved: somebody has asked for it."""
+
+MOST_MOVES = 5
+"""So many are kept with a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Why an epoch began: `busy`, `rebind`, or how the worker ended that the session was bound to before. `at` in Unix seconds."""
+
+    epoch: int
+    at: float
+    why: str
+    worker: str
+
+
 @dataclass(frozen=True)
 class SessionRecord:
     """A session as the store has it. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind.
 
     `agent`: the life of the agent that the worker belongs to; its lease says whether it may still run calls of the session.
     `owner`: the subject that made it; empty: nobody was asked who it is, and it is everybody's. `group`: whose it is instead.
+    `moves`: the latest times that its epoch grew, MOST_MOVES at most, the last one first.
     """
 
     pool: str
@@ -34,6 +52,7 @@ class SessionRecord:
     owner: str = ""
     group: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
 
     @property
     def fence(self) -> Fence:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, Started
 from snakepit.v1 import call_pb2, call_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import JOINED, LEFT, SENT, Call
+from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.history import BOUNDS
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.records import Record, record_of
@@ -35,10 +37,16 @@ MOST_OF_AN_ID = 10
 AT_ONCE = 50
 """Records that are written down before others have their turn."""
 
+RIGHTS_AT_ONCE = 8
+"""Pools on which a caller's rights are looked up together."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
+Sees = Callable[[Record], bool]
+"""May the caller see that call?"""
 
 
 class Found(NamedTuple):
+    pool: Pool
     record: Record
     state: call_pb2.CallState
 
@@ -52,37 +60,42 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
         self._replica = replica
 
     async def ListCalls(self, request: call_pb2.ListCallsRequest, context: Context) -> call_pb2.ListCallsResponse:  # noqa: N802
-        pool, sees = await self._admit(context, LIST_CALLS, request.pool)
+        # A caller's rights are asked for where there is something to see.
+        everybody = dict.fromkeys(self._flow.pools.values(), _all)
+        having = {pool for pool, _ in self._open(everybody)} | {pool for pool in everybody if pool.records}
+        admitted = await self._admit(context, LIST_CALLS, request.pool, having)
         if request.limit < 0:
             raise InvalidArguments(f"limit {request.limit} is negative: 0 means {DEFAULT_LIMIT}")
-        fitting = (each for each in self._all(pool, request.state) if sees(each.record) and _fits(each.record, request))
+        fitting = (each for each in self._known(admitted, request.state) if _fits(each.record, request))
         response = call_pb2.ListCallsResponse()
         for n, found in enumerate(list(islice(fitting, min(request.limit or DEFAULT_LIMIT, MAX_LIMIT)))):
             if n % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-            response.calls.append(self._info(pool, found))
+            response.calls.append(self._info(found))
         return response
 
     async def GetCall(self, request: call_pb2.GetCallRequest, context: Context) -> call_pb2.GetCallResponse:  # noqa: N802
-        pool, sees = await self._admit(context, READ_CALL, request.pool)
-        its = (each for each in self._all(pool, 0, request.call_id) if sees(each.record))
+        everybody = dict.fromkeys(self._flow.pools.values(), _all)
+        having = () if request.pool else {each.pool for each in self._known(everybody, 0, request.call_id)}
+        admitted = await self._admit(context, READ_CALL, request.pool, having)
         response = call_pb2.GetCallResponse()
-        for found in islice(its, MOST_OF_AN_ID):
-            message = self._info(pool, found)
-            message.events.extend(events(*found))
+        for found in islice(self._known(admitted, 0, request.call_id), MOST_OF_AN_ID):
+            message = self._info(found)
+            message.events.extend(events(found.record, found.state))
             response.calls.append(message)
         if not response.calls:
             kept = f"its record has gone: maxCallRecords, {self._flow.limits.max_call_records}, is how many there are"
-            raise CallNotFound(f"no call {quoted(request.call_id)} of pool {pool.name} is known here: it did not come here, or {kept}")
+            of = f"pool {full_name(request.pool)}" if request.pool else "any pool"
+            raise CallNotFound(f"no call {quoted(request.call_id)} of {of} is known here: it did not come here, or {kept}")
         return response
 
     async def CancelCall(self, request: call_pb2.CancelCallRequest, context: Context) -> call_pb2.CancelCallResponse:  # noqa: N802
         caller = await self._door.caller(context)
         pool = self._flow.pools.find(full_name(request.pool))
-        others = any(each.request.who.subject != caller.subject for each in self._open(pool, request.call_id))
+        others = any(each.request.who.subject != caller.subject for _, each in self._open({pool: _all}, request.call_id))
         seen = others and await self._door.access.may(caller, READ_CALL, pool.name)
         await self._door.access.check(caller, CANCEL_CALL if seen else CALL, pool.name)
-        calls = [each for each in self._open(pool, request.call_id) if seen or each.request.who.subject == caller.subject]
+        calls = [each for _, each in self._open({pool: _all}, request.call_id) if seen or each.request.who.subject == caller.subject]
         # A call with an idempotency key waits for its run, which says more of how it ended.
         for call in sorted(calls, key=lambda each: not each.request.leads):
             by = f" by {caller.subject}" if seen else ""
@@ -102,35 +115,67 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
             response.minutes.add(begin_time=begin, seconds=minute.seconds, queue_seconds=minute.queue_seconds, errors=minute.errors)
         return response
 
-    async def _admit(self, context: Context, right: Right, name: str) -> tuple[Pool, Callable[[Record], bool]]:
-        """The pool, and which of its calls the caller may see."""
-        caller = await self._door.caller(context)
-        pool = self._flow.pools.find(full_name(name))
-        if not caller.subject or await self._door.access.may(caller, right, pool.name):
-            return pool, lambda _: True
-        await self._door.access.check(caller, CALL, pool.name)
-        return pool, lambda record: record.subject == caller.subject
+    async def _admit(self, context: Context, right: Right, name: str, pools: Collection[Pool]) -> dict[Pool, Sees]:
+        """The pool of that name; where none is named, those of the pools that the caller may see calls of. With each, which it may see.
 
-    def _open(self, pool: Pool, call_id: str | None = None) -> Iterator[Call]:
+        Raises PoolNotFound, PermissionDenied, and ServerUnavailable where rights can't be known now.
+        """
+        caller = await self._door.caller(context)
+        if name:
+            pool = self._flow.pools.find(full_name(name))
+            sees = await self._sees(caller, right, pool)
+            if sees is None:
+                await self._door.access.check(caller, CALL, pool.name)
+            return {pool: sees or _own(caller)}
+        admitted: dict[Pool, Sees] = {}
+        asked = list(pools)
+        for start in range(0, len(asked), RIGHTS_AT_ONCE):
+            some = asked[start : start + RIGHTS_AT_ONCE]
+            seen = await asyncio.gather(*(self._sees(caller, right, pool) for pool in some))
+            admitted.update({pool: sees for pool, sees in zip(some, seen, strict=True) if sees is not None})
+        return admitted
+
+    async def _sees(self, caller: Caller, right: Right, pool: Pool) -> Sees | None:
+        if not caller.subject or await self._door.access.may(caller, right, pool.name):
+            return _all
+        return _own(caller) if await self._door.access.may(caller, CALL, pool.name) else None
+
+    def _open(self, pools: Mapping[Pool, Sees], call_id: str | None = None) -> Iterator[tuple[Pool, Call]]:
         """Calls without an answer, the newest first; all, or those of that id."""
         for call in reversed(self._flow.calls.unanswered):
-            if call.pool is pool and (call_id is None or call.call_id == call_id):
-                yield call
+            if call.pool is not None and call.pool in pools and call_id in (None, call.call_id):
+                yield call.pool, call
 
-    def _all(self, pool: Pool, state: int, call_id: str | None = None) -> Iterator[Found]:
-        """What is known of calls in that state (0: any), of all or those of that id."""
+    def _known(self, pools: Mapping[Pool, Sees], state: int, call_id: str | None = None) -> Iterator[Found]:
+        """What is known of calls in that state (0: any), and may be seen; of all or those of that id."""
         now = self._flow.clock()
         if state != ENDED:
-            runs = {call.call_id for call in self._open(pool, call_id) if call.request.leads}
-            for call in self._open(pool, call_id):
+            runs = {(pool, call.call_id) for pool, call in self._open(pools, call_id) if call.request.leads}
+            for pool, call in self._open(pools, call_id):
                 its = RUNNING if call.state is SENT or call.state is LEFT else QUEUED
-                if state in (0, its) and not (call.state is JOINED and call.call_id in runs):
-                    yield Found(record_of(call, None, "", now), its)
-        if state in (0, ENDED) and pool.records is not None:
-            yield from (Found(record, ENDED) for record in pool.records if call_id is None or record.call_id == call_id)
+                if state in (0, its) and not (call.state is JOINED and (pool, call.call_id) in runs):
+                    record = record_of(call, None, "", now)
+                    if pools[pool](record):
+                        yield Found(pool, record, its)
+        if state in (0, ENDED):
+            ended = merge(*map(_ended, pools), key=lambda each: each.record.ended, reverse=True)
+            yield from (each for each in ended if call_id in (None, each.record.call_id) and pools[each.pool](each.record))
 
-    def _info(self, pool: Pool, found: Found) -> call_pb2.CallInfo:
-        return info(pool.name, self._replica, *found, wall=time.time() - self._flow.clock())
+    def _info(self, found: Found) -> call_pb2.CallInfo:
+        return info(found.pool.name, self._replica, found.record, found.state, wall=time.time() - self._flow.clock())
+
+
+def _ended(pool: Pool) -> Iterator[Found]:
+    """The newest first."""
+    return (Found(pool, record, ENDED) for record in pool.records or ())
+
+
+def _all(_: Record) -> bool:
+    return True
+
+
+def _own(caller: Caller) -> Sees:
+    return lambda record: record.subject == caller.subject
 
 
 def _fits(record: Record, asked: call_pb2.ListCallsRequest) -> bool:
@@ -139,5 +184,6 @@ def _fits(record: Record, asked: call_pb2.ListCallsRequest) -> bool:
         and (not asked.caller or record.subject == asked.caller)
         and (not asked.session_id or record.session_id == asked.session_id)
         and (not asked.reason or record.reason == asked.reason)
+        and (not asked.parent_call_id or record.around == asked.parent_call_id)
         and record.seconds >= asked.slower_than_seconds
     )

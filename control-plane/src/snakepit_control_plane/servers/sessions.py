@@ -285,6 +285,7 @@ def to_message(record: SessionRecord) -> session_pb2.Session:
         ttl_seconds=record.ttl_seconds,
         owner=record.owner,
         group=record.group,
+        moves=[session_pb2.SessionMove(epoch=each.epoch, time=_time(each.at), reason=each.why, worker=each.worker) for each in record.moves],
     )
 
 

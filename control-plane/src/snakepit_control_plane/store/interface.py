@@ -105,11 +105,17 @@ class Store(Protocol):
     async def count_sessions(self, pool: str) -> int:
         """How many sessions of the pool there are."""
 
-    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
-        """Bind if the record still is as `known` has it; returns the record as it is then, whoever bound it."""
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str, why: str = "") -> SessionRecord:
+        """Bind if the record still is as `known` has it; returns the record as it is then, whoever bound it.
+
+        `why` is kept, of a session that was bound before: it moves.
+        """
 
     async def unbind_session(self, known: SessionRecord) -> SessionRecord:
-        """Let go of the bound worker, under the next epoch, if the record still is as `known` has it; returns it as it is then."""
+        """Let go of the bound worker, under the next epoch, if the record still is as `known` has it; returns it as it is then.
+
+        It was asked for: as its reason, `rebind` is kept.
+        """
 
     async def take_ended(self, pool: str, limit: int) -> list[Ended]:
         """Bound sessions that have expired, each told once; the oldest are forgotten when nobody asks."""

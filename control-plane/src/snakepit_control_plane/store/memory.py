@@ -12,7 +12,7 @@ from snakepit._values.strings import quoted
 from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
+from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
 from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
 
@@ -130,20 +130,25 @@ class MemoryStore:
     async def count_sessions(self, pool: str) -> int:
         return len(self._live(pool))
 
-    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str, why: str = "") -> SessionRecord:
         session = self._get(known.pool, known.id)
         there = session.record
         if there.binding == known.binding:
-            epoch = there.epoch + 1 if there.incarnation else there.epoch
-            session.record = replace(there, worker=worker, incarnation=incarnation, agent=agent, epoch=epoch)
+            before = self._moved(there, why) if there.incarnation else there
+            session.record = replace(before, worker=worker, incarnation=incarnation, agent=agent)
         return self._touch(session)
 
     async def unbind_session(self, known: SessionRecord) -> SessionRecord:
         session = self._get(known.pool, known.id)
         there = session.record
         if there.binding == known.binding:
-            session.record = replace(there, worker="", incarnation="", agent="", epoch=there.epoch + 1)
+            session.record = replace(self._moved(there, REBIND), worker="", incarnation="", agent="")
         return session.record
+
+    def _moved(self, there: SessionRecord, why: str) -> SessionRecord:
+        """The record under the next epoch, and why that began."""
+        move = Move(there.epoch + 1, self._clock(), why, there.worker)
+        return replace(there, epoch=move.epoch, moves=(move, *there.moves)[:MOST_MOVES])
 
     async def take_ended(self, pool: str, limit: int) -> list[Ended]:
         self._live(pool)

@@ -16,7 +16,7 @@ from typing import Any
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
+from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
@@ -128,11 +128,11 @@ class RedisStore:
         _, count = await self._client.script("count_sessions", _session_keys(pool, ""))
         return int(count)
 
-    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str) -> SessionRecord:
-        return await self._session(known.pool, known.id, "bind_session", *known.binding, worker, incarnation, agent)
+    async def bind_session(self, known: SessionRecord, worker: str, incarnation: str, agent: str, why: str = "") -> SessionRecord:
+        return await self._session(known.pool, known.id, "bind_session", *known.binding, worker, incarnation, agent, why, MOST_MOVES)
 
     async def unbind_session(self, known: SessionRecord) -> SessionRecord:
-        return await self._session(known.pool, known.id, "unbind_session", *known.binding)
+        return await self._session(known.pool, known.id, "unbind_session", *known.binding, REBIND, MOST_MOVES)
 
     async def take_ended(self, pool: str, limit: int) -> list[Ended]:
         _, ended = await self._client.script("take_ended", _session_keys(pool, ""), limit)
@@ -272,4 +272,10 @@ def _read(pool: str, fields: dict[str, str]) -> SessionRecord:
         owner=sys.intern(fields["owner"]),
         group=sys.intern(fields["group"]),
         metadata=json.loads(fields["metadata"]),
+        moves=tuple(_move(line) for line in fields.get("moves", "").splitlines()),
     )
+
+
+def _move(line: str) -> Move:
+    epoch, at, why, worker = line.split("\t")
+    return Move(int(epoch), int(at) / 1000, sys.intern(why), sys.intern(worker))

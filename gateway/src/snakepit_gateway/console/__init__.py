@@ -20,6 +20,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
     one = "/pools/{namespace}/{pool}"
     pages = {
         "/": ("pools.html", overview.gather),
+        "/calls": ("all_calls.html", calls.everywhere),
         one: ("pool.html", pool.gather),
         f"{one}/worker": ("worker.html", pool.worker),
         f"{one}/tools": ("tools.html", pool.tools),

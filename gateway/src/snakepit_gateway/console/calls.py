@@ -1,4 +1,4 @@
-"""Calls: the latest by what they have in common, and one call's way through the system."""
+"""Calls: the latest by what they have in common, of one pool or of all, and one call's way through the system."""
 
 from __future__ import annotations
 
@@ -9,24 +9,41 @@ from starlette.requests import Request
 
 from snakepit.errors import InvalidArguments
 from snakepit_gateway.console import picture
-from snakepit_gateway.console.desk import Context, href, pool_of, said
+from snakepit_gateway.console.desk import Context, Elsewhere, href, pool_of, said
 from snakepit_gateway.console.pool import head
 from snakepit_gateway.console.viewer import CANCEL, Viewer
 
 SHOWN = 50
+MOST_WITHIN = 20
+"""Of the calls that a call has made, so many are shown with it."""
 FILTERS = ("state", "tool", "caller", "session", "reason")
 
 
 async def gather(viewer: Viewer, request: Request) -> Context:
-    """What the page shows."""
+    """What the page of a pool's calls shows."""
     name = pool_of(request)
+    wanted, filters = _wanted(request)
+    top, found = await asyncio.gather(head(viewer, name), viewer.calls(name, 1.0, limit=SHOWN, **filters))
+    return {**top, "calls": found, **wanted}
+
+
+async def everywhere(viewer: Viewer, request: Request) -> Context:
+    """What the page of all pools' calls shows. With `id`, that one call's page is meant: raises Elsewhere."""
+    if id_ := said(request, "id"):
+        found = await viewer.find_call(id_)
+        raise Elsewhere(href(f"/pools/{found.pool}/call", id=found.id))
+    wanted, filters = _wanted(request)
+    return {"calls": await viewer.all_calls(limit=SHOWN, **filters), **wanted}
+
+
+def _wanted(request: Request) -> tuple[Context, dict[str, Any]]:
+    """What the form above the list says, for the page and for the question."""
     chosen: dict[str, Any] = {each: said(request, each) for each in FILTERS}
     slower = said(request, "slower_than", 20)
     filters = {key: value for key, value in chosen.items() if value}
     if slower:
         filters["slower_than"] = _seconds(slower)
-    top, found = await asyncio.gather(head(viewer, name), viewer.calls(name, 1.0, limit=SHOWN, **filters))
-    return {**top, "calls": found, "chosen": {**chosen, "slower_than": slower}, "filtered": bool(filters), "most": SHOWN}
+    return {"chosen": {**chosen, "slower_than": slower}, "filtered": bool(filters), "most": SHOWN}, filters
 
 
 def _seconds(text: str) -> float:
@@ -41,10 +58,12 @@ def _seconds(text: str) -> float:
 
 async def call(viewer: Viewer, request: Request) -> Context:
     """What one call's page shows."""
-    name = pool_of(request)
-    top, found, who = await asyncio.gather(head(viewer, name), viewer.call(name, said(request, "id")), viewer.who())
+    name, id_ = pool_of(request), said(request, "id")
+    top, found, made, who = await asyncio.gather(
+        head(viewer, name), viewer.call(name, id_), viewer.all_calls(limit=MOST_WITHIN, within=id_), viewer.who()
+    )
     may = CANCEL in top["rights"] or bool(who.subject and found.caller == who.subject)
-    return {**top, "call": found, "may": may, "stages": picture.stages(found), "done": request.query_params.get("done", "")}
+    return {**top, "call": found, "made": made, "may": may, "stages": picture.stages(found), "done": request.query_params.get("done", "")}
 
 
 async def cancel(viewer: Viewer, request: Request) -> str:

@@ -39,6 +39,14 @@ Gather = Callable[[Viewer, Request], Awaitable[Context]]
 Act = Callable[[Viewer, Request], Awaitable[str]]
 
 
+class Elsewhere(Exception):
+    """What was asked for has a page of its own."""
+
+    def __init__(self, to: str) -> None:
+        super().__init__(to)
+        self.to = to
+
+
 def href(path: str, **query: object) -> str:
     """An address of the console; names that a path can't carry go into its query."""
     given = {key: value for key, value in query.items() if value not in ("", None)}
@@ -96,6 +104,8 @@ class Desk:
             try:
                 viewer = await self.viewer(request)
                 context = await self.context(viewer, request, await gather(viewer, request))
+            except Elsewhere as elsewhere:
+                return RedirectResponse(elsewhere.to, 303, _HEADERS)
             except Unauthenticated:
                 return RedirectResponse(href("/sign-in", to=_here(request)), 303, _HEADERS)
             except SnakepitError as error:

@@ -49,6 +49,7 @@ class Capsule(msgspec.Struct, frozen=True):
     name: str
     ready: int
     cells: tuple[Cell, ...]
+    node: str = ""
 
 
 def kind_of(worker: WorkerInfo) -> tuple[str, str]:
@@ -76,7 +77,12 @@ def capsules(workers: Iterable[WorkerInfo], running: Iterable[CallInfo]) -> list
         capsule, index = parse_worker(worker.id)
         boxes.setdefault(capsule, []).append((worker, _cell(worker, index, tools.get(worker.incarnation, []))))
     return [
-        Capsule(name, sum(each.state == "ready" for each, _ in box), tuple(sorted((cell for _, cell in box), key=lambda cell: cell.index)))
+        Capsule(
+            name,
+            sum(each.state == "ready" for each, _ in box),
+            tuple(sorted((cell for _, cell in box), key=lambda cell: cell.index)),
+            box[0][0].node,
+        )
         for name, box in sorted(boxes.items(), key=lambda item: natural(item[0]))
     ]
 
@@ -97,6 +103,36 @@ def _cell(worker: WorkerInfo, index: int, tools: list[str]) -> Cell:
 def natural(text: str) -> list[tuple[int, str]]:
     """For sorting: digits-2 stands before digits-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One machine: how many capsules and workers of a pool it has, how many of these serve, and how many of its slots are busy."""
+
+    name: str
+    capsules: int
+    workers: int
+    serving: int
+    running: int
+    slots: int
+
+
+def nodes(workers: Iterable[WorkerInfo]) -> list[Node]:
+    """The machines that workers are on, by name; none where nobody says which."""
+    found: dict[str, list[WorkerInfo]] = {}
+    for each in workers:
+        found.setdefault(each.node, []).append(each)
+    return [
+        Node(
+            name,
+            len({parse_worker(each.id)[0] for each in its}),
+            len(its),
+            sum(kind_of(each)[0] in ("idle", "busy") for each in its),
+            sum(each.running for each in its),
+            sum(each.slots for each in its),
+        )
+        for name, its in sorted(found.items(), key=lambda item: natural(item[0]))
+        if name
+    ]
 
 
 def restarted(workers: Iterable[WorkerInfo], most: int = 12) -> list[WorkerInfo]:

@@ -63,6 +63,7 @@ async def gather(viewer: Viewer, request: Request) -> Context:
         "page": page,
         "pages": -(-len(capsules) // CAPSULES_A_PAGE) or 1,
         "counts": counts(workers),
+        "nodes": picture.nodes(workers),
         "restarted": picture.restarted(workers),
         "findings": [each for each in of_pool(top["info"], workers) if each.about != name],
         "causes": list(causes(workers)),

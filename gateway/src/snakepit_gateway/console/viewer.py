@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from snakepit.client.client import Pools
 from snakepit.client.history import PoolHistory
 from snakepit.client.pool import Pool
-from snakepit.client.views import CallerInfo, CallInfo, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
+from snakepit.client.views import CallerInfo, CallInfo, CallList, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
 from snakepit_gateway.console.shared import Shared
 
 T = TypeVar("T")
@@ -71,6 +71,15 @@ class Viewer:
     async def calls(self, name: str, every: float, **filters: Any) -> list[CallInfo]:
         key = "calls " + repr(sorted(filters.items()))
         return await self._shared(key, name, every, lambda: self.pool(name).calls(**filters))
+
+    async def all_calls(self, **filters: Any) -> CallList:
+        """Of every pool, those that its reader may see."""
+        key = "calls " + repr(sorted(filters.items()))
+        return await self._shared(key, "", 1.0, lambda: self.pools.calls(**filters))
+
+    async def find_call(self, call_id: str) -> CallInfo:
+        """Of whichever pool."""
+        return await self._shared(f"call {call_id}", "", 0.4, lambda: self.pools.call_info(call_id))
 
     async def call(self, name: str, call_id: str) -> CallInfo:
         return await self._shared(f"call {call_id}", name, 0.4, lambda: self.pool(name).call_info(call_id))

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from snakepit.client.views import MoveInfo
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -75,4 +77,21 @@ def pretty(value: Any) -> str:
         return repr(value)
 
 
-FILTERS = {each.__name__: each for each in (seconds, span, size, rate, count_of, clock, ago, plural, pretty)}
+_MOVED = {
+    "busy": "its worker was busy, and another one was not",
+    "rebind": "somebody asked for it: rebind",
+    "crashed": "its worker crashed",
+    "oom": "its worker was out of memory",
+    "recycled": "its worker was recycled",
+    "evicted": "its capsule was evicted, or its node drained",
+    "scaled down": "its pool became smaller",
+    "lost": "nothing was heard of its worker any more",
+}
+
+
+def moved(move: MoveInfo) -> str:
+    """Why a session was bound anew."""
+    return _MOVED.get(move.reason, move.reason)
+
+
+FILTERS = {each.__name__: each for each in (seconds, span, size, rate, count_of, clock, ago, plural, pretty, moved)}

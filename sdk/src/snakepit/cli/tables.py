@@ -131,6 +131,7 @@ WORKERS = (
     Column("LONGEST", lambda worker: age(worker.oldest_running_seconds), 6, wide=True),
     Column("PID", lambda worker: worker.pid, 6, wide=True),
     Column("PYTHON", lambda worker: worker.python, 6, wide=True),
+    Column("NODE", lambda worker: worker.node, 6, wide=True),
     Column("INCARNATION", lambda worker: worker.incarnation, 6, wide=True),
     Column("REASON", lambda worker: worker.reason, 3),
     Column("MESSAGE", lambda worker: worker.message, 4),

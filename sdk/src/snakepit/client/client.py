@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Self, Unpack
 
 from snakepit._names import parse_pool, pool_name
 from snakepit._telemetry import tracing
@@ -13,6 +13,7 @@ from snakepit._wire.dial import Lanes
 from snakepit._wire.token import check_token, default_file
 from snakepit._wire.trust import Trust
 from snakepit.client import views
+from snakepit.client.call_lists import CallFilters, find_call, list_calls
 from snakepit.client.connection import Connection
 from snakepit.client.offers import Functions, Offer, Offers
 from snakepit.client.peers import Peers
@@ -49,6 +50,14 @@ class Pools:
         request = pool_pb2.ListPoolsRequest()
         reply = await self._connection.ask(request, pool_pb2.ListPoolsResponse)
         return [views.pool_info(pool) for pool in reply.pools]
+
+    async def calls(self, *, limit: int = 100, **filters: Unpack[CallFilters]) -> views.CallList:
+        """As `Pool.calls`, of every pool: of each, those calls that the caller may see. Raises InvalidArguments."""
+        return await list_calls(self._connection, "", limit, **filters)
+
+    async def call_info(self, call_id: str) -> views.CallInfo:
+        """As `Pool.call_info`, of whichever pool. Raises CallNotFound."""
+        return await find_call(self._connection, "", call_id)
 
     async def whoami(self) -> views.CallerInfo:
         """Who the control plane takes the caller for. Raises Unauthenticated."""

@@ -9,6 +9,7 @@ import msgspec
 
 from snakepit._names import new_id, parse_pool, pool_name
 from snakepit.client import codec, requests, views
+from snakepit.client.call_lists import CallFilters, find_call, list_calls
 from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
 from snakepit.client.history import PoolHistory, pool_history
@@ -106,33 +107,23 @@ class Pool(Calls):
         session: str | None = None,
         reason: str | None = None,
         slower_than: float | None = None,
+        within: str | None = None,
         limit: int = 100,
     ) -> views.CallList:
         """Calls that are open, and of those that ended lately what each replica has kept; the newest first, without `events`.
 
         Whoever lacks the right `list snakepools/calls` sees its own. `reason`: OK, TOOL_ERROR, or what the table of errors has;
-        `slower_than`: seconds in all. At most 1000. Raises InvalidArguments.
+        `slower_than`: seconds in all; `within`: those that a tool made while it ran the call of this id. At most 1000. Raises
+        InvalidArguments.
         """
-        request = call_pb2.ListCallsRequest(
-            pool=self.name,
-            state=requests.call_state(state),
-            tool=tool or "",
-            caller=caller or "",
-            session_id=session or "",
-            reason=reason or "",
-            slower_than_seconds=slower_than or 0.0,
-            limit=limit,
-        )
-        replies, missing = await self._connection.ask_all(request, call_pb2.ListCallsResponse)
-        return views.call_list(replies, limit, missing)
+        filters: CallFilters = {"state": state, "tool": tool, "caller": caller, "session": session, "reason": reason}
+        filters["slower_than"], filters["within"] = slower_than, within
+        return await list_calls(self._connection, self.name, limit, **filters)
 
     async def call_info(self, call_id: str) -> views.CallInfo:
         """One call, with its `events`; of one that was sent again, the latest. Raises CallNotFound where no replica knows of it (any
         more: only so many are remembered)."""
-        request = call_pb2.GetCallRequest(pool=self.name, call_id=call_id)
-        replies, _ = await self._connection.ask_all(request, call_pb2.GetCallResponse)
-        found = [call for reply in replies for call in reply.calls]
-        return views.call_info(max(found, key=lambda call: call.create_time.ToNanoseconds()))
+        return await find_call(self._connection, self.name, call_id)
 
     async def cancel(self, call_id: str) -> bool:
         """Cancel a call, wherever it is; False: it isn't open. One's own, or with the right `delete snakepools/calls` anybody's."""

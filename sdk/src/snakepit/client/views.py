@@ -64,7 +64,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
 
     `own_bytes`: memory that it shares with no other process, 0 where it was not measured (see docs/workers.md). `taken`: in a pool with
     worker.exclusive, it belongs to a session. `traceback`: of what kept it, or its successor, from starting. `ended`: how the
-    life before this one did.
+    life before this one did. `node`: the machine that its capsule runs on, where that is known.
     """
 
     id: str
@@ -87,6 +87,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, rename="camel"):
     traceback: str = ""
     python: str = ""
     ended: str = ""
+    node: str = ""
 
 
 class ToolInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -110,9 +111,19 @@ class ToolInfo(msgspec.Struct, frozen=True, rename="camel"):
     destructive: bool | None = None
 
 
+class MoveInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """Why an `epoch` of a session began, at `time`: `busy` (its worker was, and another one was not), `rebind` (somebody asked for it), or
+    how its worker ended: crashed, oom, recycled, evicted, scaled down, lost. `worker`: that one."""
+
+    epoch: int
+    time: datetime
+    reason: str
+    worker: str
+
+
 class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A session. `worker` is empty while it is bound to none; `epoch` grows by one at every rebind. `owner` made it; empty: nobody was
-    asked who it is. `group`: whose it is instead, if it has one."""
+    asked who it is. `group`: whose it is instead, if it has one. `moves`: the latest times that the epoch grew, the last one first."""
 
     id: str
     pool: str
@@ -127,6 +138,7 @@ class SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
     epoch: int
     owner: str
     group: str
+    moves: list[MoveInfo] = []
 
 
 class CallerInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -261,7 +273,8 @@ def session_info(session: session_pb2.Session) -> SessionInfo:
     """A session as the wire has it, as a plain value."""
     created, last_used = session.create_time.ToDatetime(UTC), session.last_use_time.ToDatetime(UTC)
     times = {"created": created, "last_used": last_used, "expires": session.expire_time.ToDatetime(UTC)}
-    return _plain(SessionInfo, session, metadata=dict(session.metadata), **times)
+    moves = [_plain(MoveInfo, each, time=each.time.ToDatetime(UTC)) for each in session.moves]
+    return _plain(SessionInfo, session, metadata=dict(session.metadata), moves=moves, **times)
 
 
 def call_info(call: call_pb2.CallInfo) -> CallInfo:

@@ -27,7 +27,7 @@ from snakepit.v1 import common_pb2 as snakepit_dot_v1_dot_common__pb2
 from snakepit.v1 import pool_pb2 as snakepit_dot_v1_dot_pool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16snakepit/v1/call.proto\x12\x0bsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18snakepit/v1/common.proto\x1a\x16snakepit/v1/pool.proto\"\xb0\x04\n\x08\x43\x61llInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.snakepit.v1.CallState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\nerror_type\x18\x08 \x01(\t\x12%\n\x07started\x18\t \x01(\x0e\x32\x14.snakepit.v1.Started\x12\x0e\n\x06worker\x18\n \x01(\t\x12\x13\n\x0bincarnation\x18\x0b \x01(\t\x12\x0f\n\x07replica\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rqueue_seconds\x18\x0e \x01(\x01\x12\x13\n\x0brun_seconds\x18\x0f \x01(\x01\x12\x15\n\rtotal_seconds\x18\x10 \x01(\x01\x12\r\n\x05tries\x18\x11 \x01(\r\x12\x10\n\x08\x62ytes_in\x18\x12 \x01(\x04\x12\x11\n\tbytes_out\x18\x13 \x01(\x04\x12\'\n\x08priority\x18\x14 \x01(\x0e\x32\x15.snakepit.v1.Priority\x12\r\n\x05\x64\x65pth\x18\x15 \x01(\r\x12\x16\n\x0eparent_call_id\x18\x16 \x01(\t\x12\x10\n\x08trace_id\x18\x17 \x01(\t\x12&\n\x06\x65vents\x18\x18 \x03(\x0b\x32\x16.snakepit.v1.CallEvent\":\n\tCallEvent\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xb5\x01\n\x10ListCallsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.snakepit.v1.CallState\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x1b\n\x13slower_than_seconds\x18\x07 \x01(\x01\x12\r\n\x05limit\x18\x08 \x01(\x05\"9\n\x11ListCallsResponse\x12$\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x15.snakepit.v1.CallInfo\"/\n\x0eGetCallRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"7\n\x0fGetCallResponse\x12$\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x15.snakepit.v1.CallInfo\"2\n\x11\x43\x61ncelCallRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\'\n\x12\x43\x61ncelCallResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08\"!\n\x11GetHistoryRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\x89\x03\n\x12GetHistoryResponse\x12\x37\n\x07minutes\x18\x01 \x03(\x0b\x32&.snakepit.v1.GetHistoryResponse.Minute\x12\x0e\n\x06\x62ounds\x18\x02 \x03(\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\nobjectives\x18\x04 \x03(\x0b\x32\x16.snakepit.v1.Objective\x1a\xd3\x01\n\x06Minute\x12.\n\nbegin_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07seconds\x18\x02 \x03(\r\x12\x15\n\rqueue_seconds\x18\x03 \x03(\r\x12\x42\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x32.snakepit.v1.GetHistoryResponse.Minute.ErrorsEntry\x1a-\n\x0b\x45rrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01*l\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x02\x12\x14\n\x10\x43\x41LL_STATE_ENDED\x10\x03\x32\xbd\x02\n\x0b\x43\x61llService\x12J\n\tListCalls\x12\x1d.snakepit.v1.ListCallsRequest\x1a\x1e.snakepit.v1.ListCallsResponse\x12\x44\n\x07GetCall\x12\x1b.snakepit.v1.GetCallRequest\x1a\x1c.snakepit.v1.GetCallResponse\x12M\n\nCancelCall\x12\x1e.snakepit.v1.CancelCallRequest\x1a\x1f.snakepit.v1.CancelCallResponse\x12M\n\nGetHistory\x12\x1e.snakepit.v1.GetHistoryRequest\x1a\x1f.snakepit.v1.GetHistoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16snakepit/v1/call.proto\x12\x0bsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18snakepit/v1/common.proto\x1a\x16snakepit/v1/pool.proto\"\xb0\x04\n\x08\x43\x61llInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.snakepit.v1.CallState\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\nerror_type\x18\x08 \x01(\t\x12%\n\x07started\x18\t \x01(\x0e\x32\x14.snakepit.v1.Started\x12\x0e\n\x06worker\x18\n \x01(\t\x12\x13\n\x0bincarnation\x18\x0b \x01(\t\x12\x0f\n\x07replica\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rqueue_seconds\x18\x0e \x01(\x01\x12\x13\n\x0brun_seconds\x18\x0f \x01(\x01\x12\x15\n\rtotal_seconds\x18\x10 \x01(\x01\x12\r\n\x05tries\x18\x11 \x01(\r\x12\x10\n\x08\x62ytes_in\x18\x12 \x01(\x04\x12\x11\n\tbytes_out\x18\x13 \x01(\x04\x12\'\n\x08priority\x18\x14 \x01(\x0e\x32\x15.snakepit.v1.Priority\x12\r\n\x05\x64\x65pth\x18\x15 \x01(\r\x12\x16\n\x0eparent_call_id\x18\x16 \x01(\t\x12\x10\n\x08trace_id\x18\x17 \x01(\t\x12&\n\x06\x65vents\x18\x18 \x03(\x0b\x32\x16.snakepit.v1.CallEvent\":\n\tCallEvent\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xcd\x01\n\x10ListCallsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.snakepit.v1.CallState\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x1b\n\x13slower_than_seconds\x18\x07 \x01(\x01\x12\r\n\x05limit\x18\x08 \x01(\x05\x12\x16\n\x0eparent_call_id\x18\t \x01(\t\"9\n\x11ListCallsResponse\x12$\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x15.snakepit.v1.CallInfo\"/\n\x0eGetCallRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"7\n\x0fGetCallResponse\x12$\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x15.snakepit.v1.CallInfo\"2\n\x11\x43\x61ncelCallRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\'\n\x12\x43\x61ncelCallResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08\"!\n\x11GetHistoryRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\x89\x03\n\x12GetHistoryResponse\x12\x37\n\x07minutes\x18\x01 \x03(\x0b\x32&.snakepit.v1.GetHistoryResponse.Minute\x12\x0e\n\x06\x62ounds\x18\x02 \x03(\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\nobjectives\x18\x04 \x03(\x0b\x32\x16.snakepit.v1.Objective\x1a\xd3\x01\n\x06Minute\x12.\n\nbegin_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07seconds\x18\x02 \x03(\r\x12\x15\n\rqueue_seconds\x18\x03 \x03(\r\x12\x42\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x32.snakepit.v1.GetHistoryResponse.Minute.ErrorsEntry\x1a-\n\x0b\x45rrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01*l\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x02\x12\x14\n\x10\x43\x41LL_STATE_ENDED\x10\x03\x32\xbd\x02\n\x0b\x43\x61llService\x12J\n\tListCalls\x12\x1d.snakepit.v1.ListCallsRequest\x1a\x1e.snakepit.v1.ListCallsResponse\x12\x44\n\x07GetCall\x12\x1b.snakepit.v1.GetCallRequest\x1a\x1c.snakepit.v1.GetCallResponse\x12M\n\nCancelCall\x12\x1e.snakepit.v1.CancelCallRequest\x1a\x1f.snakepit.v1.CancelCallResponse\x12M\n\nGetHistory\x12\x1e.snakepit.v1.GetHistoryRequest\x1a\x1f.snakepit.v1.GetHistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,32 +36,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETHISTORYRESPONSE_MINUTE_ERRORSENTRY']._loaded_options = None
   _globals['_GETHISTORYRESPONSE_MINUTE_ERRORSENTRY']._serialized_options = b'8\001'
-  _globals['_CALLSTATE']._serialized_start=1618
-  _globals['_CALLSTATE']._serialized_end=1726
+  _globals['_CALLSTATE']._serialized_start=1642
+  _globals['_CALLSTATE']._serialized_end=1750
   _globals['_CALLINFO']._serialized_start=123
   _globals['_CALLINFO']._serialized_end=683
   _globals['_CALLEVENT']._serialized_start=685
   _globals['_CALLEVENT']._serialized_end=743
   _globals['_LISTCALLSREQUEST']._serialized_start=746
-  _globals['_LISTCALLSREQUEST']._serialized_end=927
-  _globals['_LISTCALLSRESPONSE']._serialized_start=929
-  _globals['_LISTCALLSRESPONSE']._serialized_end=986
-  _globals['_GETCALLREQUEST']._serialized_start=988
-  _globals['_GETCALLREQUEST']._serialized_end=1035
-  _globals['_GETCALLRESPONSE']._serialized_start=1037
-  _globals['_GETCALLRESPONSE']._serialized_end=1092
-  _globals['_CANCELCALLREQUEST']._serialized_start=1094
-  _globals['_CANCELCALLREQUEST']._serialized_end=1144
-  _globals['_CANCELCALLRESPONSE']._serialized_start=1146
-  _globals['_CANCELCALLRESPONSE']._serialized_end=1185
-  _globals['_GETHISTORYREQUEST']._serialized_start=1187
-  _globals['_GETHISTORYREQUEST']._serialized_end=1220
-  _globals['_GETHISTORYRESPONSE']._serialized_start=1223
-  _globals['_GETHISTORYRESPONSE']._serialized_end=1616
-  _globals['_GETHISTORYRESPONSE_MINUTE']._serialized_start=1405
-  _globals['_GETHISTORYRESPONSE_MINUTE']._serialized_end=1616
-  _globals['_GETHISTORYRESPONSE_MINUTE_ERRORSENTRY']._serialized_start=1571
-  _globals['_GETHISTORYRESPONSE_MINUTE_ERRORSENTRY']._serialized_end=1616
-  _globals['_CALLSERVICE']._serialized_start=1729
-  _globals['_CALLSERVICE']._serialized_end=2046
+  _globals['_LISTCALLSREQUEST']._serialized_end=951
+  _globals['_LISTCALLSRESPONSE']._serialized_start=953
+  _globals['_LISTCALLSRESPONSE']._serialized_end=1010
+  _globals['_GETCALLREQUEST']._serialized_start=1012
+  _globals['_GETCALLREQUEST']._serialized_end=1059
+  _globals['_GETCALLRESPONSE']._serialized_start=1061
+  _globals['_GETCALLRESPONSE']._serialized_end=1116
+  _globals['_CANCELCALLREQUEST']._serialized_start=1118
+  _globals['_CANCELCALLREQUEST']._serialized_end=1168
+  _globals['_CANCELCALLRESPONSE']._serialized_start=1170
+  _globals['_CANCELCALLRESPONSE']._serialized_end=1209
+  _globals['_GETHISTORYREQUEST']._serialized_start=1211
+  _globals['_GETHISTORYREQUEST']._serialized_end=1244
+  _globals['_GETHISTORYRESPONSE']._serialized_start=1247
+  _globals['_GETHISTORYRESPONSE']._serialized_end=1640
+  _globals['_GETHISTORYRESPONSE_MINUTE']._serialized_start=1429
+  _globals['_GETHISTORYRESPONSE_MINUTE']._serialized_end=1640
+  _globals['_GETHISTORYRESPONSE_MINUTE_ERRORSENTRY']._serialized_start=1595
+  _globals['_GETHISTORYRESPONSE_MINUTE_ERRORSENTRY']._serialized_end=1640
+  _globals['_CALLSERVICE']._serialized_start=1753
+  _globals['_CALLSERVICE']._serialized_end=2070
 # @@protoc_insertion_point(module_scope)

@@ -86,7 +86,7 @@ class CallEvent(_message.Message):
     def __init__(self, seconds: _Optional[float] = ..., what: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ListCallsRequest(_message.Message):
-    __slots__ = ("pool", "state", "tool", "caller", "session_id", "reason", "slower_than_seconds", "limit")
+    __slots__ = ("pool", "state", "tool", "caller", "session_id", "reason", "slower_than_seconds", "limit", "parent_call_id")
     POOL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     TOOL_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +95,7 @@ class ListCallsRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     SLOWER_THAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_CALL_ID_FIELD_NUMBER: _ClassVar[int]
     pool: str
     state: CallState
     tool: str
@@ -103,7 +104,8 @@ class ListCallsRequest(_message.Message):
     reason: str
     slower_than_seconds: float
     limit: int
-    def __init__(self, pool: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., tool: _Optional[str] = ..., caller: _Optional[str] = ..., session_id: _Optional[str] = ..., reason: _Optional[str] = ..., slower_than_seconds: _Optional[float] = ..., limit: _Optional[int] = ...) -> None: ...
+    parent_call_id: str
+    def __init__(self, pool: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., tool: _Optional[str] = ..., caller: _Optional[str] = ..., session_id: _Optional[str] = ..., reason: _Optional[str] = ..., slower_than_seconds: _Optional[float] = ..., limit: _Optional[int] = ..., parent_call_id: _Optional[str] = ...) -> None: ...
 
 class ListCallsResponse(_message.Message):
     __slots__ = ("calls",)

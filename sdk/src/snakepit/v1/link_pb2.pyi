@@ -134,18 +134,20 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ...) -> None: ...
 
 class Capsule(_message.Message):
-    __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings")
+    __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings", "node")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation: str
     pool: str
     pod_uid: str
     settings: PoolSettings
-    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., pool: _Optional[str] = ..., pod_uid: _Optional[str] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ...) -> None: ...
+    node: str
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., pool: _Optional[str] = ..., pod_uid: _Optional[str] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., node: _Optional[str] = ...) -> None: ...
 
 class PoolSettings(_message.Message):
     __slots__ = ("pool", "uid", "generation", "spec", "deleted")

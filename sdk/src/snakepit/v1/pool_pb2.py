@@ -25,43 +25,43 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16snakepit/v1/pool.proto\x12\x0bsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x18\n\x10\x64\x65sired_capsules\x18\x03 \x01(\x05\x12\x15\n\rlive_capsules\x18\x04 \x01(\x05\x12\x15\n\rready_workers\x18\x05 \x01(\x05\x12\x12\n\nbusy_slots\x18\x06 \x01(\x05\x12\x13\n\x0btotal_slots\x18\x07 \x01(\x05\x12\x13\n\x0bqueue_depth\x18\x08 \x01(\x05\x12\x10\n\x08sessions\x18\t \x01(\x05\x12\x11\n\tavailable\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x0f\n\x07message\x18\x0c \x01(\t\x12\x15\n\rsessions_mark\x18\r \x01(\r\x12*\n\nobjectives\x18\x0e \x03(\x0b\x32\x16.snakepit.v1.Objective\x12\x13\n\x0bqueue_limit\x18\x0f \x01(\x05\"~\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0etarget_percent\x18\x02 \x01(\x01\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x04\x12\x11\n\tbad_calls\x18\x04 \x01(\x04\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x03\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.snakepit.v1.WorkerState\x12\'\n\x08liveness\x18\x04 \x01(\x0e\x32\x15.snakepit.v1.Liveness\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x0f\n\x07running\x18\x06 \x01(\x05\x12\x0e\n\x06served\x18\x07 \x01(\x04\x12\x11\n\trss_bytes\x18\x08 \x01(\x04\x12\x10\n\x08restarts\x18\t \x01(\r\x12\x15\n\rsetup_seconds\x18\n \x01(\x01\x12\x1e\n\x16oldest_running_seconds\x18\x0b \x01(\x01\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x0f\n\x07message\x18\r \x01(\t\x12\x0b\n\x03pid\x18\x0e \x01(\x05\x12\x13\n\x0b\x61ge_seconds\x18\x0f \x01(\x01\x12\x11\n\town_bytes\x18\x10 \x01(\x04\x12\x11\n\ttraceback\x18\x11 \x01(\t\x12\r\n\x05taken\x18\x12 \x01(\x08\x12\x0e\n\x06python\x18\x13 \x01(\t\x12\r\n\x05\x65nded\x18\x14 \x01(\t\"\x12\n\x10ListPoolsRequest\"5\n\x11ListPoolsResponse\x12 \n\x05pools\x18\x01 \x03(\x0b\x32\x11.snakepit.v1.Pool\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"@\n\x0fGetPoolResponse\x12\x1f\n\x04pool\x18\x01 \x01(\x0b\x32\x11.snakepit.v1.Pool\x12\x0c\n\x04spec\x18\x02 \x01(\t\"\"\n\x12ListWorkersRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\";\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.snakepit.v1.Worker\"2\n\x12\x44rainWorkerRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\"\x15\n\x13\x44rainWorkerResponse\"4\n\x14RecycleWorkerRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\"\x17\n\x15RecycleWorkerResponse*\xad\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x12\x18\n\x14WORKER_STATE_BACKOFF\x10\x04\x12\x18\n\x14WORKER_STATE_STOPPED\x10\x05*`\n\x08Liveness\x12\x18\n\x14LIVENESS_UNSPECIFIED\x10\x00\x12\x11\n\rLIVENESS_LIVE\x10\x01\x12\x14\n\x10LIVENESS_SUSPECT\x10\x02\x12\x11\n\rLIVENESS_LOST\x10\x03\x32\x9b\x03\n\x0bPoolService\x12J\n\tListPools\x12\x1d.snakepit.v1.ListPoolsRequest\x1a\x1e.snakepit.v1.ListPoolsResponse\x12\x44\n\x07GetPool\x12\x1b.snakepit.v1.GetPoolRequest\x1a\x1c.snakepit.v1.GetPoolResponse\x12P\n\x0bListWorkers\x12\x1f.snakepit.v1.ListWorkersRequest\x1a .snakepit.v1.ListWorkersResponse\x12P\n\x0b\x44rainWorker\x12\x1f.snakepit.v1.DrainWorkerRequest\x1a .snakepit.v1.DrainWorkerResponse\x12V\n\rRecycleWorker\x12!.snakepit.v1.RecycleWorkerRequest\x1a\".snakepit.v1.RecycleWorkerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16snakepit/v1/pool.proto\x12\x0bsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x18\n\x10\x64\x65sired_capsules\x18\x03 \x01(\x05\x12\x15\n\rlive_capsules\x18\x04 \x01(\x05\x12\x15\n\rready_workers\x18\x05 \x01(\x05\x12\x12\n\nbusy_slots\x18\x06 \x01(\x05\x12\x13\n\x0btotal_slots\x18\x07 \x01(\x05\x12\x13\n\x0bqueue_depth\x18\x08 \x01(\x05\x12\x10\n\x08sessions\x18\t \x01(\x05\x12\x11\n\tavailable\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x0f\n\x07message\x18\x0c \x01(\t\x12\x15\n\rsessions_mark\x18\r \x01(\r\x12*\n\nobjectives\x18\x0e \x03(\x0b\x32\x16.snakepit.v1.Objective\x12\x13\n\x0bqueue_limit\x18\x0f \x01(\x05\"~\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0etarget_percent\x18\x02 \x01(\x01\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x04\x12\x11\n\tbad_calls\x18\x04 \x01(\x04\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xac\x03\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.snakepit.v1.WorkerState\x12\'\n\x08liveness\x18\x04 \x01(\x0e\x32\x15.snakepit.v1.Liveness\x12\r\n\x05slots\x18\x05 \x01(\x05\x12\x0f\n\x07running\x18\x06 \x01(\x05\x12\x0e\n\x06served\x18\x07 \x01(\x04\x12\x11\n\trss_bytes\x18\x08 \x01(\x04\x12\x10\n\x08restarts\x18\t \x01(\r\x12\x15\n\rsetup_seconds\x18\n \x01(\x01\x12\x1e\n\x16oldest_running_seconds\x18\x0b \x01(\x01\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x0f\n\x07message\x18\r \x01(\t\x12\x0b\n\x03pid\x18\x0e \x01(\x05\x12\x13\n\x0b\x61ge_seconds\x18\x0f \x01(\x01\x12\x11\n\town_bytes\x18\x10 \x01(\x04\x12\x11\n\ttraceback\x18\x11 \x01(\t\x12\r\n\x05taken\x18\x12 \x01(\x08\x12\x0e\n\x06python\x18\x13 \x01(\t\x12\r\n\x05\x65nded\x18\x14 \x01(\t\x12\x0c\n\x04node\x18\x15 \x01(\t\"\x12\n\x10ListPoolsRequest\"5\n\x11ListPoolsResponse\x12 \n\x05pools\x18\x01 \x03(\x0b\x32\x11.snakepit.v1.Pool\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"@\n\x0fGetPoolResponse\x12\x1f\n\x04pool\x18\x01 \x01(\x0b\x32\x11.snakepit.v1.Pool\x12\x0c\n\x04spec\x18\x02 \x01(\t\"\"\n\x12ListWorkersRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\";\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.snakepit.v1.Worker\"2\n\x12\x44rainWorkerRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\"\x15\n\x13\x44rainWorkerResponse\"4\n\x14RecycleWorkerRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\"\x17\n\x15RecycleWorkerResponse*\xad\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x12\x18\n\x14WORKER_STATE_BACKOFF\x10\x04\x12\x18\n\x14WORKER_STATE_STOPPED\x10\x05*`\n\x08Liveness\x12\x18\n\x14LIVENESS_UNSPECIFIED\x10\x00\x12\x11\n\rLIVENESS_LIVE\x10\x01\x12\x14\n\x10LIVENESS_SUSPECT\x10\x02\x12\x11\n\rLIVENESS_LOST\x10\x03\x32\x9b\x03\n\x0bPoolService\x12J\n\tListPools\x12\x1d.snakepit.v1.ListPoolsRequest\x1a\x1e.snakepit.v1.ListPoolsResponse\x12\x44\n\x07GetPool\x12\x1b.snakepit.v1.GetPoolRequest\x1a\x1c.snakepit.v1.GetPoolResponse\x12P\n\x0bListWorkers\x12\x1f.snakepit.v1.ListWorkersRequest\x1a .snakepit.v1.ListWorkersResponse\x12P\n\x0b\x44rainWorker\x12\x1f.snakepit.v1.DrainWorkerRequest\x1a .snakepit.v1.DrainWorkerResponse\x12V\n\rRecycleWorker\x12!.snakepit.v1.RecycleWorkerRequest\x1a\".snakepit.v1.RecycleWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'snakepit.v1.pool_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKERSTATE']._serialized_start=1377
-  _globals['_WORKERSTATE']._serialized_end=1550
-  _globals['_LIVENESS']._serialized_start=1552
-  _globals['_LIVENESS']._serialized_end=1648
+  _globals['_WORKERSTATE']._serialized_start=1391
+  _globals['_WORKERSTATE']._serialized_end=1564
+  _globals['_LIVENESS']._serialized_start=1566
+  _globals['_LIVENESS']._serialized_end=1662
   _globals['_POOL']._serialized_start=73
   _globals['_POOL']._serialized_end=405
   _globals['_OBJECTIVE']._serialized_start=407
   _globals['_OBJECTIVE']._serialized_end=533
   _globals['_WORKER']._serialized_start=536
-  _globals['_WORKER']._serialized_end=950
-  _globals['_LISTPOOLSREQUEST']._serialized_start=952
-  _globals['_LISTPOOLSREQUEST']._serialized_end=970
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=972
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1025
-  _globals['_GETPOOLREQUEST']._serialized_start=1027
-  _globals['_GETPOOLREQUEST']._serialized_end=1057
-  _globals['_GETPOOLRESPONSE']._serialized_start=1059
-  _globals['_GETPOOLRESPONSE']._serialized_end=1123
-  _globals['_LISTWORKERSREQUEST']._serialized_start=1125
-  _globals['_LISTWORKERSREQUEST']._serialized_end=1159
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=1161
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=1220
-  _globals['_DRAINWORKERREQUEST']._serialized_start=1222
-  _globals['_DRAINWORKERREQUEST']._serialized_end=1272
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=1274
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=1295
-  _globals['_RECYCLEWORKERREQUEST']._serialized_start=1297
-  _globals['_RECYCLEWORKERREQUEST']._serialized_end=1349
-  _globals['_RECYCLEWORKERRESPONSE']._serialized_start=1351
-  _globals['_RECYCLEWORKERRESPONSE']._serialized_end=1374
-  _globals['_POOLSERVICE']._serialized_start=1651
-  _globals['_POOLSERVICE']._serialized_end=2062
+  _globals['_WORKER']._serialized_end=964
+  _globals['_LISTPOOLSREQUEST']._serialized_start=966
+  _globals['_LISTPOOLSREQUEST']._serialized_end=984
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=986
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1039
+  _globals['_GETPOOLREQUEST']._serialized_start=1041
+  _globals['_GETPOOLREQUEST']._serialized_end=1071
+  _globals['_GETPOOLRESPONSE']._serialized_start=1073
+  _globals['_GETPOOLRESPONSE']._serialized_end=1137
+  _globals['_LISTWORKERSREQUEST']._serialized_start=1139
+  _globals['_LISTWORKERSREQUEST']._serialized_end=1173
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=1175
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=1234
+  _globals['_DRAINWORKERREQUEST']._serialized_start=1236
+  _globals['_DRAINWORKERREQUEST']._serialized_end=1286
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=1288
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=1309
+  _globals['_RECYCLEWORKERREQUEST']._serialized_start=1311
+  _globals['_RECYCLEWORKERREQUEST']._serialized_end=1363
+  _globals['_RECYCLEWORKERRESPONSE']._serialized_start=1365
+  _globals['_RECYCLEWORKERRESPONSE']._serialized_end=1388
+  _globals['_POOLSERVICE']._serialized_start=1665
+  _globals['_POOLSERVICE']._serialized_end=2076
 # @@protoc_insertion_point(module_scope)

@@ -85,7 +85,7 @@ class Objective(_message.Message):
     def __init__(self, name: _Optional[str] = ..., target_percent: _Optional[float] = ..., calls: _Optional[int] = ..., bad_calls: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds", "own_bytes", "traceback", "taken", "python", "ended")
+    __slots__ = ("id", "incarnation", "state", "liveness", "slots", "running", "served", "rss_bytes", "restarts", "setup_seconds", "oldest_running_seconds", "reason", "message", "pid", "age_seconds", "own_bytes", "traceback", "taken", "python", "ended", "node")
     ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,7 @@ class Worker(_message.Message):
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     id: str
     incarnation: str
     state: WorkerState
@@ -126,7 +127,8 @@ class Worker(_message.Message):
     taken: bool
     python: str
     ended: str
-    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., state: _Optional[_Union[WorkerState, str]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., served: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., setup_seconds: _Optional[float] = ..., oldest_running_seconds: _Optional[float] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pid: _Optional[int] = ..., age_seconds: _Optional[float] = ..., own_bytes: _Optional[int] = ..., traceback: _Optional[str] = ..., taken: _Optional[bool] = ..., python: _Optional[str] = ..., ended: _Optional[str] = ...) -> None: ...
+    node: str
+    def __init__(self, id: _Optional[str] = ..., incarnation: _Optional[str] = ..., state: _Optional[_Union[WorkerState, str]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., served: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., setup_seconds: _Optional[float] = ..., oldest_running_seconds: _Optional[float] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pid: _Optional[int] = ..., age_seconds: _Optional[float] = ..., own_bytes: _Optional[int] = ..., traceback: _Optional[str] = ..., taken: _Optional[bool] = ..., python: _Optional[str] = ..., ended: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class ListPoolsRequest(_message.Message):
     __slots__ = ()

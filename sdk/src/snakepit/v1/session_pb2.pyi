@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Session(_message.Message):
-    __slots__ = ("id", "pool", "uid", "metadata", "create_time", "last_use_time", "expire_time", "worker", "incarnation", "epoch", "ttl_seconds", "owner", "group")
+    __slots__ = ("id", "pool", "uid", "metadata", "create_time", "last_use_time", "expire_time", "worker", "incarnation", "epoch", "ttl_seconds", "owner", "group", "moves")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Session(_message.Message):
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
     id: str
     pool: str
     uid: str
@@ -45,7 +46,20 @@ class Session(_message.Message):
     ttl_seconds: float
     owner: str
     group: str
-    def __init__(self, id: _Optional[str] = ..., pool: _Optional[str] = ..., uid: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+    moves: _containers.RepeatedCompositeFieldContainer[SessionMove]
+    def __init__(self, id: _Optional[str] = ..., pool: _Optional[str] = ..., uid: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., epoch: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ..., moves: _Optional[_Iterable[_Union[SessionMove, _Mapping]]] = ...) -> None: ...
+
+class SessionMove(_message.Message):
+    __slots__ = ("epoch", "time", "reason", "worker")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    time: _timestamp_pb2.Timestamp
+    reason: str
+    worker: str
+    def __init__(self, epoch: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., worker: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
     __slots__ = ("pool", "session_id", "metadata", "ttl_seconds", "group")

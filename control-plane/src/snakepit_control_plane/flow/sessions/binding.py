@@ -241,8 +241,9 @@ class Binding:
     async def _bind(self, pool: Pool, entry: SessionEntry, call: Call, worker: Worker, known: SessionRecord) -> None:
         """Bind the session to the worker whose slot the call has reserved; whoever was first, the call follows the record."""
         error: SnakepitError | None = None
+        why = _why_moved(pool, known) if known.worker else ""
         try:
-            entry.record = await self._store.bind_session(known, worker.id, worker.incarnation, worker.capsule.incarnation)
+            entry.record = await self._store.bind_session(known, worker.id, worker.incarnation, worker.capsule.incarnation, why)
         except SnakepitError as problem:
             error = problem
         except Exception as problem:
@@ -254,7 +255,7 @@ class Binding:
         entry.busy = False
         ours = entry.record is not None and entry.record.incarnation == worker.incarnation and not entry.is_released
         if ours and known.worker and known.incarnation != worker.incarnation:
-            self._sessions.telemetry.sessions_moved.add(pool.name, _why_moved(pool, known))
+            self._sessions.telemetry.sessions_moved.add(pool.name, why)
         if error is None and ours and worker.alive and not call.answered:
             self._begin(pool, entry, call, worker, now)
         else:

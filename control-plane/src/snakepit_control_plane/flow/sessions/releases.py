@@ -15,7 +15,7 @@ from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.sessions.binding import LOOK_SECONDS, VERDICT_SECONDS
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.model.session import REBIND, SessionRecord
 from snakepit_control_plane.policy.affinity import BindingState, binding_state
 
 ANSWER_SECONDS = 2.0
@@ -94,7 +94,7 @@ async def rebind(sessions: Sessions, pool: Pool, session: str) -> SessionRecord:
         record = await sessions.store.unbind_session(known)
         sessions.upkeep.learned(record)
         if record.binding != known.binding and not record.worker:
-            sessions.telemetry.sessions_moved.add(pool.name, "rebind")
+            sessions.telemetry.sessions_moved.add(pool.name, REBIND)
             return record
     raise WorkerBusy(f"the worker of session {session!r} can't be reached, and is not given up yet: try again", retry_after=1.0)
 

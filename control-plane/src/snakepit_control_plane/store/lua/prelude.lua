@@ -40,6 +40,16 @@ local function slide(now)
   for i = 3, 5 do keep(KEYS[i], ttl + 60000) end
 end
 
+-- The session's latest moves, with one more under the next epoch: lines of 'epoch, time, why, worker before', tabs between, the last first.
+local function moved(now, why, most)
+  local there = redis.call('HMGET', KEYS[1], 'epoch', 'worker', 'moves')
+  local moves = {table.concat({there[1] + 1, now, why, there[2]}, '\t')}
+  for line in string.gmatch(there[3] or '', '[^\n]+') do
+    if #moves < tonumber(most) then table.insert(moves, line) end
+  end
+  return table.concat(moves, '\n')
+end
+
 -- uid '' admits everybody.
 local function fence(uid, epoch)
   local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch')
