@@ -11,9 +11,12 @@ from typing import Any
 from fuzz.target import cut, no_descriptor_left, target
 from snakepit._ipc import control, sockets
 from snakepit._ipc.held import left_behind
+from snakepit._ipc.log_ring import make_ring
 from snakepit._ipc.sockets import FramingError
 from snakepit._ipc.worker import Done
+from snakepit._telemetry import log_lines
 from snakepit_agent.workers import oom, stacks
+from snakepit_agent.workers.log_lines import LogLines
 from snakepit_worker.log_records import NO_CALL, Splitter, as_json, as_text
 from snakepit_worker.starting import decode_reply
 
@@ -105,6 +108,17 @@ def memory_events(data: bytes) -> None:
     os.write(descriptor, data)
     counter.explains(1.0)
     counter.close()
+
+
+@target()
+def log_ring(data: bytes) -> None:
+    """What lies in the memory that a keeper says has its log lines."""
+    descriptor = make_ring()
+    os.pwrite(descriptor, data, 0)
+    lines = LogLines()
+    lines.keeper_came(descriptor)
+    assert all(log_lines.decode(each) for each in lines.last(100))
+    lines.close()
 
 
 @target()

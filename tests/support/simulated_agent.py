@@ -97,6 +97,7 @@ class SimulatedAgent:
     protocol: int = 0
     pod_uid: str = ""
     node: str = ""
+    tells_log_lines: bool = True
     token_file: Path | None = None
     trust: Trust | None = None
 
@@ -115,6 +116,7 @@ class SimulatedAgent:
         self.replica: Replica | None = None
         self.silent = False  # Nothing that it says gets through.
         self.heeds_cancels = True
+        self.on_log_lines: Callable[[link_pb2.LogLinesRequest], None] = self.tell_nothing
         self.on_call: Callable[[link_pb2.Call], None] = self.take
         self.draining = self.told_to_drain = False
         self.hello_running: list[int] = []
@@ -279,6 +281,7 @@ class SimulatedAgent:
             pool=self.pool,
             pod_uid=self.pod_uid,
             node=self.node,
+            tells_log_lines=self.tells_log_lines,
             settings=self.settings or settings(self.pool),
         )
         running = [*self.running, *self.hello_running]
@@ -310,8 +313,14 @@ class SimulatedAgent:
                 self._release(frame.session_release)
             elif kind == "state_reply":
                 self._state_replies.pop(frame.state_reply.id).set_result(frame.state_reply)
+            elif kind == "log_lines_request":
+                self.on_log_lines(frame.log_lines_request)
             elif kind == "ping":
                 link.pass_over(frame)
+
+    def tell_nothing(self, asked: link_pb2.LogLinesRequest) -> None:
+        """Nothing was said here."""
+        self.send(log_lines_reply=link_pb2.LogLinesReply(id=asked.id))
 
     def cancel(self, call_id: int) -> None:
         """A running call ends as its tool would that notices."""

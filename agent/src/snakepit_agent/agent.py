@@ -124,6 +124,7 @@ class Agent:
             "flow": lambda replica, flow: self.pipeline.nested.on_flow(replica, flow),
             "drain": self._on_drain,
             "settings": self._on_settings,
+            "log_lines_request": self._on_log_lines_request,
             "go_away": lambda _replica, _go_away: None,  # It sends no more calls; the link closes when it has ended those it sent.
         }
 
@@ -155,11 +156,18 @@ class Agent:
             self._beat_timer.cancel()
         self._beat()
 
+    def _on_log_lines_request(self, replica: str, asked: link_pb2.LogLinesRequest) -> None:
+        lines = self.workers.log_lines
+        reply = link_pb2.LogLinesReply(id=asked.id, lines=lines.last(asked.limit, asked.worker, asked.call_id))
+        if not lines.are_kept:
+            reply.problem = "its worker image is of a version that keeps no lines"
+        self.uplink.send(replica, link_pb2.Frame(log_lines_reply=reply))
+
     def _capsule(self) -> link_pb2.Capsule:
         s = self.settings
         pool = link_pb2.PoolSettings(pool=s.pool, uid=s.pool_uid, generation=s.pool_generation, spec=s.spec_json)
         of_pod = {"name": s.capsule, "pod_uid": s.pod_uid, "node": s.node}
-        return link_pb2.Capsule(**of_pod, incarnation=self.incarnation, pool=s.pool, settings=pool)
+        return link_pb2.Capsule(**of_pod, incarnation=self.incarnation, pool=s.pool, settings=pool, tells_log_lines=True)
 
     def running_ids(self, replica: str) -> Iterable[int]:
         """The replica's ids of its calls that are here."""

@@ -28,9 +28,9 @@ class Settings:
     """One capsule.
 
     `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
-    control plane as they are). `capsule` is the pod's name, `node` its machine's, for people. `run_dir` holds the socket shared with the keeper. `health_port` 0: no health
-    service; `metrics_port` 0: no metrics. `token_file`: what proves to the control plane which pod this is. `setup_timeout` in seconds: a
-    worker whose `setup()` takes longer is killed.
+    control plane as they are). `capsule` is the pod's name, `node` its machine's, for people. `run_dir` holds the socket shared with the
+    keeper. `health_port` 0: no health service; `metrics_port` 0: no metrics. `token_file`: what proves to the control plane which pod this
+    is. `setup_timeout` in seconds: a worker whose `setup()` takes longer is killed.
     """
 
     pool: str

@@ -12,7 +12,7 @@ import pytest
 
 from snakepit import CallerInfo, Client
 from snakepit.errors import PermissionDenied, PoolNotFound, Unauthenticated
-from snakepit_control_plane.policy.rights import AS_USER, CALL, LIST_CALLS, LOOK, MAINTAIN, ON_POOLS
+from snakepit_control_plane.policy.rights import AS_USER, CALL, LIST_CALLS, LOOK, MAINTAIN, ON_POOLS, READ_LOGS
 from snakepit_control_plane.server import Running
 from support.callers import ADA, BOB, put, token
 from support.control_plane import replica
@@ -61,4 +61,4 @@ async def test_somebody_is_told_all_their_rights_on_a_pool_at_once_and_no_line_o
 async def test_where_nobody_is_asked_there_is_no_subject_and_everything_is_allowed() -> None:
     async with replica() as server, simulated_agent(server.address), Client(server.address) as client:
         assert await client.whoami() == CallerInfo("", (), None)
-        assert await client.pool(POOL).rights() == {str(each) for each in ON_POOLS}
+        assert await client.pool(POOL).rights() == {str(each) for each in (*ON_POOLS, READ_LOGS)}

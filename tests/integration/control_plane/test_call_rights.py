@@ -17,7 +17,6 @@ from support.control_plane import eventually
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
 
-
 OTHER = "shop/other"
 
 

@@ -36,6 +36,7 @@ PAGES = {
     "tools": f"{POOL}/tools",
     "tool": f"{POOL}/tool?name=fit",
     "calls": f"{POOL}/calls",
+    "all calls": "/calls",
     "call": f"{POOL}/call?id=",
     "sessions": f"{POOL}/sessions",
     "session": f"{POOL}/session?id={SESSION}&key=topic",
@@ -222,6 +223,7 @@ def test_calls_are_found_by_what_they_have_in_common_and_one_shows_its_way(page:
     expect(rows.filter(has_not_text="TOOL_ERROR")).to_have_count(0)
     rows.first.get_by_role("link").first.click()
     expect(page.locator("#call .way")).to_contain_text("answered")
+    expect(page.locator("#log")).to_contain_text("raised LookupError")
     command = page.locator("code", has_text="snakepit logs").inner_text()
     expect(page.locator("main")).not_to_contain_text("kubectl")
     assert command.endswith(f"--server {program.server}")
@@ -245,6 +247,19 @@ def test_a_call_that_runs_is_seen_on_its_worker_and_cancelled(page: Page, client
     expect(page.locator("#verdict")).to_contain_text("CANCELLED")
 
 
+def test_a_call_is_found_among_those_of_all_pools_by_its_id(page: Page, client: snakepit.sync.Client) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Calls", exact=True).click()
+    row = page.locator("#calls tbody tr").filter(has_text="default/bench").first
+    expect(row).to_be_visible()
+    id_ = client.pool("bench").calls(tool="fail")[0].id
+    page.get_by_label("Call's id").fill(id_)
+    page.keyboard.press("Enter")
+    expect(page.locator("h2")).to_contain_text(id_)
+    page.get_by_label("Where you are").get_by_role("link", name="default/bench").click()
+    expect(page.locator("#legend")).to_contain_text("idle")
+
+
 def test_a_session_is_searched_for_looked_into_and_let_go_of(page: Page, client: snakepit.sync.Client) -> None:
     page.goto(f"{POOL}/sessions")
     page.get_by_label("Id, owner or worker has").fill("ada")
@@ -258,6 +273,7 @@ def test_a_session_is_searched_for_looked_into_and_let_go_of(page: Page, client:
     expect(page.locator("#session")).to_contain_text("its next call chooses one")
     client.pool("bench").session(SESSION).call("keep", {"key": "topic", "value": MARKUP})
     expect(page.locator("#session")).to_contain_text("its worker is idle")
+    expect(page.locator("#session .moves")).to_contain_text("somebody asked for it")
     with client.pool("bench").session("gone") as session:
         session.call("keep", {"key": "a", "value": "b"})
     page.goto(f"{POOL}/session?id=gone")

@@ -106,7 +106,7 @@ async def test_a_pool_says_on_which_nodes_it_is_and_how_many_of_their_workers_se
         assert "node-1" in first
         assert "node-&lt;2&gt;" in second
         worker = (await http.get(f"/pools/{POOL}/worker", params={"id": f"{agent.name}/0"})).text
-        assert "<dt>Node</dt><dd class=\"small\">node-&lt;2&gt;</dd>" in worker
+        assert '<dt>Node</dt><dd class="small">node-&lt;2&gt;</dd>' in worker
 
 
 async def test_a_session_says_why_it_was_bound_anew(server: Running, http: httpx.AsyncClient) -> None:

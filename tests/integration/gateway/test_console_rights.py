@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from snakepit._telemetry.log_lines import LogLine, encode
+from snakepit.v1 import link_pb2
 from snakepit_control_plane.policy.rights import (
     CALL,
     CANCEL_CALL,
@@ -20,6 +22,7 @@ from snakepit_control_plane.policy.rights import (
     LOOK,
     MAINTAIN,
     READ_CALL,
+    READ_LOGS,
     READ_SESSION,
 )
 from snakepit_control_plane.server import Running
@@ -105,6 +108,7 @@ async def test_who_may_only_look_is_offered_nothing_else_and_refused_it_anyway(
         page = (await browser.get(f"{PAGE}/call", params={"id": call})).text
         assert "Cancel" not in page
         assert f"-c worker | grep {call}" in page
+        assert "You may not <code>get pods/log</code> in default" in page
         for path, query in {
             "worker/drain": {"id": worker},
             "worker/recycle": {"id": worker},
@@ -124,6 +128,26 @@ async def test_who_may_only_look_is_offered_nothing_else_and_refused_it_anyway(
         assert (await browser.post(f"{PAGE}/call/cancel", params={"id": call})).headers["location"].endswith("done=cancelled")
         assert (await browser.post(f"{PAGE}/session/delete", params={"id": "bobs"})).status_code == 303
         hanging.cancel()
+
+
+async def test_log_lines_are_shown_to_whoever_may_read_them_with_kubectl(
+    browser: httpx.AsyncClient, server: Running, agent: SimulatedAgent, asks: Reviewer
+) -> None:
+    asks.give(ADA, LOOK, READ_LOGS)
+    line = LogLine(time="2026-11-30T01:02:03.004Z", level="error", component="worker", tool="fit", message="<b>no</b>", exception="at <2>")
+
+    def tell(request: link_pb2.LogLinesRequest) -> None:
+        reply = link_pb2.LogLinesReply(id=request.id, lines=[encode(line).decode()])
+        agent.send(log_lines_reply=reply if request.worker else link_pb2.LogLinesReply(id=request.id, problem="it keeps none"))
+
+    agent.on_log_lines = tell
+    await sign_in(browser, ADA)
+    page = (await browser.get(f"{PAGE}/worker", params={"id": f"{agent.name}/0"})).text
+    assert "01:02:03.004</time> <b>error</b>" in page
+    assert "&lt;b&gt;no&lt;/b&gt;<br>at &lt;2&gt;" in page
+    assert "It keeps none." in (await browser.get(f"{PAGE}/worker", params={"id": f"{agent.name}/0", "log": "capsule"})).text
+    gone = (await browser.get(f"{PAGE}/worker", params={"id": "gone-0/0"})).text
+    assert "No capsule &#39;gone-0&#39; of pool" in gone
 
 
 async def offered(browser: httpx.AsyncClient, path: str, id_: str, what: str) -> bool:

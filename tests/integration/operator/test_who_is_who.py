@@ -12,7 +12,7 @@ import pytest
 
 from snakepit import Client
 from snakepit_control_plane.authentication import Authentication
-from snakepit_control_plane.policy.rights import ON_POOLS
+from snakepit_control_plane.policy.rights import ON_POOLS, READ_LOGS
 from support.admin import Admin
 from support.control_plane import replica
 from support.eventually import eventually
@@ -92,3 +92,24 @@ async def test_rights_on_a_pool_are_those_of_the_charts_roles(client: Client, ad
 
     await eventually(has_them, f"bob has what {role} gives", 40)
     assert await ada.rights() == set()
+
+
+async def test_whoever_may_read_the_log_of_a_namespaces_pods_is_told_so(client: Client, admin: Admin) -> None:
+    bob = client.as_caller(token=await made(admin, "bob", AUDIENCE)).pool(f"{admin.namespace}/digits")
+    assert await bob.rights() == set()
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{admin.namespace}"
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reads-logs"}}
+    await admin.ask("POST", f"{rbac}/roles", {**role, "rules": [{"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}]})
+    bound = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "reads-logs"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reads-logs"},
+        "subjects": [{"kind": "ServiceAccount", "name": "bob", "namespace": admin.namespace}],
+    }
+    await admin.ask("POST", f"{rbac}/rolebindings", bound)
+
+    async def has_it() -> bool:
+        return await bob.rights() == {str(READ_LOGS)}
+
+    await eventually(has_it, "bob has it", 40)

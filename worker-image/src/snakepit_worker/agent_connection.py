@@ -8,6 +8,7 @@ import platform
 import socket
 from collections import deque
 from importlib.metadata import version
+from pathlib import Path
 
 from snakepit._ipc.control import PROTOCOL, FromKeeper, KeeperHello, send_control
 from snakepit_worker import container
@@ -21,13 +22,14 @@ class AgentConnection:
         self.welcomed = False
         self._out: deque[tuple[FromKeeper, list[socket.socket]]] = deque()
 
-    def greet(self) -> None:
-        """Say who is there, with the file that counts out-of-memory kills. A connection that breaks at once is found by reading."""
-        memory = container.out_of_memory_file()
+    def greet(self, ring: int) -> None:
+        """Say who is there, with the file that counts out-of-memory kills, and the ring of log lines. A connection that breaks at once is
+        found by reading."""
+        memory = container.out_of_memory_file() or Path(os.devnull)
         hello = KeeperHello(PROTOCOL, os.getpid(), version("snakepit-worker"), platform.python_version(), container.cpus())
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            passed = [stack.enter_context(memory.open("rb", buffering=0)).fileno()] if memory else []
-            send_control(self.socket, hello, passed, socket.MSG_DONTWAIT)
+            counts = stack.enter_context(memory.open("rb", buffering=0)).fileno()
+            send_control(self.socket, hello, [counts, ring], socket.MSG_DONTWAIT)
 
     def send(self, frame: FromKeeper, passed: list[socket.socket] | None = None) -> None:
         """The sockets in `passed` are the agent's from now on."""

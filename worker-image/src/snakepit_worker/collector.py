@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from snakepit._ipc.log_ring import LogRing, make_ring
 from snakepit._ipc.sockets import close_all, packet_pair, recv_packet, send_packet
 from snakepit_worker.log_records import NO_CALL, Backlog, Label, Record, Splitter, as_json, as_text
 from snakepit_worker.processes import name_process, signal_process
@@ -52,10 +53,11 @@ class Source(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Collector:
-    """The keeper's view. `pid` is that of the process."""
+    """The keeper's view. `pid` is that of the process; `ring` has the last lines, for the agent."""
 
     def __init__(self) -> None:
         self._log = os.dup(_STDERR)
+        self.ring = make_ring()
         self._sources: dict[str, tuple[Source, int, int]] = {}
         self._unsent: deque[str] = deque()
         self._closing: set[str] = set()
@@ -125,12 +127,12 @@ class Collector:
         with theirs:
             self.pid = os.fork()
             if self.pid == 0:
-                _run(theirs, self._log)
+                _run(theirs, self._log, self.ring)
         self._unsent = deque(self._sources)
         self.flush()
 
 
-def _run(control: socket.socket, log: int) -> None:
+def _run(control: socket.socket, log: int, ring: int) -> None:
     """Never returns. The keeper's descriptors are not ours: a pipe ends when its last writer does."""
     try:
         signal.set_wakeup_fd(-1)
@@ -138,9 +140,10 @@ def _run(control: socket.socket, log: int) -> None:
             signal.signal(number, signal.SIG_IGN)
         os.setsid()
         os.dup2(log, _STDERR)
+        kept = LogRing(ring)
         _close_others({_STDERR, control.fileno()})
         name_process("snakepit-logs")
-        _Reader(control, os.environ.get("SNAKEPIT_LOG_FORMAT", "json") == "text").run()
+        _Reader(control, kept, text=os.environ.get("SNAKEPIT_LOG_FORMAT", "json") == "text").run()
     finally:
         os._exit(0)
 
@@ -185,8 +188,9 @@ class _Pipe:
 class _Reader:
     """The collector's loop."""
 
-    def __init__(self, control: socket.socket, text: bool) -> None:
+    def __init__(self, control: socket.socket, ring: LogRing, *, text: bool) -> None:
         self._format: Callable[[Record, str, str], bytes] = as_text if text else as_json
+        self._ring = ring
         self._control = control
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ, None)
@@ -217,7 +221,11 @@ class _Reader:
     def _read(self, pipe: _Pipe) -> None:
         records, more = pipe.read()
         source = pipe.source
-        self._writer.add([self._format(each, source.component, source.worker) for each in records], source)
+        lines = [as_json(each, source.component, source.worker) for each in records]
+        self._ring.add(lines)
+        if self._format is not as_json:
+            lines = [self._format(each, source.component, source.worker) for each in records]
+        self._writer.add(lines, source)
         if not more:
             self._selector.unregister(pipe.reader)
             self._pipes -= 1

@@ -218,7 +218,7 @@ class Keeper:
             return
         self._agent = AgentConnection(sock)
         self._selector.register(sock, selectors.EVENT_READ, self._serve_agent)
-        self._agent.greet()
+        self._agent.greet(self.collector.ring)
 
     def _serve_agent(self) -> None:
         agent = self._agent

@@ -21,6 +21,7 @@ from snakepit_agent.settings import Settings
 from snakepit_agent.telemetry import Telemetry
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_agent.workers.keeper import KeeperServer
+from snakepit_agent.workers.log_lines import LogLines
 from snakepit_agent.workers.oom import OomCounter
 from snakepit_agent.workers.supervisor import Supervisor
 
@@ -51,6 +52,7 @@ class Workers:
         self.channels = self.processes.channels
         self._events = events
         self._oom: OomCounter | None = None
+        self.log_lines = LogLines()
         self._drained_by_keeper = False
         self._keeper_asked = False
         self._ends = False
@@ -62,6 +64,7 @@ class Workers:
         for incarnation in list(self.channels):
             self.channels.pop(incarnation).close()
         self._forget_memory()
+        self.log_lines.close()
 
     # ---- the capsule's end
 
@@ -113,7 +116,9 @@ class Workers:
         log.info("keeper %s with Python %s connected", hello.version, hello.python)
         self.supervisor.cpus = hello.cpus
         self._oom = OomCounter(descriptors[0]) if descriptors else None
-        close_all(descriptors[1:])
+        if len(descriptors) > 1:
+            self.log_lines.keeper_came(descriptors[1])
+        close_all(descriptors[2:])
         if self._drained_by_keeper:
             self._drained_by_keeper = self._ends = False
             self.lifecycle.undrain()

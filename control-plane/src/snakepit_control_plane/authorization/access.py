@@ -1,5 +1,5 @@
 """Asked before a caller gets what it wants. This one asks nobody: who is known may do everything but look at, or use, others' sessions
-and calls."""
+and calls, and what tools have logged in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import CHANGE_SESSION, Answer, Right, denied
 
 YES = Answer(allowed=True)
-OTHERS = Answer(allowed=False, reason="sessions and calls are their makers', and nobody is asked here for rights on others'")
+OTHERS = Answer(
+    allowed=False, reason="sessions, calls and their log lines are their makers', and nobody is asked here for rights on others'"
+)
 AS_THEMSELVES = Answer(allowed=False, reason="nobody is asked here who may")
 
 
@@ -54,4 +56,4 @@ class Access:
 def _unasked(caller: Caller, right: Right) -> Answer:
     if right.verb == "impersonate":
         return AS_THEMSELVES
-    return OTHERS if right.subresource in ("sessions", "calls") and caller.subject else YES
+    return OTHERS if right.subresource in ("sessions", "calls", "log") and caller.subject else YES

@@ -32,9 +32,6 @@ REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
 RECYCLED = frozenset({"age", "calls", "memory", "asked", "session"})
 """Why workers are recycled: what an agent may make a label of."""
 
-MOST_OF_A_NODE = 253
-"""Characters of a node's name, as Kubernetes has it: nobody makes us keep more."""
-
 _NAME = NAME_PATTERN.strip("^$")
 _POOL = re.compile(f"{_NAME}/{_NAME}")
 
@@ -163,7 +160,8 @@ class Fleet:
         if capsule is None:
             capsule = Capsule(about.name, about.incarnation, pool.name, about.pod_uid, now)
             pool.capsules[about.incarnation] = capsule
-        capsule.pool_uid, capsule.node = about.settings.uid, about.node[:MOST_OF_A_NODE]
+        capsule.pool_uid, capsule.node = about.settings.uid, about.node
+        capsule.tells_log_lines = about.tells_log_lines
         self.flow.pools.linked(capsule.incarnation)
         silence = now - capsule.heard
         capsule.heard = now

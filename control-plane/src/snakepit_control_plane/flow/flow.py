@@ -9,6 +9,7 @@ from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.dispatcher import Dispatcher
 from snakepit_control_plane.flow.idempotency import Idempotency
 from snakepit_control_plane.flow.intake import Intake
+from snakepit_control_plane.flow.log_lines import LogLines
 from snakepit_control_plane.flow.nested import NestedCalls
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.outcomes import Outcomes
@@ -32,6 +33,7 @@ class Flow:
         self.clock = clock = self.loop.time
         self.pools = Pools(clock)
         self.agents = AgentLinks()
+        self.log_lines = LogLines(self.agents)
         records = Records(limits.max_call_records, lambda: time.time() - clock())
         self.calls = OpenCalls(self.agents, telemetry, MemoryBudget(limits.max_waiting_bytes), records)
         self.recalls = Recalls(self.agents)

@@ -134,6 +134,7 @@ class Capsule:
         # By its own word: of the SnakePool that its pod was made for; and the machine that it runs on.
         self.pool_uid = ""
         self.node = ""
+        self.tells_log_lines = False
         self.workers: dict[str, Worker] = {}
         # By incarnation: those whose place others have, until they have ended.
         self.leaving: dict[str, Worker] = {}

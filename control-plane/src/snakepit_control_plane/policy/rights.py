@@ -39,6 +39,9 @@ DELETE_SESSION = Right("delete", "sessions")
 READ_CALL = Right("get", "calls")
 LIST_CALLS = Right("list", "calls")
 CANCEL_CALL = Right("delete", "calls")
+READ_LOGS = Right("get", "log", resource="pods", group="")
+"""On a capsule's pod: who may read it there may read it here, and nobody else."""
+
 ON_POOLS = (
     CALL, OFFER, LOOK, MAINTAIN, READ_SESSION, LIST_SESSIONS, CHANGE_SESSION, DELETE_SESSION, READ_CALL, LIST_CALLS, CANCEL_CALL,
 )  # fmt: skip

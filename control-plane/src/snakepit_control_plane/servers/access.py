@@ -9,7 +9,7 @@ import grpc
 
 from snakepit.v1 import access_pb2, access_pb2_grpc
 from snakepit_control_plane.flow.pools import Pools
-from snakepit_control_plane.policy.rights import ON_POOLS
+from snakepit_control_plane.policy.rights import ON_POOLS, READ_LOGS
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
 
@@ -36,6 +36,7 @@ class AccessServicer(access_pb2_grpc.AccessServiceServicer):
         """Of pools that there are: whoever makes names up has nothing asked."""
         caller = await self._door.caller(context)
         pool = self._pools.find(full_name(request.pool))
-        answers = await asyncio.gather(*(self._door.access.answer(caller, right, pool.name) for right in ON_POOLS))
-        rights = [str(right) for right, answer in zip(ON_POOLS, answers, strict=True) if answer.allowed]
+        asked = {**dict.fromkeys(ON_POOLS, pool.name), READ_LOGS: f"{pool.name.partition('/')[0]}/"}
+        answers = await asyncio.gather(*(self._door.access.answer(caller, right, what) for right, what in asked.items()))
+        rights = [str(right) for right, answer in zip(asked, answers, strict=True) if answer.allowed]
         return access_pb2.ListRightsResponse(rights=rights)

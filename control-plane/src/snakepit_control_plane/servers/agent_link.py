@@ -64,6 +64,8 @@ class AgentPeer:
             self._fleet.offered(self._capsule, frame.offer)
         elif kind == "session_released":
             self._flow.sessions.releases.answered(frame.session_released)
+        elif kind == "log_lines_reply":
+            self._flow.log_lines.answered(self._capsule, frame.log_lines_reply)
         elif kind == "state_request":
             self._tasks.spawn(self._state(frame.state_request))
         elif kind == "progress":

@@ -23,6 +23,10 @@ MOST_WORKERS = 10_000
 MOST_TOOLS = 10_000
 """Of one capsule."""
 
+MOST_LINES = 1000
+MOST_LINE_BYTES = 256 * 1024
+"""Of one answer about log lines, in all."""
+
 REFUSALS = 256
 """So many that were logged are remembered."""
 
@@ -37,6 +41,7 @@ def check_hello(hello: link_pb2.Hello) -> None:
         ("hello.capsule.name", about.name, NAME_CHARACTERS),
         ("hello.capsule.incarnation", about.incarnation, NAME_CHARACTERS),
         ("hello.capsule.pod_uid", about.pod_uid, NAME_CHARACTERS),
+        ("hello.capsule.node", about.node, NAME_CHARACTERS),
         ("hello.capsule.pool", about.pool, POOL_CHARACTERS),
         ("hello.capsule.settings.pool", about.settings.pool, POOL_CHARACTERS),
         ("hello.capsule.settings.uid", about.settings.uid, NAME_CHARACTERS),
@@ -56,6 +61,10 @@ def overlong(kind: str | None, frame: link_pb2.Frame) -> str:
         return f"the capsule reports {count} workers, {MOST_WORKERS} is the most"
     if kind == "load" and len(frame.load.workers) > MOST_WORKERS:
         return f"the capsule reports the load of {len(frame.load.workers)} workers, {MOST_WORKERS} is the most"
+    if kind == "log_lines_reply" and len(frame.log_lines_reply.lines) > MOST_LINES:
+        return f"the capsule tells {len(frame.log_lines_reply.lines)} log lines, {MOST_LINES} is the most"
+    if kind == "log_lines_reply" and (size := frame.log_lines_reply.ByteSize()) > MOST_LINE_BYTES:
+        return f"the capsule tells log lines of {size} bytes, {MOST_LINE_BYTES} is the most"
     return ""
 
 

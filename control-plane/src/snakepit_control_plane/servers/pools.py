@@ -8,13 +8,17 @@ import grpc
 
 from snakepit._values.strings import quoted
 from snakepit.errors import InvalidArguments
-from snakepit.v1 import pool_pb2, pool_pb2_grpc, tool_pb2, tool_pb2_grpc
+from snakepit.v1 import link_pb2, pool_pb2, pool_pb2_grpc, tool_pb2, tool_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.catalogue import Catalogue, get_tool, list_tools
-from snakepit_control_plane.policy.rights import LOOK, MAINTAIN
+from snakepit_control_plane.policy.rights import LOOK, MAINTAIN, READ_LOGS
+from snakepit_control_plane.servers.bounds import MOST_LINES
 from snakepit_control_plane.servers.door import Door, find_pool
+from snakepit_control_plane.servers.rpc import full_name
+
+DEFAULT_LINES = 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -50,6 +54,22 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         worker = await self._worker(request, context)
         self._fleet.drain(worker.capsule, worker, recycle=True)
         return pool_pb2.RecycleWorkerResponse()
+
+    async def ListLogLines(  # noqa: N802
+        self, request: pool_pb2.ListLogLinesRequest, context: Context
+    ) -> pool_pb2.ListLogLinesResponse:
+        """Its lines are the API server's to show, by `kubectl logs`: who may see them there may see them here."""
+        caller = await self._door.caller(context)
+        pool = self._flow.pools.find(full_name(request.pool))
+        await self._door.access.check(caller, READ_LOGS, f"{pool.name.partition('/')[0]}/{request.capsule}")
+        if not 0 <= request.limit <= MOST_LINES:
+            raise InvalidArguments(f"limit {request.limit} can't be: {MOST_LINES} is the most, and 0 means {DEFAULT_LINES}")
+        capsule = next((each for each in pool.capsules.values() if each.name == request.capsule and each.linked), None)
+        if capsule is None:
+            raise InvalidArguments(f"no capsule {quoted(request.capsule)} of pool {pool.name} is linked to this replica")
+        wanted = link_pb2.LogLinesRequest(worker=request.worker, call_id=request.call_id, limit=request.limit or DEFAULT_LINES)
+        reply = await self._flow.log_lines.ask(capsule, wanted)
+        return pool_pb2.ListLogLinesResponse(lines=reply.lines, problem=reply.problem)
 
     async def _worker(self, request: pool_pb2.DrainWorkerRequest | pool_pb2.RecycleWorkerRequest, context: Context) -> Worker:
         pool, _ = await find_pool(self._door, self._flow.pools, context, MAINTAIN, request.pool)

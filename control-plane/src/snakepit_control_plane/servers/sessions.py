@@ -34,7 +34,7 @@ from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import Fence, SessionRecord
+from snakepit_control_plane.model.session import Fence, Move, SessionRecord
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, READ_SESSION, Right
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.door import Door, find_pool
@@ -285,8 +285,12 @@ def to_message(record: SessionRecord) -> session_pb2.Session:
         ttl_seconds=record.ttl_seconds,
         owner=record.owner,
         group=record.group,
-        moves=[session_pb2.SessionMove(epoch=each.epoch, time=_time(each.at), reason=each.why, worker=each.worker) for each in record.moves],
+        moves=[_move(each) for each in record.moves],
     )
+
+
+def _move(move: Move) -> session_pb2.SessionMove:
+    return session_pb2.SessionMove(epoch=move.epoch, time=_time(move.at), reason=move.why, worker=move.worker)
 
 
 async def _value(stored: StoredValue, *, as_payload: bool) -> common_pb2.Value:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from snakepit.errors import InvalidArguments
-from snakepit_gateway.console import picture
+from snakepit_gateway.console import log_lines, picture
 from snakepit_gateway.console.desk import Context, Elsewhere, href, pool_of, said
 from snakepit_gateway.console.pool import head
 from snakepit_gateway.console.viewer import CANCEL, Viewer
@@ -63,7 +63,9 @@ async def call(viewer: Viewer, request: Request) -> Context:
         head(viewer, name), viewer.call(name, id_), viewer.all_calls(limit=MOST_WITHIN, within=id_), viewer.who()
     )
     may = CANCEL in top["rights"] or bool(who.subject and found.caller == who.subject)
-    return {**top, "call": found, "made": made, "may": may, "stages": picture.stages(found), "done": request.query_params.get("done", "")}
+    log = await log_lines.gather(viewer, top, found.worker.rpartition("/")[0], id_)
+    shown = {"call": found, "made": made, "stages": picture.stages(found), **log}
+    return {**top, **shown, "may": may, "done": request.query_params.get("done", "")}
 
 
 async def cancel(viewer: Viewer, request: Request) -> str:

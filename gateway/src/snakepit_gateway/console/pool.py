@@ -13,7 +13,7 @@ from starlette.requests import Request
 from snakepit.client.findings import causes, of_pool
 from snakepit.client.views import CallInfo, WorkerInfo
 from snakepit.errors import InvalidArguments, PermissionDenied
-from snakepit_gateway.console import picture
+from snakepit_gateway.console import log_lines, picture
 from snakepit_gateway.console.desk import Context, draw, href, pool_of, said
 from snakepit_gateway.console.live import Part
 from snakepit_gateway.console.overview import history_of, page_of, wrong
@@ -102,7 +102,10 @@ async def worker(viewer: Viewer, request: Request) -> Context:
     found = next((each for each in workers if each.id == id_), None)
     mine = [each for each in running if found is not None and each.incarnation == found.incarnation]
     word = picture.kind_of(found) if found is not None else ("off", "gone")
-    return {**top, "id": id_, "worker": found, "kind": word[0], "word": word[1], "running": mine, "done": _done(request)}
+    whole = request.query_params.get("log") == "capsule"
+    log = await log_lines.gather(viewer, top, id_.rpartition("/")[0] if whole else id_)
+    shown = {"worker": found, "kind": word[0], "word": word[1], "running": mine, "whole": whole, **log}
+    return {**top, "id": id_, **shown, "done": _done(request)}
 
 
 async def drain(viewer: Viewer, request: Request) -> str:

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from snakepit.client.client import Pools
 from snakepit.client.history import PoolHistory
 from snakepit.client.pool import Pool
-from snakepit.client.views import CallerInfo, CallInfo, CallList, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
+from snakepit.client.views import CallerInfo, CallInfo, CallList, LogLines, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
 from snakepit_gateway.console.shared import Shared
 
 T = TypeVar("T")
 
 CALL = "create snakepools/call"
 CANCEL = "delete snakepools/calls"
+READ_LOGS = "get pods/log"
 SESSION = {"read": "get snakepools/sessions", "rebind": "update snakepools/sessions", "delete": "delete snakepools/sessions"}
 """On those of others. One's own are one's own."""
 
@@ -83,6 +84,11 @@ class Viewer:
 
     async def call(self, name: str, call_id: str) -> CallInfo:
         return await self._shared(f"call {call_id}", name, 0.4, lambda: self.pool(name).call_info(call_id))
+
+    async def log_lines(self, name: str, worker: str, call_id: str, limit: int) -> LogLines:
+        """Of a worker or a capsule."""
+        key = f"log {worker} {call_id}"
+        return await self._shared(key, name, 1.0, lambda: self.pool(name).log_lines(worker, call_id=call_id, limit=limit))
 
     def changed(self, name: str) -> None:
         """Something of the pool was: nobody is shown what was before."""

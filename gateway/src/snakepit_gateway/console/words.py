@@ -77,6 +77,11 @@ def pretty(value: Any) -> str:
         return repr(value)
 
 
+def sentence(value: str) -> str:
+    """A clause as it stands alone."""
+    return f"{value[:1].upper()}{value[1:]}{'' if value.endswith('.') else '.'}"
+
+
 _MOVED = {
     "busy": "its worker was busy, and another one was not",
     "rebind": "somebody asked for it: rebind",
@@ -94,4 +99,4 @@ def moved(move: MoveInfo) -> str:
     return _MOVED.get(move.reason, move.reason)
 
 
-FILTERS = {each.__name__: each for each in (seconds, span, size, rate, count_of, clock, ago, plural, pretty, moved)}
+FILTERS = {each.__name__: each for each in (seconds, span, size, rate, count_of, clock, ago, plural, pretty, moved, sentence)}

@@ -37,7 +37,8 @@ Signal = Annotated[int, msgspec.Meta(ge=0, le=64)]
 
 
 class KeeperHello(Frame, tag="hello"):
-    """First packet of a keeper. A `memory.events` or `memory.oom_control` descriptor rides along where it can be opened.
+    """First packet of a keeper. Two descriptors: of `memory.events` or `memory.oom_control`, or of /dev/null where neither can be opened;
+    and of its log ring, which older keepers don't have.
 
     `cpus`: what its container may use; 0: it doesn't say.
     """

@@ -341,7 +341,7 @@ def read_memfd(descriptor: int) -> mmap.mmap:
 
 def mapped(descriptor: int, sections: Sequence[int]) -> list[memoryview]:
     """A layout's sections in a sealed memfd, not copied, read-only. Raises FramingError when it is shorter than they are, or not sealed."""
-    _check_memfd(descriptor, total(sections))
+    check_memfd(descriptor, total(sections))
     return views(memoryview(read_memfd(descriptor)), sections)
 
 
@@ -349,10 +349,10 @@ def check_held(descriptor: int, skeleton: Payload, sections: Sequence[int]) -> N
     """Does it hold what `skeleton` leaves out, in a memfd that stays as it is? Raises FramingError."""
     if len(sections) != len(skeleton.attachments) + 1 or min(sections) < 0:
         raise FramingError(f"{len(sections)} sections of a payload with {len(skeleton.attachments)} attachments")
-    _check_memfd(descriptor, total(sections))
+    check_memfd(descriptor, total(sections))
 
 
-def _check_memfd(descriptor: int, length: int) -> None:
+def check_memfd(descriptor: int, length: int) -> None:
     size = os.fstat(descriptor).st_size
     if size < length:
         raise FramingError(f"a memfd of {size} bytes should hold {length}")

@@ -10,7 +10,8 @@ from snakepit.v1 import call_pb2
 
 
 class CallFilters(TypedDict, total=False):
-    """Only calls like that; None: any. `slower_than` in seconds, in all. `within`: those that a tool made while it ran the call of this id."""
+    """Only calls like that; None: any. `slower_than` in seconds, in all. `within`: those that a tool made while it ran that call, by its
+    id."""
 
     state: requests.CallState | None
     tool: str | None

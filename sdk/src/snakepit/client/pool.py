@@ -137,6 +137,17 @@ class Pool(Calls):
         replies, missing = await self._connection.ask_all(request, call_pb2.GetHistoryResponse)
         return pool_history(replies, missing)
 
+    async def log_lines(self, worker: str, *, call_id: str = "", limit: int = 100) -> views.LogLines:
+        """What a worker (`capsule/index`), or a capsule, has said last, the oldest first; with `call_id`, during that call.
+
+        Its capsule keeps 256 KiB of lines: for more, ask your cluster. It takes the right to `get pods/log` of its pod. Raises
+        PermissionDenied, and InvalidArguments where no such capsule is linked.
+        """
+        capsule, _, index = worker.rpartition("/")
+        of_worker = {"capsule": capsule, "worker": worker} if index.isdecimal() and capsule else {"capsule": worker}
+        request = pool_pb2.ListLogLinesRequest(pool=self.name, **of_worker, call_id=call_id, limit=limit)
+        return views.log_lines(await self._connection.ask(request, pool_pb2.ListLogLinesResponse))
+
     async def drain_worker(self, worker: str) -> None:
         """Send the worker no new calls; it ends when its running calls have, and a fresh one starts in its place."""
         request = pool_pb2.DrainWorkerRequest(pool=self.name, worker=worker)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from snakepit._objectives import budget_left
+from snakepit._telemetry.log_lines import LogLine, decode
 from snakepit.v1 import access_pb2, call_pb2, common_pb2, pool_pb2, replica_pb2, session_pb2
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -229,6 +230,19 @@ class CallList(list[CallInfo]):
     """Calls; `missing` are the addresses of replicas that did not say theirs in time."""
 
     missing: tuple[str, ...] = ()
+
+
+class LogLines(list[LogLine]):
+    """Lines of a log, as docs/logs.md has them; `problem`: why there are none, where that is not because nothing was said."""
+
+    problem: str = ""
+
+
+def log_lines(said: pool_pb2.ListLogLinesResponse) -> LogLines:
+    """Lines as the wire has them, as plain values; what can't be read is left out."""
+    found = LogLines(line for text in said.lines if (line := decode(text)) is not None)
+    found.problem = said.problem
+    return found
 
 
 def pool_info(pool: pool_pb2.Pool) -> PoolInfo:

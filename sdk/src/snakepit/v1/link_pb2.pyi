@@ -48,7 +48,7 @@ class LinkResponse(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "nested_call", "offer_reply", "flow", "session_release", "session_released", "ping", "pong", "settings", "credentials")
+    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "nested_call", "offer_reply", "flow", "session_release", "session_released", "ping", "pong", "settings", "credentials", "log_lines_request", "log_lines_reply")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,8 @@ class Frame(_message.Message):
     PONG_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    LOG_LINES_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    LOG_LINES_REPLY_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     welcome: Welcome
     call: Call
@@ -99,7 +101,9 @@ class Frame(_message.Message):
     pong: Pong
     settings: PoolSettings
     credentials: Credentials
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., nested_call: _Optional[_Union[NestedCall, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., credentials: _Optional[_Union[Credentials, _Mapping]] = ...) -> None: ...
+    log_lines_request: LogLinesRequest
+    log_lines_reply: LogLinesReply
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., nested_call: _Optional[_Union[NestedCall, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., credentials: _Optional[_Union[Credentials, _Mapping]] = ..., log_lines_request: _Optional[_Union[LogLinesRequest, _Mapping]] = ..., log_lines_reply: _Optional[_Union[LogLinesReply, _Mapping]] = ...) -> None: ...
 
 class Credentials(_message.Message):
     __slots__ = ("token", "seconds")
@@ -134,20 +138,22 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., version: _Optional[str] = ..., capsule: _Optional[_Union[Capsule, _Mapping]] = ..., running: _Optional[_Iterable[int]] = ..., newest_protocol: _Optional[int] = ...) -> None: ...
 
 class Capsule(_message.Message):
-    __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings", "node")
+    __slots__ = ("name", "incarnation", "pool", "pod_uid", "settings", "node", "tells_log_lines")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    TELLS_LOG_LINES_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation: str
     pool: str
     pod_uid: str
     settings: PoolSettings
     node: str
-    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., pool: _Optional[str] = ..., pod_uid: _Optional[str] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., node: _Optional[str] = ...) -> None: ...
+    tells_log_lines: bool
+    def __init__(self, name: _Optional[str] = ..., incarnation: _Optional[str] = ..., pool: _Optional[str] = ..., pod_uid: _Optional[str] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., node: _Optional[str] = ..., tells_log_lines: _Optional[bool] = ...) -> None: ...
 
 class PoolSettings(_message.Message):
     __slots__ = ("pool", "uid", "generation", "spec", "deleted")
@@ -513,6 +519,28 @@ class SessionReleased(_message.Message):
     released: bool
     look: bool
     def __init__(self, session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., released: _Optional[bool] = ..., look: _Optional[bool] = ...) -> None: ...
+
+class LogLinesRequest(_message.Message):
+    __slots__ = ("id", "worker", "call_id", "limit")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    worker: str
+    call_id: str
+    limit: int
+    def __init__(self, id: _Optional[int] = ..., worker: _Optional[str] = ..., call_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class LogLinesReply(_message.Message):
+    __slots__ = ("id", "lines", "problem")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    lines: _containers.RepeatedScalarFieldContainer[str]
+    problem: str
+    def __init__(self, id: _Optional[int] = ..., lines: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Drain(_message.Message):
     __slots__ = ("worker", "incarnation", "recycle")

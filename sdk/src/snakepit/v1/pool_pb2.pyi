@@ -189,3 +189,25 @@ class RecycleWorkerRequest(_message.Message):
 class RecycleWorkerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ListLogLinesRequest(_message.Message):
+    __slots__ = ("pool", "capsule", "worker", "call_id", "limit")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    CAPSULE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    capsule: str
+    worker: str
+    call_id: str
+    limit: int
+    def __init__(self, pool: _Optional[str] = ..., capsule: _Optional[str] = ..., worker: _Optional[str] = ..., call_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListLogLinesResponse(_message.Message):
+    __slots__ = ("lines", "problem")
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedScalarFieldContainer[str]
+    problem: str
+    def __init__(self, lines: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ...) -> None: ...

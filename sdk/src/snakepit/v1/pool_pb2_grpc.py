@@ -59,6 +59,11 @@ class PoolServiceStub:
                 request_serializer=snakepit_dot_v1_dot_pool__pb2.RecycleWorkerRequest.SerializeToString,
                 response_deserializer=snakepit_dot_v1_dot_pool__pb2.RecycleWorkerResponse.FromString,
                 _registered_method=True)
+        self.ListLogLines = channel.unary_unary(
+                '/snakepit.v1.PoolService/ListLogLines',
+                request_serializer=snakepit_dot_v1_dot_pool__pb2.ListLogLinesRequest.SerializeToString,
+                response_deserializer=snakepit_dot_v1_dot_pool__pb2.ListLogLinesResponse.FromString,
+                _registered_method=True)
 
 
 class PoolServiceServicer:
@@ -96,6 +101,13 @@ class PoolServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogLines(self, request, context):
+        """What a capsule's processes have said last: its agent is asked. Only for who may `get pods/log` of its pod.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PoolServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +135,11 @@ def add_PoolServiceServicer_to_server(servicer, server):
                     servicer.RecycleWorker,
                     request_deserializer=snakepit_dot_v1_dot_pool__pb2.RecycleWorkerRequest.FromString,
                     response_serializer=snakepit_dot_v1_dot_pool__pb2.RecycleWorkerResponse.SerializeToString,
+            ),
+            'ListLogLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogLines,
+                    request_deserializer=snakepit_dot_v1_dot_pool__pb2.ListLogLinesRequest.FromString,
+                    response_serializer=snakepit_dot_v1_dot_pool__pb2.ListLogLinesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +277,33 @@ class PoolService:
             '/snakepit.v1.PoolService/RecycleWorker',
             snakepit_dot_v1_dot_pool__pb2.RecycleWorkerRequest.SerializeToString,
             snakepit_dot_v1_dot_pool__pb2.RecycleWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/snakepit.v1.PoolService/ListLogLines',
+            snakepit_dot_v1_dot_pool__pb2.ListLogLinesRequest.SerializeToString,
+            snakepit_dot_v1_dot_pool__pb2.ListLogLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,
