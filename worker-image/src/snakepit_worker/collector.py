@@ -140,10 +140,9 @@ def _run(control: socket.socket, log: int, ring: int) -> None:
             signal.signal(number, signal.SIG_IGN)
         os.setsid()
         os.dup2(log, _STDERR)
-        kept = LogRing(ring)
-        _close_others({_STDERR, control.fileno()})
+        _close_others({_STDERR, control.fileno(), ring})
         name_process("snakepit-logs")
-        _Reader(control, kept, text=os.environ.get("SNAKEPIT_LOG_FORMAT", "json") == "text").run()
+        _Reader(control, LogRing(ring), text=os.environ.get("SNAKEPIT_LOG_FORMAT", "json") == "text").run()
     finally:
         os._exit(0)
 

@@ -64,9 +64,10 @@ class LogLines:
         """What is no line of ours is left out. To look for the text of an id first costs a hundredth of reading each line."""
         ids = [msgspec.json.encode(each) for each in (worker, call) if each]
         for ring in reversed(self._rings):
-            for line in reversed(read_ring(ring)):
-                if all(each in line for each in ids) and _is_of(line, worker, call):
-                    yield line
+            lines = read_ring(ring)
+            for id_ in ids:
+                lines = [line for line in lines if id_ in line]
+            yield from (line for line in reversed(lines) if _is_of(line, worker, call))
 
 
 def _is_of(line: bytes, worker: str, call: str) -> bool:
