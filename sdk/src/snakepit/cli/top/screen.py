@@ -134,7 +134,7 @@ def _shape(pool: PoolRow, selected: bool) -> str:
 
 
 def _workers(pool: str, workers: Sequence[object], width: int, room: int) -> list[Line]:
-    heading, *texts = lines([each for each in WORKERS if each.title not in ("PID", "PYTHON", "INCARNATION")], workers, width=width)
+    heading, *texts = lines([each for each in WORKERS if each.title not in ("PID", "PYTHON", "NODE", "INCARNATION")], workers, width=width)
     title = f"workers of {pool}" if workers else f"workers of {pool}: none"
     fit = room - 3  # beside a blank line, the title and the heading
     shown = [Line(text) for text in (texts if len(texts) <= fit else texts[: max(0, fit - 1)])]
