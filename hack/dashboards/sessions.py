@@ -17,13 +17,14 @@ SESSIONS = Row(
         Panel("Sessions by pool", "In the store.", [Query(seen("snakepit_sessions", "pool", POOLS), "{{pool}}")]),
         Panel(
             "Of the quota",
-            "Of session.maxSessions. At 1 new ones are refused with SESSION_QUOTA.",
+            "Of session.maxSessions. At 1 new ones are refused with SESSION_QUOTA; one caller alone gets 0.89.",
             [Query(f"{seen('snakepit_sessions', 'pool', POOLS)} / ({seen('snakepit_sessions_limit', 'pool', POOLS)} > 0)", "{{pool}}")],
             unit="percentunit",
             most=1,
         ),
         Panel("Sessions by namespace", "Of all its pools.", [Query(BY_NAMESPACE, "{{namespace}}")]),
         Panel("Made", "New sessions.", [Query(rate("snakepit_sessions_created_total", "pool", POOLS), "{{pool}}")], unit="ops"),
+        rates("Not made", "By the limit that refused them.", "snakepit_sessions_refused_total", "limit", POOLS),
         rates(
             "Moved",
             "To another worker, by what had become of theirs. Their state goes along, their workers' memory doesn't.",

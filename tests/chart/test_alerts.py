@@ -140,7 +140,7 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         ],
     ),
     "SnakepitSessionsNearlyFull": (
-        sessions(95),
+        sessions(88),
         POOL,
         [sessions(80), {**sessions(95), 'snakepit_sessions_limit{pool="team/digits"}': "0+0x60"}],
     ),

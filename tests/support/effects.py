@@ -49,6 +49,7 @@ CHANGES: dict[str, Any] = {
     "drain.killAfterSeconds": 3,
     "session.ttlSeconds": 60,
     "session.maxSessions": 8,
+    "session.maxPerCaller": 7,
     "session.maxKeys": 9,
     "session.maxValueBytes": 10,
     "session.maxBytes": 20_000_000,

@@ -92,6 +92,7 @@ class Telemetry:
         self.store_errors = registry.counter(rows.STORE_ERRORS)
         self.links = registry.gauge(rows.LINKS)
         self.sessions_created = registry.counter(rows.SESSIONS_CREATED)
+        self.sessions_refused = registry.counter(rows.SESSIONS_REFUSED)
         self.sessions_moved = registry.counter(rows.SESSIONS_MOVED)
         self.sessions_lost = registry.counter(rows.SESSIONS_LOST)
         self.state_operations = registry.counter(rows.STATE_OPERATIONS)

@@ -173,7 +173,7 @@ class PoolSaturated(SnakepitError, reason="POOL_SATURATED", status=Status.RESOUR
 
 
 class CallerLimit(SnakepitError, reason="CALLER_LIMIT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, fault=Fault.CALLER):
-    """The caller has as many calls or links open as a limit allows, or opens links too fast; `details["limit"]` names the limit."""
+    """The caller has as many calls, links or sessions as a limit allows, or opens links too fast; `details["limit"]` names the limit."""
 
 
 class QueueTimeout(SnakepitError, reason="QUEUE_TIMEOUT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):
@@ -242,6 +242,9 @@ class ReplicaLost(SnakepitError, reason="REPLICA_LOST", status=Status.UNAVAILABL
 
 class ServerUnavailable(SnakepitError, reason="SERVER_UNAVAILABLE", status=Status.UNAVAILABLE, started=Started.NO, within_tools=False):
     """No control plane answers at the given address, or it can't check credentials now."""
+
+    of_connection = False
+    """The connection has gone, by what gRPC itself says: no control plane has refused anything."""
 
 
 class ProtocolMismatch(

@@ -102,13 +102,13 @@ async def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(serve
 
 @BOTH
 async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer, store: RedisStore) -> None:
-    await store.create_session(wanted(), 10)
+    await store.create_session(replace(wanted(), owner="ada"), 10)
     await store.set_state(POOL, "s", "k", common_pb2.Payload(data=b"1"), None, SessionSpec(), None)
     await store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True)
     await store.renew_leases(POOL, {"i": 60})
     await store.declare_lost(POOL, "j", 60)
     keys = {line for line in server.command("KEYS", "*").decode().split("\r\n") if line.startswith("snakepit")} - {"snakepit:{probe}"}
-    assert len(keys) == 9
+    assert len(keys) == 11
     for key in keys:
         assert int(server.command("PTTL", key).decode().strip()[1:]) > 0, key
         assert key == "snakepit:pools" or key.startswith(f"snakepit:{{{POOL}}}:"), key
@@ -147,6 +147,28 @@ async def test_of_the_ends_that_nobody_takes_the_last_ten_thousand_are_kept(serv
     assert server.command("LLEN", ended) == b":10000\r\n"
     oldest, *_ = await store.take_ended(POOL, 1)
     assert (oldest.id, oldest.worker) == ("52", "c/0"), "the oldest go first, and one has come"
+
+
+@BOTH
+async def test_what_a_server_has_forgotten_of_a_pools_sessions_is_nobodys(server: RedisServer, store: RedisStore) -> None:
+    """As one that evicts does: the sessions and their list are gone, and whose they were is still there."""
+    own = replace(wanted("s"), owner="ada")
+    await store.create_session(own, 10, 1)
+    server.command("DEL", f"snakepit:{{{POOL}}}:session:s", f"snakepit:{{{POOL}}}:expiry")
+    await store.create_session(replace(own, id="t"), 10, 1)
+    await store.delete_session(POOL, "t")
+    left = server.command("KEYS", f"snakepit:{{{POOL}}}:own*").decode()
+    assert left == "*0\r\n", "no count of an owner without sessions is kept"
+
+
+@BOTH
+async def test_a_session_that_is_made_anew_where_it_was_lost_counts_once(server: RedisServer, store: RedisStore) -> None:
+    own = replace(wanted("s"), owner="ada")
+    await store.create_session(replace(own, id="other"), 10, 2)
+    for _ in range(3):
+        server.command("DEL", f"snakepit:{{{POOL}}}:session:s")
+        assert (await store.create_session(own, 10, 3))[1]
+    assert server.command("HGET", f"snakepit:{{{POOL}}}:owned", "ada").endswith(b"2\r\n")
 
 
 def payload(data: bytes) -> common_pb2.Payload:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.errors import CallerLimit, SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import MOST_MOVES, Fence, SessionRecord
@@ -18,6 +18,10 @@ LIMITS = SessionSpec(max_keys=3, max_value_bytes=10, max_bytes=25)
 
 def named(pool: str, name: str, ttl_seconds: float = 60.0) -> SessionRecord:
     return SessionRecord(pool, name, f"uid-{name}", 0.0, 0.0, ttl_seconds, 1, metadata={"owner": "me"})
+
+
+def owned(pool: str, name: str, owner: str, ttl_seconds: float = 60.0) -> SessionRecord:
+    return replace(named(pool, name, ttl_seconds), owner=owner)
 
 
 def value(data: bytes) -> common_pb2.Payload:
@@ -90,6 +94,38 @@ class TestSessions:
         refused = [each for each in outcomes if isinstance(each, SessionQuota)]
         assert (len(refused), refused[0].details["limit"]) == (15, "session.maxSessions")
         assert await store.count_sessions(pool) == 5
+
+    async def test_one_owner_fills_all_but_a_ninth_and_others_find_a_place(self, store: Store, pool: str) -> None:
+        made = await asyncio.gather(*(store.create_session(owned(pool, f"a{i}", "ada"), 18) for i in range(40)), return_exceptions=True)
+        assert sum(isinstance(each, CallerLimit) for each in made) == 24
+        with pytest.raises(CallerLimit, match=r"^ada has 16 of the 18 sessions of pool .* for others \(session\.maxPerCaller\)") as refused:
+            await store.create_session(owned(pool, "more", "ada"), 18)
+        assert refused.value.details == {"limit": "session.maxPerCaller", "sessions": "16"}
+        assert not (await store.create_session(owned(pool, "a0", "ada"), 18))[1], "one that is there is no new one"
+        await store.create_session(owned(pool, "b", "bob"), 18)
+        await store.create_session(owned(pool, "c", "eve"), 18)
+        with pytest.raises(SessionQuota):
+            await store.create_session(owned(pool, "d", "zoe"), 18)
+
+    async def test_a_place_of_an_owner_is_free_again_when_the_session_is_deleted_or_has_expired(self, store: Store, pool: str) -> None:
+        await store.create_session(owned(pool, "kept", "ada"), 10, 3)
+        await store.create_session(owned(pool, "deleted", "ada"), 10, 3)
+        await store.create_session(owned(pool, "short", "ada", ttl_seconds=0.2), 10, 3)
+        with pytest.raises(CallerLimit, match=r"^ada has 3 sessions of pool .*, as many as session\.maxPerCaller allows: delete some$"):
+            await store.create_session(owned(pool, "more", "ada"), 10, 3)
+        await store.delete_session(pool, "deleted")
+        await until_gone(store, pool, "short")
+        assert await store.count_sessions(pool) == 1
+        for name in ("one", "two"):
+            await store.create_session(owned(pool, name, "ada"), 10, 3)
+        with pytest.raises(CallerLimit):
+            await store.create_session(owned(pool, "more", "ada"), 10, 3)
+
+    async def test_who_has_no_name_has_no_bound_nor_has_anybody_of_another_pool_less(self, store: Store, pool: str) -> None:
+        for number in range(9):
+            await store.create_session(owned(pool, f"s{number}", ""), 9, 1)
+        await store.create_session(owned(f"{pool}-other", "s", "ada"), 9, 1)
+        await store.create_session(owned(f"{pool}-third", "s", "ada"), 9, 1)
 
     async def test_a_session_expires_and_frees_its_place(self, store: Store, pool: str) -> None:
         await store.create_session(named(pool, "short", ttl_seconds=0.1), 1)

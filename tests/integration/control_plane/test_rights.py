@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from snakepit import Client
-from snakepit.client import peers
+from snakepit.client import renewals
 from snakepit.errors import InvalidArguments, PermissionDenied, ServerUnavailable, SessionNotFound, SnakepitError
 from snakepit_control_plane.policy import rights as policy
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, LOOK, MAINTAIN, OFFER, READ_SESSION
@@ -245,8 +245,18 @@ async def test_while_nobody_answers_a_caller_that_was_never_asked_about_is_told_
     await ada.pool(POOL).call("echo")
     (tmp_path / "own").unlink()
     async with Client(server.address, token_file=put(tmp_path / "bob", token(BOB))) as bob:
-        with pytest.raises(ServerUnavailable, match="can't be asked who may do what"):
-            await bob.pool(POOL).call("echo")
+        pool = bob.pool(POOL)
+        ways: list[Callable[[], Awaitable[object]]] = [
+            lambda: pool.call("echo"),
+            lambda: pool.call("echo", {"a": b"x" * 1_000_000}),
+            lambda: anext(pool.stream("count", {"to": 1})),
+            lambda: pool.session("s").create(),
+            lambda: pool.tools(),
+        ]
+        for way in ways:
+            with pytest.raises(ServerUnavailable, match="can't be asked who may do what") as refused:
+                await way()
+            assert refused.value.started == "no", "nobody is told that a replica was lost under the call"
     await ada.pool(POOL).call("echo")
 
 
@@ -256,8 +266,8 @@ async def test_while_nobody_answers_a_caller_that_was_never_asked_about_is_told_
 async def test_a_link_outlives_its_token_where_the_next_one_comes_in_time(
     server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(peers, "RENEW_SHARE", 0.2)
+    monkeypatch.setattr(renewals, "SECONDS", 0.05)
+    monkeypatch.setattr(renewals, "SHARE", 0.2)
     asks.give(ADA, CALL)
     first = int(time.time()) + 3
     file = put(tmp_path / "ada", token(ADA, exp=first))

@@ -18,6 +18,7 @@ from snakepit._names import check_session, check_state_key, new_id, parse_pool
 from snakepit._values.strings import quoted
 from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import (
+    CallerLimit,
     DeadlineExceeded,
     InvalidArguments,
     PermissionDenied,
@@ -40,7 +41,7 @@ from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.door import Door, find_pool
 from snakepit_control_plane.servers.rpc import convert, full_name
 from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
-from snakepit_control_plane.store.memory import no_session
+from snakepit_control_plane.store.memory import MAX_SESSIONS, no_session
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -93,29 +94,20 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self, request: session_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.CreateSessionResponse:
         pool, caller = await find_pool(self._door, self._flow.pools, context, CALL, request.pool)
-        _check(request, caller, pool.spec.session.ttl_seconds)
-        wanted = SessionRecord(
-            pool=pool.name,
-            id=check_session(request.session_id) if request.session_id else new_id(),
-            uid=new_id(),
-            created=0.0,
-            last_used=0.0,
-            ttl_seconds=request.ttl_seconds or pool.spec.session.ttl_seconds,
-            epoch=1,
-            owner=caller.subject,
-            group=request.group,
-            metadata=dict(request.metadata),
-        )
+        limits = pool.spec.session
+        _check(request, caller, limits.ttl_seconds)
+        wanted = _wanted(request, caller, pool)
         if (full := self._full(pool)) is not None:
             with contextlib.suppress(SessionNotFound):  # One that is there is no new one.
                 record = await self._store.get_session(pool.name, wanted.id)
                 await self._allow(caller, READ_SESSION, record)
                 return session_pb2.CreateSessionResponse(session=to_message(record), created=False)
+            self._refused(pool, full)
             raise full
         try:
-            record, created = await self._store.create_session(wanted, pool.spec.session.max_sessions)
-        except SessionQuota:
-            self._count.refused(pool)
+            record, created = await self._store.create_session(wanted, limits.max_sessions, limits.max_per_caller or 0)
+        except (SessionQuota, CallerLimit) as refusal:
+            self._refused(pool, refusal)
             raise
         if created:
             self._count.made(pool)
@@ -124,6 +116,12 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             await self._allow(caller, READ_SESSION, record)
         self._flow.sessions.upkeep.learned(record)
         return session_pb2.CreateSessionResponse(session=to_message(record), created=created)
+
+    def _refused(self, pool: Pool, refusal: SessionQuota | CallerLimit) -> None:
+        limit = refusal.details["limit"]
+        if limit == MAX_SESSIONS:
+            self._count.refused(pool)
+        self._flow.telemetry.sessions_refused.add(pool.name, limit)
 
     def _full(self, pool: Pool) -> SessionQuota | None:
         namespace = parse_pool(pool.name)[0]
@@ -254,6 +252,21 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
                 value = await _value(stored, as_payload=request.as_payload)
                 response.keys.add(key=key, version=stored.version, size_bytes=len(stored.value.data), value=value)
         return response
+
+
+def _wanted(request: session_pb2.CreateSessionRequest, caller: Caller, pool: Pool) -> SessionRecord:
+    return SessionRecord(
+        pool=pool.name,
+        id=check_session(request.session_id) if request.session_id else new_id(),
+        uid=new_id(),
+        created=0.0,
+        last_used=0.0,
+        ttl_seconds=request.ttl_seconds or pool.spec.session.ttl_seconds,
+        epoch=1,
+        owner=caller.subject,
+        group=request.group,
+        metadata=dict(request.metadata),
+    )
 
 
 def _check(request: session_pb2.CreateSessionRequest, caller: Caller, most_ttl: float) -> None:

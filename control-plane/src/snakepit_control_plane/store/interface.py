@@ -41,7 +41,7 @@ class Written:
 
 
 class Store(Protocol):
-    """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota or StateQuota."""
+    """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota, CallerLimit or StateQuota."""
 
     @property
     def claims(self) -> Claims:
@@ -84,8 +84,9 @@ class Store(Protocol):
     async def live_agents(self, pools: Sequence[str]) -> list[str]:
         """The incarnations that hold a lease there. One that began while the store was full may be missing."""
 
-    async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
-        """Create, or give back the one that exists; the flag says which."""
+    async def create_session(self, wanted: SessionRecord, max_sessions: int, per_owner: int = 0) -> tuple[SessionRecord, bool]:
+        """Create, or give back the one that exists; the flag says which. `per_owner`: see `session.may_own`. Owners
+        without a name have no bound."""
 
     async def get_session(self, pool: str, session: str) -> SessionRecord:
         """The session as the store has it."""

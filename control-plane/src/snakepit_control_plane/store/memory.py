@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from snakepit._values.strings import quoted
-from snakepit.errors import SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.errors import CallerLimit, SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
+from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord, may_own
 from snakepit_control_plane.store.claims import MemoryClaims
 from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
+
+MAX_SESSIONS, MAX_PER_CALLER = "session.maxSessions", "session.maxPerCaller"
+"""Names of limits."""
 
 MOST_ENDED = 10_000
 """Expired sessions of a pool whose workers have not been told."""
@@ -43,6 +46,8 @@ class MemoryStore:
         self._clock = clock
         self._pools: dict[str, link_pb2.PoolSettings] = {}
         self._sessions: dict[str, dict[str, _Session]] = {}
+        # How many each owner has in a pool.
+        self._owned = Counter[tuple[str, str]]()
         # When to look at a session again; a slid TTL leaves an early entry behind, which is put back when it comes up.
         self._expiry: list[tuple[float, str, str]] = []
         self._most_expiry = MOST_DELETED
@@ -94,12 +99,16 @@ class MemoryStore:
 
     # ---- sessions
 
-    async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
+    async def create_session(self, wanted: SessionRecord, max_sessions: int, per_owner: int = 0) -> tuple[SessionRecord, bool]:
         sessions = self._live(wanted.pool)
         if wanted.id in sessions:
             return sessions[wanted.id].record, False
         if len(sessions) >= max_sessions:
             raise full(wanted.pool, max_sessions)
+        mine = self._owned[wanted.pool, wanted.owner]
+        if wanted.owner and not may_own(mine, max_sessions - len(sessions), per_owner):
+            raise owner_full(wanted, mine, max_sessions, per_owner)
+        self._owned[wanted.pool, wanted.owner] += 1
         now = self._clock()
         record = replace(wanted, created=now, last_used=now)
         sessions[wanted.id] = _Session(record)
@@ -117,7 +126,10 @@ class MemoryStore:
 
     async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
         gone = self._live(pool).pop(session, None)
-        return gone.record if gone else None
+        if gone is None:
+            return None
+        self._disown(gone.record)
+        return gone.record
 
     async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
         """Nothing is lost here: what is gone was deleted, or has expired."""
@@ -200,8 +212,14 @@ class MemoryStore:
                 heapq.heappush(self._expiry, (session.record.expires, owner, each))
             else:
                 del self._sessions[owner][each]
+                self._disown(session.record)
                 self._note_end(session.record)
         return self._sessions.setdefault(pool, {})
+
+    def _disown(self, gone: SessionRecord) -> None:
+        self._owned[gone.pool, gone.owner] -= 1
+        if not self._owned[gone.pool, gone.owner]:
+            del self._owned[gone.pool, gone.owner]
 
     def _forget_deleted(self) -> None:
         """Sessions that were deleted before their time have entries, too."""
@@ -254,8 +272,16 @@ def check_quotas(quotas: SessionSpec, *, size: int, keys: int, total: int) -> No
 
 def full(pool: str, most: int) -> SessionQuota:
     """The error of a pool whose sessions are all in use."""
-    message = f"pool {pool} has its {most} sessions (session.maxSessions): delete some"
-    return SessionQuota(message, details={"limit": "session.maxSessions", "sessions": str(most)})
+    message = f"pool {pool} has its {most} sessions ({MAX_SESSIONS}): delete some"
+    return SessionQuota(message, details={"limit": MAX_SESSIONS, "sessions": str(most)})
+
+
+def owner_full(wanted: SessionRecord, mine: int, most: int, per_owner: int) -> CallerLimit:
+    """The error of an owner who has as many sessions of the pool as it may."""
+    whose = f"{mine} sessions of pool {wanted.pool}, as many as {MAX_PER_CALLER} allows"
+    if not per_owner:
+        whose = f"{mine} of the {most} sessions of pool {wanted.pool}, and the last ones are for others ({MAX_PER_CALLER})"
+    return CallerLimit(f"{wanted.owner} has {whose}: delete some", details={"limit": MAX_PER_CALLER, "sessions": str(per_owner or mine)})
 
 
 def no_session(pool: str, session: str) -> SessionNotFound:

@@ -16,12 +16,12 @@ from typing import Any
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
+from snakepit_control_plane.model.session import MOST_MOVES, REBIND, SHARE, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
 from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
-from snakepit_control_plane.store.memory import check_quotas, full, no_session, stale
+from snakepit_control_plane.store.memory import check_quotas, full, no_session, owner_full, stale
 from snakepit_control_plane.store.urls import StoreUrl
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ DELETED_SECONDS = 3600
 """A deleted pool's capsules may still say hello for a while: so long its name stays marked."""
 
 _POOLS = "snakepit:pools"
-_NOT_FOUND, _STALE, _OVER_LIMIT, _ANOTHER_LIFE = -1, -2, -3, -4
+_NOT_FOUND, _STALE, _OVER_LIMIT, _ANOTHER_LIFE, _OWNER_FULL = -1, -2, -3, -4, -5
 
 
 class RedisStore:
@@ -93,12 +93,14 @@ class RedisStore:
 
     # ---- sessions
 
-    async def create_session(self, wanted: SessionRecord, max_sessions: int) -> tuple[SessionRecord, bool]:
+    async def create_session(self, wanted: SessionRecord, max_sessions: int, per_owner: int = 0) -> tuple[SessionRecord, bool]:
         arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions)
-        whose = (wanted.owner, wanted.group)
+        whose = (wanted.owner, wanted.group, per_owner, SHARE)
         code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments, *whose)
         if not code:
             raise full(wanted.pool, max_sessions)
+        if code == _OWNER_FULL:
+            raise owner_full(wanted, int(rest[0]), max_sessions, per_owner)
         record, created = rest
         return _record(wanted.pool, record), bool(created)
 
@@ -222,7 +224,7 @@ def _key(pool: str, *parts: str) -> str:
 
 
 def _session_keys(pool: str, session: str) -> list[str]:
-    shared = [_key(pool, each) for each in ("expiry", "ids", "bound", "ended")]
+    shared = [_key(pool, each) for each in ("expiry", "ids", "bound", "ended", "owners", "owned")]
     return [_key(pool, "session", session), _key(pool, "state", session), *shared]
 
 

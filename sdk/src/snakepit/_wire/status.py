@@ -69,7 +69,14 @@ def from_cancelled() -> SnakepitError:
     task = asyncio.current_task()
     if task is None or task.cancelling():
         raise
-    return ServerUnavailable("the connection was closed", started=Started.MAYBE)
+    return broken("the connection was closed")
+
+
+def broken(message: str) -> ServerUnavailable:
+    """Of a connection that has gone: what was sent may have arrived, and nobody has refused it."""
+    error = ServerUnavailable(message, started=Started.MAYBE)
+    error.of_connection = True
+    return error
 
 
 def to_frame(error: SnakepitError) -> common_pb2.Error:
@@ -111,9 +118,9 @@ def _from_bare(code: grpc.StatusCode, details: str) -> SnakepitError:
         return DeadlineExceeded("the deadline passed", started=Started.MAYBE)
     if code is grpc.StatusCode.CANCELLED:
         # By gRPC, as its connection was closed: whoever cancelled a call by its id says so in an error of ours.
-        return ServerUnavailable("the connection was closed", started=Started.MAYBE)
+        return broken("the connection was closed")
     if code is grpc.StatusCode.UNAVAILABLE:
-        return ServerUnavailable(f"no answer from the control plane: {details}", started=Started.MAYBE)
+        return broken(f"no answer from the control plane: {details}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message" in details:
         return PayloadTooLarge(f"the message is over gRPC's limit: {details}", details={"limit": "maxPayloadBytes"})
     return SnakepitError(f"{code.name}: {details}")

@@ -17,9 +17,9 @@ from snakepit._ipc.sections import Assembler, Bytes, fill
 from snakepit._wire.bulk import Cut, Piece
 from snakepit._wire.bulk_calls import BulkCall
 from snakepit._wire.dial import Replica
-from snakepit._wire.status import from_frame, from_rpc_error
+from snakepit._wire.status import broken, from_frame, from_rpc_error
 from snakepit.client.codec import Large
-from snakepit.errors import ServerUnavailable, SnakepitError, Started
+from snakepit.errors import SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
 
 Watch = Callable[[float, str], object]
@@ -68,7 +68,7 @@ class Exchange:
         try:
             self._bulk = await self._replica.bulk.open(self._timeout, listens=self._parts is None)
             if not self._replica.link.is_open:
-                raise ServerUnavailable(f"the link to {self._replica.address} has ended")
+                raise broken(f"the link to {self._replica.address} has ended")
             await self._bulk.write(first.SerializeToString())
             self._begun = True  # What a lane has not taken whole, nobody has read.
         except grpc.RpcError as error:

@@ -100,4 +100,4 @@ def inlined(call: link_pb2.Call, large: frames.Payload) -> link_pb2.Call:
 
 def is_broken(error: SnakepitError) -> bool:
     """True for what gRPC itself says when the connection has gone, as opposed to a refusal by the control plane."""
-    return isinstance(error, ServerUnavailable)
+    return isinstance(error, ServerUnavailable) and error.of_connection

@@ -17,7 +17,7 @@ from snakepit._wire.token import Token
 from snakepit._wire.trust import Trust
 from snakepit.client import local_errors
 from snakepit.client.peer import Peer
-from snakepit.errors import SnakepitError
+from snakepit.client.renewals import Renewals
 from snakepit.v1 import link_pb2
 
 REFUSED_SECONDS = 0.5
@@ -30,10 +30,6 @@ SWEEP_SECONDS = 0.25
 
 POLL_SECONDS = 0.1
 """A caller that waits for a link looks this often whether dialling has failed for good."""
-
-RENEW_SHARE = 0.9
-RENEW_SECONDS = 5.0
-"""A link's next token is sent when so much of the last one's time has passed, and never more often than this."""
 
 STORELESS_SECONDS = 1.0
 """A replica that had no store is asked again after so long."""
@@ -74,7 +70,7 @@ class Peers:
         self.target = target
         self.token = Token(None if trust is not None and trust.shows_certificate else token_file)
         self.metadata = self.token.metadata
-        self._renewals: dict[Peer, asyncio.TimerHandle] = {}
+        self._renewals = Renewals(self.token)
         self._sweeping: asyncio.TimerHandle | None = None
         self.serves: Serves | None = None
         self.usable: list[Peer] = []
@@ -228,26 +224,10 @@ class Peers:
         if self.serves is not None:
             self.serves.linked(peer)
 
-    def _renew_later(self, peer: Peer, seconds: float) -> None:
-        """Whoever replaces a token does so well before it expires."""
-        if (timer := self._renewals.pop(peer, None)) is not None:
-            timer.cancel()
-        pause = max(RENEW_SECONDS, seconds * RENEW_SHARE)
-        self._renewals[peer] = asyncio.get_running_loop().call_later(pause, self._renew, peer)
-
-    def _renew(self, peer: Peer) -> None:
-        try:
-            if token := self.token.read():
-                peer.replica.link.send(link_pb2.Frame(credentials=link_pb2.Credentials(token=token)))
-        except SnakepitError as error:
-            log.warning("%s", error)
-            self._renew_later(peer, 0.0)
-
     def _on_close(self, replica: Replica, reason: str) -> None:
         peer = self._peers.pop(replica.link)
         self.storeless.pop(peer, None)
-        if (timer := self._renewals.pop(peer, None)) is not None:
-            timer.cancel()
+        self._renewals.forget(peer)
         self.retire(peer)
         peer.give_up(reason)
         if self.serves is not None:
@@ -267,6 +247,6 @@ class Peers:
             elif kind == "progress":
                 peer.progress(frame.progress)
             elif kind == "credentials":
-                self._renew_later(peer, frame.credentials.seconds)
+                self._renewals.taken(peer, frame.credentials.seconds)
             elif self.serves is None or not self.serves.take(peer, kind, frame):
                 link.pass_over(frame)

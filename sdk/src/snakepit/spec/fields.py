@@ -203,6 +203,9 @@ class SessionSpec(Section, frozen=True):
 
     ttl_seconds: Annotated[PositiveSeconds, Meta(description="A session unused for this long is deleted.")] = 3600
     max_sessions: Annotated[Count, Meta(description="Sessions of the pool.")] = 10_000
+    max_per_caller: (
+        Annotated[Count, Meta(description="Sessions that one caller has made; without it, eight times as many as are still free.")] | None
+    ) = None
     max_keys: Annotated[Count, Meta(description="Keys of one session's state.")] = 10_000
     max_value_bytes: Annotated[Bytes, Meta(description="One value of a session's state, in bytes.")] = 1_048_576
     max_bytes: Annotated[Bytes, Meta(description="A session's whole state, in bytes.")] = 16_777_216

@@ -1,5 +1,5 @@
 -- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name, bindings by id, bound sessions that
--- have expired; all of one hash tag.
+-- have expired, owners by id, how many each owner has; all of one hash tag.
 -- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale epoch, -4 another life.
 local function clock()
   local t = redis.call('TIME')
@@ -10,12 +10,24 @@ local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
 end
 
+-- They are nobody's any more. A server that is full may refuse to count: then the owner's count begins anew, and is too low for a while.
+local function disown(ids)
+  for i, owner in ipairs(redis.call('HMGET', KEYS[7], unpack(ids))) do
+    if owner then
+      local left = redis.pcall('HINCRBY', KEYS[8], owner, -1)
+      if type(left) ~= 'number' or left <= 0 then redis.call('HDEL', KEYS[8], owner) end
+      redis.call('HDEL', KEYS[7], ids[i])
+    end
+  end
+end
+
 -- What a bound session's worker is to be told is kept until somebody takes it, a minute at most.
 local function sweep(now)
   local gone = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1000)
   if #gone == 0 then return end
   redis.call('ZREM', KEYS[3], unpack(gone))
   redis.call('ZREM', KEYS[4], unpack(gone))
+  disown(gone)
   for i, binding in ipairs(redis.call('HMGET', KEYS[5], unpack(gone))) do
     if binding then
       -- A full server refuses it: the worker is not told then, and its quota frees up all the same.
@@ -37,7 +49,7 @@ local function slide(now)
   redis.call('ZADD', KEYS[3], now + ttl, found[2])
   redis.call('ZADD', KEYS[4], 0, found[2])
   -- Longer than the session, so that its end is noticed.
-  for i = 3, 5 do keep(KEYS[i], ttl + 60000) end
+  for _, i in ipairs({3, 4, 5, 7, 8}) do keep(KEYS[i], ttl + 60000) end
 end
 
 -- The session's latest moves, with one more under the next epoch: lines of 'epoch, time, why, worker before', tabs between, the last first.

@@ -100,6 +100,13 @@ WORKER_RECYCLES = Metric(
 SESSIONS = Metric("snakepit_sessions", "gauge", "Sessions in the store. Each replica sees all.", _US, ("pool",))
 SESSIONS_LIMIT = Metric("snakepit_sessions_limit", "gauge", "`session.maxSessions` of the pool.", _US, ("pool",))
 SESSIONS_CREATED = Metric("snakepit_sessions_created_total", "counter", "Sessions created through this replica.", _US, ("pool",))
+SESSIONS_REFUSED = Metric(
+    "snakepit_sessions_refused_total",
+    "counter",
+    "Sessions that this replica did not create. `limit`: session.maxSessions, session.maxPerCaller, maxSessionsPerNamespace.",
+    _US,
+    ("pool", "limit"),
+)
 SESSIONS_MOVED = Metric(
     "snakepit_sessions_moved_total",
     "counter",

@@ -1,0 +1,62 @@
+"""What one caller may have of a pool's sessions, beside others of the same pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from snakepit.errors import CallerLimit, SessionQuota
+from snakepit_control_plane.policy.rights import CALL
+from snakepit_control_plane.server import Running
+from support.attack import attacker
+from support.callers import ADA, BOB, token
+from support.control_plane import Caller
+from support.reviewer import Reviewer
+from support.simulated_agent import POOL, settings
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
+    return asking_settings
+
+
+def refused(server: Running, limit: str) -> float:
+    return server.flow.telemetry.sessions_refused.value(POOL, limit)
+
+
+async def test_one_caller_alone_fills_all_but_a_ninth_of_a_pools_sessions_and_the_next_finds_a_place(
+    server: Running, asks: Reviewer
+) -> None:
+    asks.give(ADA, CALL)
+    asks.give(BOB, CALL)
+    server.fleet.sync([settings(session={"maxSessions": 18})], complete=True, drain=[])
+    async with attacker(server) as channel:
+        ada, bob = (Caller(channel, token(each)) for each in (ADA, BOB))
+        outcomes = await asyncio.gather(*(ada.create(f"a{number}") for number in range(20)), return_exceptions=True)
+        told = [each for each in outcomes if isinstance(each, CallerLimit)]
+        assert len(told) == 4
+        assert str(told[0]).startswith(f"{ADA} has 16 of the 18 sessions of pool {POOL}, ")
+        await bob.create("b")
+        await bob.create("c")
+        with pytest.raises(SessionQuota):
+            await bob.create("d")
+        assert (refused(server, "session.maxPerCaller"), refused(server, "session.maxSessions")) == (4, 1)
+
+
+async def test_a_pool_says_how_many_sessions_each_of_its_callers_may_have(server: Running, asks: Reviewer) -> None:
+    asks.give(ADA, CALL)
+    asks.give(BOB, CALL)
+    server.fleet.sync([settings(session={"maxPerCaller": 2})], complete=True, drain=[])
+    async with attacker(server) as channel:
+        ada, bob = (Caller(channel, token(each)) for each in (ADA, BOB))
+        await ada.create("1")
+        await ada.create("2", group="system:serviceaccounts:shop")
+        with pytest.raises(CallerLimit) as limited:
+            await ada.create("3")
+        assert limited.value.details == {"limit": "session.maxPerCaller", "sessions": "2"}
+        assert limited.value.started == "no"
+        await bob.create("3")
