@@ -12,8 +12,8 @@ import time
 
 from hostile.sockets import Sockets
 from hostile.world import LINKS, POOL, World, run
-from snakepit import errors
 from support.dev_server import wait_until
+from support.metrics import is_known
 
 SECONDS = float(os.environ.get("SNAKEPIT_HOSTILE_SECONDS", "0"))
 SCALE = float(os.environ.get("SNAKEPIT_HOSTILE_SCALE", "1"))
@@ -44,14 +44,13 @@ def attacks_of(*rooms: type[Sockets]) -> list[str]:
 
 
 TOOLS = {"", "echo", "sleep", "count"}
-OUTCOMES = {"OK", *(each.reason for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.SnakepitError))}
 
 
 def made_up(series: str) -> bool:
     """Has it a name of a stranger's?"""
     said = dict(re.findall(r'(\w+)="([^"]*)"', series))
-    known = said.get("pool", "") in ("", POOL) and said.get("tool", "") in TOOLS and said.get("outcome", "OK") in OUTCOMES
-    return not known or not re.fullmatch("[A-Za-z_ ]+", said.get("reason", "OK"))
+    known = said.get("pool", "") in ("", POOL) and said.get("tool", "") in TOOLS
+    return not known or not is_known(series.partition("{")[0], said)
 
 
 def part(seconds: list[float], share: float = 0.99) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -13,7 +14,18 @@ from wsgiref.util import setup_testing_defaults
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from snakepit._telemetry.metrics import TABLE
+from snakepit._telemetry.metrics.row import OTHER
+
+ROWS = {row.name: row for row in TABLE}
+
 Series = dict[frozenset[tuple[str, str]], float]
+
+
+def is_known(name: str, labels: Mapping[str, str]) -> bool:
+    """May those labels be so, by the table's row? What has no row isn't ours."""
+    row = ROWS.get(name) or ROWS.get(re.sub("_(sum|count|bucket|created)$", "", name))
+    return row is None or all(labels[each] in (*values, OTHER) for each, values in row.values.items())
 
 
 class Scrape:
@@ -23,6 +35,7 @@ class Scrape:
         self._samples: dict[str, Series] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
+                assert is_known(sample.name, sample.labels), f"{sample.name} {sample.labels}: a label has a value that its row doesn't list"
                 self._samples.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
 
     def __getitem__(self, asked: tuple[str, Mapping[str, str]]) -> float:

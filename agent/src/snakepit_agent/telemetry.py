@@ -11,8 +11,6 @@ from snakepit._telemetry.metrics.instruments import Reading, Registry
 from snakepit_agent.model.seats import Seat
 from snakepit_agent.model.slots import WorkerSlots
 
-READY = "Ready"
-
 
 class Telemetry:
     """Of one capsule of a pool (`namespace/name`)."""
@@ -25,7 +23,7 @@ class Telemetry:
 
     def became_ready(self, seconds: float) -> None:
         """A worker serves, after a `setup()` of so many seconds."""
-        self._starts.add(self._pool, READY)
+        self._starts.add(self._pool, rows.READY)
         self._setups.observe(seconds, self._pool)
 
     def did_not_start(self, reason: str) -> None:

@@ -1,6 +1,6 @@
 """What a replica counts, in instruments made of the table of metrics (`snakepit._telemetry.metrics.control_plane`).
 
-Labels are bounded: pools that exist, tools that they offer (MOST_TOOLS of each), outcomes and reasons of our own tables.
+Labels are bounded: pools that exist, tools that they offer (MOST_TOOLS of each), and the lists of the table.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
-from snakepit._telemetry.metrics.instruments import MOST_SERIES, OTHER, Reading, Registry
+from snakepit._telemetry.metrics.control_plane import OUTCOMES, PRIORITIES
+from snakepit._telemetry.metrics.instruments import MOST_SERIES, Reading, Registry
+from snakepit._telemetry.metrics.row import OTHER
 from snakepit._telemetry.metrics.series import Distribution, Tally
 from snakepit._telemetry.traceparent import is_sampled, trace_id
-from snakepit.errors import BY_REASON, ToolError
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
@@ -24,13 +25,14 @@ from snakepit_control_plane.model.pool import Pool
 MOST_TOOLS = 200
 """Of a pool, that are told apart; calls of further ones are counted as those of `other`."""
 
-_OUTCOMES = frozenset({"OK", ToolError.reason, *BY_REASON})
+GONE_SECONDS = 300.0
+"""A tool that its pool doesn't offer any more is told of for so long, and then forgotten."""
+
+_KEPT = ("", OTHER)
+_OUTCOMES = frozenset(OUTCOMES)
 
 LAG_SECONDS = 15.0
 """Whoever scrapes this often misses nothing."""
-
-PRIORITIES = ("high", "normal", "low")
-"""By rank."""
 
 _STATES = {value: name.removeprefix("WORKER_STATE_").lower() for name, value in pool_pb2.WorkerState.items()}
 
@@ -99,6 +101,8 @@ class Telemetry:
         self.lag = Lag()
         self._phases = registry.histogram(rows.CALL_PHASE_DURATION)
         self._tools: dict[str, dict[str, OfTool]] = {}
+        # When it was seen first that a tool is not offered any more.
+        self._gone: dict[tuple[str, str], float] = {}
 
     def answered(self, pool: str, tool: str, outcome: str, seconds: float, waited: float, ran: float, traceparent: str = "") -> None:
         """A call has its answer. `tool`: one that the pool offers, or empty. `seconds`: since it came; of them it `waited` in the queue,
@@ -159,10 +163,10 @@ class Telemetry:
             rows.EVENT_LOOP_LAG,
             rows.STORE_UP,
         )
-        self.registry.read(loop, read, lambda: self._read(pools, store_up()))
+        self.registry.read(loop, read, lambda: self._read(pools, store_up(), loop.time()))
 
-    def _read(self, pools: Mapping[str, Pool], store_up: bool) -> Iterator[Reading]:
-        self._forget(pools.__contains__)
+    def _read(self, pools: Mapping[str, Pool], store_up: bool, now: float) -> Iterator[Reading]:
+        self.forget(pools, now)
         yield rows.TASKS, (), len(asyncio.all_tasks())
         yield rows.EVENT_LOOP_LAG, (), self.lag.worst
         yield rows.STORE_UP, (), store_up
@@ -173,10 +177,21 @@ class Telemetry:
         for namespace, count in together.items():
             yield rows.NAMESPACE_SESSIONS, (namespace,), count
 
-    def _forget(self, known: Callable[[str], bool]) -> None:
-        self.registry.keep("pool", known)
-        for pool in [each for each in self._tools if each and not known(each)]:
+    def forget(self, pools: Mapping[str, Pool], now: float) -> None:
+        """Whatever is of other pools than these, and what their tools were a while ago."""
+        self.registry.keep("pool", pools.__contains__)
+        for pool in [each for each in self._tools if each and each not in pools]:
             del self._tools[pool]
+        self._gone = {each: self._gone.get(each, now) for each in self._not_offered(pools)}
+        for name, tool in [each for each, since in self._gone.items() if now - since >= GONE_SECONDS]:
+            del self._tools[name][tool]
+            for of_tools in (self.calls, self.seconds, self._phases):
+                of_tools.forget(name, tool)
+
+    def _not_offered(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, str]]:
+        """Pools and tools of which something is told."""
+        for name, pool in pools.items():
+            yield from ((name, tool) for tool in self._tools.get(name, ()) if tool not in _KEPT and tool not in pool.tools)
 
 
 def pool_readings(pool: Pool) -> Iterator[Reading]:

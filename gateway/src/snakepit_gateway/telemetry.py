@@ -10,14 +10,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from snakepit._telemetry.metrics import gateway as rows
-from snakepit._telemetry.metrics.instruments import OTHER, Registry
+from snakepit._telemetry.metrics.instruments import Registry
+from snakepit._telemetry.metrics.row import OTHER
 
 OK, TOOL_ERROR, ERROR = "OK", "TOOL_ERROR", "ERROR"
 """How a request of MCP ends."""
 
-_HTTP_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-_MCP_METHODS = frozenset({"initialize", "ping", "server/discover", "subscriptions/listen", "tools/call", "tools/list"})
-"""Those that are served here; what isn't may have any name."""
+_HTTP_METHODS, _MCP_METHODS = frozenset(rows.HTTP_METHODS), frozenset(rows.MCP_METHODS)
 
 
 def known_method(method: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric as Family
 
-from snakepit._telemetry.metrics import TABLE, Metric, instruments, rows_of, series
+from snakepit._telemetry.metrics import OPEN, TABLE, Metric, instruments, rows_of, series
 from snakepit._telemetry.metrics.everywhere import BUILD_INFO
 from snakepit._telemetry.metrics.instruments import Registry
 from support.metrics import ask, scraped
@@ -50,6 +50,12 @@ def test_a_row_is_named_as_prometheus_has_it_and_explained_in_sentences(row: Met
     assert not {"le", "quantile", "job", "instance"} & set(row.labels)
 
 
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_each_label_has_a_list_of_what_it_may_be_or_something_that_bounds_it(row: Metric) -> None:
+    assert not [label for label in row.labels if label not in row.values and label not in OPEN]
+    assert all(len(set(values)) == len(values) for values in row.values.values())
+
+
 @pytest.mark.parametrize(
     ("row", "why"),
     [
@@ -57,6 +63,7 @@ def test_a_row_is_named_as_prometheus_has_it_and_explained_in_sentences(row: Met
         ({"name": "calls_total", "kind": "gauge"}, "a counter's name ends with _total"),
         ({"name": "call_time", "kind": "histogram", "unit": "seconds"}, "it must end with its unit, seconds"),
         ({"name": "calls", "kind": "gauge", "components": ("client",)}, "there is no component client"),
+        ({"name": "calls", "kind": "gauge", "values": {"outcome": ("OK",)}}, "it has no label outcome"),
     ],
 )
 def test_a_row_that_would_not_do_is_refused(row: dict[str, object], why: str) -> None:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 
+from snakepit._telemetry.metrics.control_plane import WORKER_RECYCLES
 from snakepit._wire.channels import FORGET_SECONDS
 from snakepit._wire.messages import settings_digest
 from snakepit.errors import InvalidArguments, PermissionDenied, PoolNotFound
@@ -29,7 +30,7 @@ from snakepit_control_plane.store.interface import Store
 REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
 """An agent that was heard of more recently has forgotten nothing that it did for this replica, however slow the link was."""
 
-RECYCLED = frozenset({"age", "calls", "memory", "asked", "session"})
+RECYCLED = frozenset(WORKER_RECYCLES.values["reason"])
 """Why workers are recycled: what an agent may make a label of."""
 
 _NAME = NAME_PATTERN.strip("^$")

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 
+from snakepit._telemetry.metrics.control_plane import PRIORITIES
 from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow import spans
@@ -22,7 +23,7 @@ from snakepit_control_plane.model.quotas import MemoryBudget
 from snakepit_control_plane.model.records import Records
 from snakepit_control_plane.policy.admission import saturated, waited_too_long
 from snakepit_control_plane.policy.placement import Wait, no_worker, patience
-from snakepit_control_plane.telemetry import PRIORITIES, Telemetry
+from snakepit_control_plane.telemetry import Telemetry
 
 
 class OpenCount:

@@ -7,9 +7,9 @@ needs prometheus_client (extra `metrics`).
 from __future__ import annotations
 
 from snakepit._telemetry.metrics import agent, control_plane, everywhere, gateway, operator
-from snakepit._telemetry.metrics.row import COMPONENTS, Metric
+from snakepit._telemetry.metrics.row import COMPONENTS, OPEN, Metric
 
-__all__ = ["COMPONENTS", "TABLE", "Metric", "rows_of"]
+__all__ = ["COMPONENTS", "OPEN", "TABLE", "Metric", "rows_of"]
 
 TABLE: tuple[Metric, ...] = tuple(
     row for module in (everywhere, control_plane, agent, operator, gateway) for row in vars(module).values() if isinstance(row, Metric)

@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
-from snakepit._telemetry.metrics.row import Metric
+from snakepit._telemetry.metrics.row import OTHER, Metric
 
 _US = ("agent",)
+
+READY = "Ready"
+START_OUTCOMES = (
+    READY,
+    *("ImportFailed", "AdapterInvalid", "SetupFailed", "ForkFailed", "StartFailed", "SetupTimeout", "Crashed", "OutOfMemory", "KeeperLost"),
+    *("ChannelBroken", "NotAnswering", "ToolDidNotStop", "Drained", "Recycled", OTHER),
+)
 
 AGENT_CALLS = Metric("snakepit_agent_calls", "gauge", "Calls that have a slot of a worker.", _US, ("pool",))
 INBOX_DEPTH = Metric(
@@ -41,4 +48,5 @@ WORKER_STARTS = Metric(
     "Starts of workers that came to an end. `outcome`: Ready, or the reason that `snakepit workers` says, such as SetupFailed.",
     _US,
     ("pool", "outcome"),
+    values={"outcome": START_OUTCOMES},
 )

@@ -5,9 +5,20 @@
 
 from __future__ import annotations
 
-from snakepit._telemetry.metrics.row import Metric
+from snakepit._telemetry.metrics.row import OTHER, Metric
+from snakepit.errors import BY_REASON, ToolError
 
 _US = ("control-plane",)
+
+REASONS = (*BY_REASON, OTHER)
+OUTCOMES = ("OK", ToolError.reason, *REASONS)
+"""How something can have ended."""
+PRIORITIES = ("high", "normal", "low")
+"""By rank."""
+ENDS = ("crashed", "oom", "recycled", "evicted", "scaled down", "lost")
+"""How a worker's life can have ended."""
+WORKER_STATES = ("unspecified", "starting", "ready", "draining", "backoff", "stopped", "suspect")
+_OBJECTIVES = ("availability", "latency")
 
 # ---- calls
 
@@ -17,6 +28,7 @@ CALLS = Metric(
     "Calls answered. `outcome`: OK, TOOL_ERROR, an error's reason, or other for an unknown one. `tool`: empty for one that isn't offered.",
     _US,
     ("pool", "tool", "outcome"),
+    values={"outcome": OUTCOMES},
 )
 CALL_DURATION = Metric(
     "snakepit_call_duration_seconds", "histogram", "From arrival at a replica to its answer.", _US, ("pool", "tool"), "seconds"
@@ -28,14 +40,23 @@ CALL_PHASE_DURATION = Metric(
     _US,
     ("pool", "tool", "phase"),
     "seconds",
+    values={"phase": ("queue", "run", "overhead")},
 )
-REFUSALS = Metric("snakepit_refusals_total", "counter", "Calls that never reached a worker.", _US, ("pool", "reason"))
+REFUSALS = Metric(
+    "snakepit_refusals_total",
+    "counter",
+    "Calls that never reached a worker.",
+    _US,
+    ("pool", "reason"),
+    values={"reason": REASONS},
+)
 RETURNED_CALLS = Metric(
     "snakepit_returned_calls_total",
     "counter",
     "Calls that came back from a worker unbegun, and went to another one. `how`: recalled, refused.",
     _US,
     ("pool", "how"),
+    values={"how": ("recalled", "refused")},
 )
 RERUNS = Metric("snakepit_reruns_total", "counter", "Calls sent again that may have run.", _US, ("pool",))
 IDEMPOTENT_CALLS = Metric(
@@ -44,6 +65,7 @@ IDEMPOTENT_CALLS = Metric(
     "Calls with an idempotency key. `how`: ran, joined, replayed, refused.",
     _US,
     ("pool", "how"),
+    values={"how": ("ran", "joined", "replayed", "refused")},
 )
 CLIENT_TOOL_CALLS = Metric(
     "snakepit_client_tool_calls_total",
@@ -51,11 +73,19 @@ CLIENT_TOOL_CALLS = Metric(
     "Calls of workers to tools that clients offer. `outcome`: OK, TOOL_ERROR, an error's reason, or other for an unknown one.",
     _US,
     ("pool", "outcome"),
+    values={"outcome": OUTCOMES},
 )
 
 # ---- queues
 
-QUEUE_DEPTH = Metric("snakepit_queue_depth", "gauge", "Calls that wait at this replica.", _US, ("pool", "priority"))
+QUEUE_DEPTH = Metric(
+    "snakepit_queue_depth",
+    "gauge",
+    "Calls that wait at this replica.",
+    _US,
+    ("pool", "priority"),
+    values={"priority": PRIORITIES},
+)
 QUEUE_WAIT = Metric(
     "snakepit_queue_wait_seconds",
     "histogram",
@@ -63,13 +93,26 @@ QUEUE_WAIT = Metric(
     _US,
     ("pool", "priority"),
     "seconds",
+    values={"priority": PRIORITIES},
 )
 
 # ---- workers and capsules
 
-SLOTS = Metric("snakepit_slots", "gauge", "Slots of ready workers. `state`: busy, free. Each replica sees all.", _US, ("pool", "state"))
+SLOTS = Metric(
+    "snakepit_slots",
+    "gauge",
+    "Slots of ready workers. `state`: busy, free. Each replica sees all.",
+    _US,
+    ("pool", "state"),
+    values={"state": ("busy", "free")},
+)
 WORKERS = Metric(
-    "snakepit_workers", "gauge", "Workers, by state as `snakepit workers` says it. Each replica sees all.", _US, ("pool", "state")
+    "snakepit_workers",
+    "gauge",
+    "Workers, by state as `snakepit workers` says it. Each replica sees all.",
+    _US,
+    ("pool", "state"),
+    values={"state": WORKER_STATES},
 )
 CAPSULES = Metric(
     "snakepit_capsules",
@@ -77,6 +120,7 @@ CAPSULES = Metric(
     "Capsules that have linked to this replica. `state`: ready, starting (no worker is ready), suspect, draining.",
     _US,
     ("pool", "state"),
+    values={"state": ("ready", "starting", "suspect", "draining")},
 )
 CAPSULES_LOST = Metric("snakepit_capsules_lost_total", "counter", "Agents declared lost by this replica.", _US, ("pool",))
 HEARTBEATS_MISSED = Metric("snakepit_heartbeats_missed_total", "counter", "Agents that turned suspect.", _US, ("pool",))
@@ -86,6 +130,7 @@ WORKER_RESTARTS = Metric(
     "Lives of workers that ended. `reason`: crashed, oom, recycled, evicted, scaled down, lost. Each replica counts all.",
     _US,
     ("pool", "reason"),
+    values={"reason": ENDS},
 )
 WORKER_RECYCLES = Metric(
     "snakepit_worker_recycles_total",
@@ -93,6 +138,7 @@ WORKER_RECYCLES = Metric(
     "Workers whose place a successor took. `reason`: age, calls, memory, asked, session. Each replica counts all.",
     _US,
     ("pool", "reason"),
+    values={"reason": ("age", "calls", "memory", "asked", "session")},
 )
 
 # ---- sessions and the store
@@ -106,6 +152,7 @@ SESSIONS_REFUSED = Metric(
     "Sessions that this replica did not create. `limit`: session.maxSessions, session.maxPerCaller, maxSessionsPerNamespace.",
     _US,
     ("pool", "limit"),
+    values={"limit": ("session.maxSessions", "session.maxPerCaller", "maxSessionsPerNamespace")},
 )
 SESSIONS_MOVED = Metric(
     "snakepit_sessions_moved_total",
@@ -114,6 +161,7 @@ SESSIONS_MOVED = Metric(
     "crashed, oom, recycled, evicted, scaled down, lost.",
     _US,
     ("pool", "reason"),
+    values={"reason": ("busy", "rebind", *ENDS)},
 )
 SESSIONS_LOST = Metric(
     "snakepit_sessions_lost_total",
@@ -122,6 +170,7 @@ SESSIONS_LOST = Metric(
     "ended to which a strict session is bound, counted when a call is refused for that first.",
     _US,
     ("pool", "reason"),
+    values={"reason": ("store", *ENDS)},
 )
 STATE_OPERATIONS = Metric(
     "snakepit_state_operations_total",
@@ -129,6 +178,7 @@ STATE_OPERATIONS = Metric(
     "Operations on sessions' state. `operation`: get, set, delete, list. `outcome`: OK, or the reason of an error.",
     _US,
     ("pool", "operation", "outcome"),
+    values={"operation": ("get", "set", "delete", "list"), "outcome": ("OK", *REASONS)},
 )
 NAMESPACE_SESSIONS = Metric(
     "snakepit_namespace_sessions", "gauge", "Sessions of all pools of a namespace. Each replica sees all.", _US, ("namespace",)
@@ -152,8 +202,16 @@ SLO_CALLS = Metric(
     "Calls that count against an objective of their pool (`spec.slo`). `objective`: availability, latency.",
     _US,
     ("pool", "objective"),
+    values={"objective": _OBJECTIVES},
 )
-SLO_BAD_CALLS = Metric("snakepit_slo_bad_calls_total", "counter", "Those of them that were bad.", _US, ("pool", "objective"))
+SLO_BAD_CALLS = Metric(
+    "snakepit_slo_bad_calls_total",
+    "counter",
+    "Those of them that were bad.",
+    _US,
+    ("pool", "objective"),
+    values={"objective": _OBJECTIVES},
+)
 SLO_TARGET = Metric(
     "snakepit_slo_target_ratio",
     "gauge",
@@ -161,6 +219,7 @@ SLO_TARGET = Metric(
     _US,
     ("pool", "objective"),
     "ratio",
+    values={"objective": _OBJECTIVES},
 )
 
 # ---- the process
@@ -171,6 +230,7 @@ LINKS = Metric(
     "Open links. `role`: client, agent. `way`: lane, or stream where a lane can't be had.",
     _US,
     ("role", "way"),
+    values={"role": ("client", "agent"), "way": ("lane", "stream", "")},
 )
 EVENT_LOOP_LAG = Metric(
     "snakepit_event_loop_lag_seconds",

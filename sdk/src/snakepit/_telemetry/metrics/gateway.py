@@ -5,9 +5,13 @@ Metrics that begin with `http_` have names and labels of OpenTelemetry's semanti
 
 from __future__ import annotations
 
-from snakepit._telemetry.metrics.row import Metric
+from snakepit._telemetry.metrics.row import OTHER, Metric
 
 _US = ("gateway",)
+
+HTTP_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "_OTHER")
+MCP_METHODS = ("initialize", "ping", "server/discover", "subscriptions/listen", "tools/call", "tools/list", OTHER)
+"""Those that are served here; what isn't may have any name."""
 
 REQUEST_DURATION = Metric(
     "http_server_request_duration_seconds",
@@ -19,8 +23,16 @@ REQUEST_DURATION = Metric(
     _US,
     ("http_request_method", "http_route", "http_response_status_code"),
     "seconds",
+    values={"http_request_method": HTTP_METHODS},
 )
-ACTIVE_REQUESTS = Metric("http_server_active_requests", "gauge", "Requests that have no whole answer yet.", _US, ("http_request_method",))
+ACTIVE_REQUESTS = Metric(
+    "http_server_active_requests",
+    "gauge",
+    "Requests that have no whole answer yet.",
+    _US,
+    ("http_request_method",),
+    values={"http_request_method": HTTP_METHODS},
+)
 HELD_BYTES = Metric(
     "snakepit_gateway_held_bytes", "gauge", "Room that large bodies of requests take, of SNAKEPIT_GATEWAY_MAX_HELD_BYTES.", _US, (), "bytes"
 )
@@ -30,6 +42,7 @@ STREAMS = Metric(
     "Answers that come bit by bit. `kind`: sse and ndjson of calls; mcp, of clients that listen for changes; console, of open pages.",
     _US,
     ("kind",),
+    values={"kind": ("sse", "ndjson", "mcp", "console")},
 )
 MCP_REQUESTS = Metric(
     "snakepit_gateway_mcp_requests_total",
@@ -38,4 +51,5 @@ MCP_REQUESTS = Metric(
     "`outcome`: OK, TOOL_ERROR for a result that says so, or ERROR.",
     _US,
     ("method", "outcome"),
+    values={"method": MCP_METHODS, "outcome": ("OK", "TOOL_ERROR", "ERROR")},
 )

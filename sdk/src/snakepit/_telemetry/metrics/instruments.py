@@ -21,19 +21,17 @@ from snakepit._telemetry.metrics.buckets import bounds_of
 from snakepit._telemetry.metrics.everywhere import BUILD_INFO
 from snakepit._telemetry.metrics.exposition import negotiated
 from snakepit._telemetry.metrics.protobuf import Exemplar, Shape
-from snakepit._telemetry.metrics.row import Kind, Metric
+from snakepit._telemetry.metrics.row import OTHER, Kind, Metric
 from snakepit._telemetry.metrics.series import Distribution, Polite, Tally
 
 ANSWER_SECONDS = 2.0
 """A loop that gives no answer for so long does not turn: what only it can say is left out of a scrape then."""
 
 MOST_SERIES = 10_000
-"""Of one metric. What comes beyond is counted together, each label `other`: rows bound their labels, this bounds mistakes."""
+"""Of one metric. What comes beyond is counted together, each label `other`: rows say what their labels may be, this bounds the rest."""
 
 MOST_SHAPES, MOST_SAMPLES = 8, 64
 """A scrape of many series makes a pause after so many, which take half a millisecond."""
-
-OTHER = "other"
 
 Labels = tuple[str, ...]
 Value = TypeVar("Value")
@@ -58,7 +56,8 @@ class Instrument(Collector, Generic[Value]):
         """For labels that are new: those to count them under."""
         if len(labels) != len(self.row.labels):
             raise ValueError(f"{self.row.name} has the labels {self.row.labels}, not {labels}")
-        return labels if len(self._series) < MOST_SERIES else (OTHER,) * len(labels)
+        known = self.row.known(labels)
+        return known if known in self._series or len(self._series) < MOST_SERIES else (OTHER,) * len(labels)
 
     def keep(self, label: str, known: Callable[[str], bool]) -> None:
         """Forget the series whose value of that label isn't known any more, but for OTHER's. Nothing for a row without that label."""
@@ -66,6 +65,11 @@ class Instrument(Collector, Generic[Value]):
             at = self.row.labels.index(label)
             for labels in [each for each in self._series if each[at] not in ("", OTHER) and not known(each[at])]:
                 del self._series[labels]
+
+    def forget(self, *first: str) -> None:
+        """The series whose first labels are these."""
+        for labels in [each for each in self._series if each[: len(first)] == first]:
+            del self._series[labels]
 
 
 class Counter(Instrument[Tally]):

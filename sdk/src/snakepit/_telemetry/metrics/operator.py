@@ -19,6 +19,7 @@ RECONCILES = Metric(
     "Looks at pools. `outcome`: ok; conflict, where somebody else wrote meanwhile; error. What wasn't ok is looked at again.",
     _US,
     ("outcome",),
+    values={"outcome": ("ok", "conflict", "error")},
 )
 OPERATOR_QUEUE = Metric("snakepit_operator_queue_depth", "gauge", "Pools that are due to be looked at, and wait for it.", _US)
 API_REQUESTS = Metric(
@@ -42,6 +43,7 @@ PLANNED = Metric(
     "Capsules to create or to delete, each time that this was decided. `action`: create, delete.",
     _US,
     ("action",),
+    values={"action": ("create", "delete")},
 )
 CONDITION = Metric(
     "snakepit_pool_condition",
@@ -50,6 +52,7 @@ CONDITION = Metric(
     "`status`: True, False, Unknown.",
     _US,
     ("pool", "type", "status"),
+    values={"status": ("True", "False", "Unknown")},
 )
 POOL_CAPSULES = Metric(
     "snakepit_pool_capsules",
@@ -57,5 +60,6 @@ POOL_CAPSULES = Metric(
     "Capsules, as the pool's status counts them; one counts in several. `state`: all, ready, updated, available, outdated.",
     _US,
     ("pool", "state"),
+    values={"state": ("all", "ready", "updated", "available", "outdated")},
 )
 POOL_DESIRED = Metric("snakepit_pool_desired_capsules", "gauge", "Capsules that there should be.", _US, ("pool",))
