@@ -130,6 +130,17 @@ class Links(Eve):
                         send(sock, length.to_bytes(4, "little") + bytes((kind,)))
                         assert await asyncio.to_thread(hung_up, sock), (length, kind)
 
+    async def as_many_calls_in_a_message_as_there_may_be(self) -> None:
+        """On two lanes and a stream; each call is refused at once, which is less work than most."""
+        count = min(65_536, self._count(20_000))
+        crowded = link_pb2.LinkRequest(frames=[link_pb2.Frame(call=link_pb2.Call(id=id_, pool=POOL, tool="no")) for id_ in range(1, count)])
+        async with self._channel() as channel, self._link(channel) as (_, one), self._link(channel) as (_, other):
+            await asyncio.gather(*[asyncio.to_thread(message, sock, crowded) for sock in (one, other)])
+            await asyncio.gather(*[asyncio.to_thread(sip, sock, 1.0) for sock in (one, other)])
+        async with self._channel() as channel, self._link(channel, lane=False) as (_, stream):
+            await stream.write(crowded)
+            await asyncio.wait_for(stream.read(), PATIENCE_SECONDS)
+
     async def empty_messages_and_empty_frames(self) -> None:
         async with self._channel() as channel, self._link(channel) as (_, sock):
             await asyncio.to_thread(send, sock, bytes(4) * self._count(100_000))

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from snakepit._wire import lane as module
 from snakepit._wire.channels import LONGEST_BYTES
-from snakepit._wire.lane import Lane
+from snakepit._wire.lane import AT_ONCE, Lane, in_turns
 from snakepit.v1 import link_pb2
 
 pytestmark = pytest.mark.timeout(20)
@@ -70,3 +71,110 @@ async def test_a_lane_that_its_peer_has_reset_is_finished_all_the_same() -> None
     theirs.close()  # A reset, of which the loop has not told yet.
     await lane.finish(5)
     assert not lane.is_open
+
+
+# ---- whose turn it is
+
+
+def calls(first: int, count: int) -> bytes:
+    frames = [link_pb2.Frame(call=link_pb2.Call(id=first + number, call_id="x" * 100)) for number in range(count)]
+    return link_pb2.LinkRequest(frames=frames).SerializeToString()
+
+
+class Taker:
+    """Takes calls, and asks at each hand-over for a turn of its own: `turns` is how many have come between them."""
+
+    def __init__(self, count: int) -> None:
+        self.ids: list[int] = []
+        self.at_once = self.turns = 0
+        self.done = asyncio.Event()
+        self._count = count
+
+    def take(self, frames: Sequence[link_pb2.Frame]) -> None:
+        asyncio.get_running_loop().call_soon(self._turn)
+        self.ids += [frame.call.id for frame in frames]
+        self.at_once = max(self.at_once, len(frames))
+        if len(self.ids) >= self._count:
+            self.done.set()
+
+    def _turn(self) -> None:
+        self.turns += len(self.ids) < self._count
+
+
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each hand-over took all of a turn."""
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize("messages", [[3000], [1] * 3000, [40, 1, 2000, 31, 32, 33, 863]], ids=["one", "small ones", "of all sizes"])
+async def test_what_takes_longer_than_a_turn_is_handed_over_in_order_with_turns_of_others_between_and_then_its_end(
+    messages: Sequence[int],
+) -> None:
+    sockets = socket.socketpair()
+    there, here = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    taker = Taker(3000)
+    here.attach(taker.take, lambda: None)
+    first = 0
+    for count in messages:
+        there.write(calls(first, count))
+        first += count
+    async with asyncio.timeout(10):
+        await asyncio.gather(there.finish(0), taker.done.wait())
+        assert taker.ids == list(range(3000))
+        assert await here.ended == "the peer ended the lane"
+    assert taker.at_once <= AT_ONCE
+    assert taker.turns >= 3000 // AT_ONCE
+    here.abort()
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_while_a_lane_catches_up_nothing_more_is_read() -> None:
+    sockets = socket.socketpair()
+    there, here = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    full_halfway: list[bool] = []
+    taker = Taker(60_000)
+
+    def take(frames: Sequence[link_pb2.Frame]) -> None:
+        taker.take(frames)
+        if len(taker.ids) >= 30_000 and not full_halfway:
+            full_halfway.append(there.is_full)
+
+    here.attach(take, lambda: None)
+    for number in range(20):
+        there.write(calls(number * 3000, 3000))
+    async with asyncio.timeout(20):
+        await taker.done.wait()
+    assert taker.ids == list(range(60_000))
+    assert full_halfway == [True], "the sender has to wait"
+    there.abort()
+    here.abort()
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_a_lane_that_is_aborted_meanwhile_hands_nothing_more_over() -> None:
+    sockets = socket.socketpair()
+    there, here = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    taken: list[int] = []
+
+    def take(frames: Sequence[link_pb2.Frame]) -> None:
+        taken.append(len(frames))
+        here.abort()
+
+    here.attach(take, lambda: None)
+    there.write(calls(0, 3000))
+    async with asyncio.timeout(10):
+        await here.ended
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert taken == [AT_ONCE]
+    there.abort()
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_a_message_of_a_stream_is_handed_over_in_turns_too() -> None:
+    taker = Taker(1000)
+    await in_turns(link_pb2.LinkRequest.FromString(calls(0, 1000)).frames, taker.take)
+    assert taker.ids == list(range(1000))
+    assert taker.turns >= 1000 // AT_ONCE - 1

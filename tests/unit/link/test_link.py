@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from snakepit._wire import Dialer, Link, LinkClosed
+from snakepit._wire import lane as lane_module
 from snakepit._wire import link as link_module
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import Lanes, Replica, parse_target, resolve
@@ -163,11 +164,11 @@ async def test_what_is_queued_while_a_message_is_written_is_one_message() -> Non
     echo = Echo()
     async with serving(echo) as port, dialled(port) as client:
         await client.until(lambda: bool(client.opened))
-        for n in range(100):
+        for n in range(lane_module.AT_ONCE):
             client.opened[0].link.send(call(n))
-        await client.until(lambda: len(client.frames) == 100)
-        assert echo.batches == [link_module.EAGER, 100 - link_module.EAGER]
-        assert [f.result.id for f in client.frames] == list(range(100))
+        await client.until(lambda: len(client.frames) == lane_module.AT_ONCE)
+        assert echo.batches == [link_module.EAGER, lane_module.AT_ONCE - link_module.EAGER]
+        assert [f.result.id for f in client.frames] == list(range(lane_module.AT_ONCE))
 
 
 async def test_a_batch_over_the_message_size_is_split_and_stays_in_order() -> None:

@@ -16,7 +16,7 @@ from snakepit import _wire as links
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit._wire.connect import Connection
-from snakepit._wire.lane import Lane, StreamLane
+from snakepit._wire.lane import Lane, StreamLane, in_turns
 from snakepit._wire.protocol import agreed, said
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -127,7 +127,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await context.write(self._welcome(protocol, offered.said))
             if stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
-            peer.on_frames(link, first.frames[1:])
+            await in_turns(first.frames[1:], partial(peer.on_frames, link))
             log.debug("%s closed: %s", link.name, await self._run(link, peer, offered, read, context))
         finally:
             del self.links[link]
@@ -191,7 +191,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 await abort(context, problem)
             else:
                 link.use(StreamLane(read, context.write, link_pb2.LinkResponse))
-                peer.on_frames(link, message.frames)
+                await in_turns(message.frames, partial(peer.on_frames, link))
             return await self._counted(link, peer)
         finally:
             link.close("the link was not opened")

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
 import grpc
@@ -28,9 +29,35 @@ from snakepit.v1 import link_pb2
 UNSENT_BYTES = 1024 * 1024
 """What the kernel has not taken; above it a link keeps its frames, so that they travel together later."""
 
+AT_ONCE = 32
+"""So many frames are handed over between two looks at the clock."""
+
+TURN_SECONDS = 0.003
+"""What has come on one connection is handed over for so long; then it is others' turn, and until all of it has been, nothing more is read.
+One message may have 65,536 calls, which take seconds."""
+
 _LENGTH = struct.Struct("<I")
 
 OnMessage = Callable[[Sequence[link_pb2.Frame]], None]
+
+
+def parts(frames: Sequence[link_pb2.Frame]) -> Iterator[Sequence[link_pb2.Frame]]:
+    """So few of them that the clock is looked at in time."""
+    if len(frames) <= AT_ONCE:
+        yield frames
+        return
+    for at in range(0, len(frames), AT_ONCE):
+        yield frames[at : at + AT_ONCE]
+
+
+async def in_turns(frames: Sequence[link_pb2.Frame], take: OnMessage) -> None:
+    """Hand them over; others have their turns meanwhile."""
+    until = time.perf_counter() + TURN_SECONDS
+    for part in parts(frames):
+        if time.perf_counter() >= until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + TURN_SECONDS
+        take(part)
 
 
 class Lane(asyncio.Protocol):
@@ -46,6 +73,11 @@ class Lane(asyncio.Protocol):
         self._on_room: Callable[[], None] = lambda: None
         self._transport: asyncio.Transport | None = None
         self._unfinished: asyncio.TimerHandle | None = None
+        # Frames of the message that is being handed over; when the turn is over, and when the next one comes.
+        self._parts: Iterator[Sequence[link_pb2.Frame]] = iter(())
+        self._until = 0.0
+        self._next: asyncio.Handle | None = None
+        self._at_eof = False
 
     @classmethod
     async def on(cls, connection: Connection) -> Lane:
@@ -62,7 +94,7 @@ class Lane(asyncio.Protocol):
     def attach(self, take: OnMessage, on_room: Callable[[], None]) -> None:
         """`take` gets the frames of each message; `on_room` is called when the lane is full no more."""
         self._take, self._on_room = take, on_room
-        del self._data[: self._hand_over(self._data)]
+        self._catch_up()
 
     @property
     def is_open(self) -> bool:
@@ -96,21 +128,22 @@ class Lane(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        if self._take is not None and not self._data:
+        if self._take is not None and not self._data and self._next is None:
             self._data += data[self._hand_over(data) :]
             if self._data:
                 self._hurry(0)
             return
         self._data += data
-        if self._take is not None:
-            handed = self._hand_over(self._data)
-            del self._data[:handed]
-            self._hurry(handed)
-        elif len(self._data) > LONGEST_BYTES:
-            self._break("more came than a message before it was wanted")
+        if self._take is None:
+            if len(self._data) > LONGEST_BYTES:
+                self._break("more came than a message before it was wanted")
+        elif self._next is None:
+            self._catch_up()
 
     def eof_received(self) -> bool:
-        self._end("the peer ended the lane")
+        self._at_eof = True
+        if self._next is None:
+            self._end("the peer ended the lane")
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -128,17 +161,43 @@ class Lane(asyncio.Protocol):
     # ---- inside
 
     def _hurry(self, handed: int) -> None:
-        """What has come in part must be whole in time. `handed`: bytes of what has just become so."""
+        """What has come in part must be whole in time; but not what waits for a turn. `handed`: bytes of what has just become whole."""
         if self._unfinished is not None and (handed or not self._data):
             self._unfinished.cancel()
             self._unfinished = None
-        if self._unfinished is None and len(self._data) > UNFINISHED_BYTES:
+        if self._unfinished is None and self._next is None and len(self._data) > UNFINISHED_BYTES:
             why = f"a message was not finished within {UNFINISHED_SECONDS:g} s"
             self._unfinished = asyncio.get_running_loop().call_later(UNFINISHED_SECONDS, self._break, why)
 
+    def _catch_up(self) -> None:
+        """Hand over what is there."""
+        handed = self._hand_over(self._data)
+        del self._data[:handed]
+        self._hurry(handed)
+
+    def _go_on(self) -> None:
+        """It is this lane's turn again."""
+        self._next = None
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._until = time.perf_counter() + TURN_SECONDS
+        if self._hand_over_parts():
+            self._catch_up()
+        if self._next is None:
+            self._transport.resume_reading()
+            if self._at_eof:
+                self._end("the peer ended the lane")
+
+    def _stop_here(self) -> None:
+        """The turn is over, and there is more."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._next = asyncio.get_running_loop().call_soon(self._go_on)
+
     def _hand_over(self, data: bytes | bytearray) -> int:
-        """Every message that is there as a whole; how many bytes they were."""
+        """The messages that are there as a whole, as many as the turn has time for; how many bytes they were."""
         at, size = 0, len(data)
+        self._until = time.perf_counter() + TURN_SECONDS
         while size - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, at)
             begin = at + _LENGTH.size
@@ -150,7 +209,22 @@ class Lane(asyncio.Protocol):
             at = begin + length
             if not self._read(bytes(data[begin:at])):
                 return size
+            if self._next is not None:
+                break
+            if size - at >= _LENGTH.size and time.perf_counter() >= self._until:
+                self._stop_here()
+                break
         return at
+
+    def _hand_over_parts(self) -> bool:
+        """Of a message; False: the turn is over before it."""
+        for part in self._parts:
+            if self._take is not None:
+                self._take(part)
+            if len(part) == AT_ONCE and time.perf_counter() >= self._until:
+                self._stop_here()
+                return False
+        return True
 
     def _read(self, message: bytes) -> bool:
         """False: the lane is broken."""
@@ -162,7 +236,10 @@ class Lane(asyncio.Protocol):
         if len(frames) > MOST_FRAMES:
             self._break(f"a message has {len(frames)} frames, {MOST_FRAMES} is the most")
             return False
-        if self._take is not None:
+        if len(frames) > AT_ONCE:
+            self._parts = parts(frames)
+            self._hand_over_parts()
+        elif self._take is not None:
             self._take(frames)
         return True
 
@@ -229,7 +306,7 @@ class StreamLane:
     async def _read_all(self, take: OnMessage) -> None:
         try:
             while (message := await self._read()) is not EOF:
-                take(message.frames)
+                await in_turns(message.frames, take)
             self._end("the peer ended the stream")
         except grpc.RpcError as error:
             self._end(_rpc_reason(error))

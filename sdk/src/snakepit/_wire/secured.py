@@ -260,6 +260,12 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._bare.set_write_buffer_limits(high, low)
 
+    def pause_reading(self) -> None:
+        self._bare.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._bare.resume_reading()
+
     def is_closing(self) -> bool:
         return self._bare.is_closing()
 

@@ -99,8 +99,9 @@ class Offers:
         await self._peers.every_link(EVERY_REPLICA_SECONDS)
         offer.number = next(self._numbers)
         self.open[offer.number] = offer
+        asked = self._peers.all
         try:
-            refusals = await asyncio.gather(*[self._ask(peer, offer) for peer in self._peers.all])
+            refusals = await asyncio.gather(*[self._ask(peer, offer) for peer in asked])
         except BaseException:
             self.end(offer)
             raise
@@ -110,6 +111,8 @@ class Offers:
         if refused is not None:
             self.end(offer)
             raise refused
+        for peer in [peer for peer, refusal in zip(asked, refusals, strict=True) if refusal is not None]:
+            self._tasks.spawn(self._insist(peer, offer))  # It says nothing now, or can't know whether the client may.
 
     def end(self, offer: Offer) -> None:
         """Withdraw it everywhere. Idempotent."""
@@ -156,11 +159,14 @@ class Offers:
             self.replies.pop((peer, offer.number), None)
 
     async def _insist(self, peer: Peer, offer: Offer) -> None:
+        said = ""
         while offer.number in self.open and peer.link.is_open:
             refused = await self._ask(peer, offer)
             if refused is None:
                 return
-            log.warning("tools %s are not on offer at replica %s: %s", ", ".join(offer.names), peer.replica.address, refused)
+            said, before = str(refused), said
+            level = logging.DEBUG if said == before else logging.WARNING
+            log.log(level, "tools %s are not on offer at replica %s: %s", ", ".join(offer.names), peer.replica.address, refused)
             await asyncio.sleep(AGAIN_SECONDS)
 
 
