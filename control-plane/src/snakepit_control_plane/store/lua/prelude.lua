@@ -1,6 +1,7 @@
 -- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name, bindings by id, bound sessions that
 -- have expired, owners by id, how many each owner has; all of one hash tag.
--- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale epoch, -4 another life.
+-- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale epoch, -4 another life,
+-- -5 its owner has enough.
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
