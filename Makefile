@@ -20,7 +20,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda test-cert-manager test-helm demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,13 @@ test-upgrade: setup ## The chart and images of FROM (a tag or a commit), upgrade
 test-keda: setup ## The real KEDA sizes a pool; it is built once, in a quarter of an hour
 	@$(PYTHON) hack/keda.py
 	@$(BIN)/python -m pytest tests/keda -p no:cacheprovider -rP
+
+test-cert-manager: setup ## The real cert-manager makes the chart's certificates; it is built once, in minutes
+	@$(PYTHON) hack/go_tools.py cert-manager
+	@$(BIN)/python -m pytest tests/cert_manager -p no:cacheprovider -rP
+
+test-helm: setup ## The chart by helm 3 and by helm-docs, which are built once, in minutes
+	@$(BIN)/python -m pytest tests/helm -p no:cacheprovider
 
 demo-kubernetes: setup ## The demo on a real Kubernetes, left running, with the commands to look around
 	@hack/demo-kubernetes

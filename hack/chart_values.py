@@ -1,4 +1,7 @@
-"""The chart's values.schema.json, made of values.yaml: its comments, its defaults, and what they say behind @schema."""
+"""The chart's values.schema.json, made of values.yaml: its comments, its defaults, and what they say behind @schema.
+
+Comments have the form of helm-docs: what stands behind `# -- ` describes a value. A part, which has values below it, has a plain comment.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import kubernetes_types
 import yaml
+from schema_holes import at, holes
 
 CHART = Path(__file__).resolve().parent.parent / "charts/snakepit"
 VALUES, SCHEMA = CHART / "values.yaml", CHART / "values.schema.json"
 COMMENT = re.compile(r"\s*# ?(.*)")
+MARK = "-- "
+KUBERNETES = "#/definitions/"
 TYPES = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
 
 Rules = dict[str, Any]
@@ -41,9 +48,33 @@ def schema(values: str) -> Rules:
     }
     _widen(found, found["properties"])
     for path, pointer in _references(found):
-        if _at(found, pointer) is None:
+        if not pointer.startswith(KUBERNETES) and at(found, pointer) is None:
             raise Undocumented(f"{path}: there is no {pointer} that it could be like")
+    found["definitions"] = _kubernetes(found)
+    if problem := next(holes(found), ""):
+        raise Undocumented(problem)
     return found
+
+
+def leaves(values: str) -> Iterator[tuple[str, str]]:
+    """The path and the description of every value in that values.yaml, in its order. Raises Undocumented."""
+    root = yaml.compose(values, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    yield from _Values(values).leaves(root)
+
+
+def _kubernetes(whole: Rules) -> Rules:
+    """Kubernetes' types that it is made of. Raises Undocumented."""
+    known: Rules = json.loads(kubernetes_types.FILE.read_text())
+    used: Rules = {}
+    wanted = list(kubernetes_types.referred(whole))
+    while wanted:
+        if (name := wanted.pop()) not in used:
+            if name not in known:
+                raise Undocumented(f"{name} is not in hack/kubernetes_types.py: name it there")
+            used[name] = known[name]
+            wanted += kubernetes_types.referred(used[name])
+    return dict(sorted(used.items()))
 
 
 class _Values:
@@ -57,6 +88,14 @@ class _Values:
             path = f"{above}.{key.value}".lstrip(".")
             yield key.value, self._field(path, self._comment(key.start_mark.line), value)
 
+    def leaves(self, node: yaml.MappingNode, above: str = "") -> Iterator[tuple[str, str]]:
+        for key, value in node.value:
+            path, comment = f"{above}.{key.value}".lstrip("."), self._comment(key.start_mark.line)
+            if is_leaf(value, _rules(comment)):
+                yield path, _described(path, comment, leaf=True)
+            else:
+                yield from self.leaves(value, path)
+
     def _comment(self, line: int) -> list[str]:
         """The lines right above it."""
         first = line
@@ -65,24 +104,43 @@ class _Values:
         return [COMMENT.sub(r"\1", each) for each in self._lines[first:line]]
 
     def _field(self, path: str, comment: list[str], node: yaml.Node) -> Rules:
-        description = " ".join(each.strip() for each in comment if not each.startswith("@schema"))
-        rules: Rules = yaml.safe_load("\n".join(each.removeprefix("@schema") for each in comment if each.startswith("@schema"))) or {}
-        if not description:
-            raise Undocumented(f"{path}: the line above it must say what it is for")
+        rules = _rules(comment)
+        leaf = is_leaf(node, rules)
+        description = _described(path, comment, leaf)
         if "like" in rules:
             return {"description": description, "$ref": _pointer(rules["like"])}
         default = yaml.SafeLoader("").construct_document(node)
+        if kubernetes := rules.pop("is", ""):
+            same = {"$ref": KUBERNETES + kubernetes}
+            rules |= {"items": same} if isinstance(default, list) else same
         found = {"description": description}
-        if not rules.keys() & {"const", "enum"}:
+        if "$ref" not in rules:
             found["type"] = TYPES[type(default)]
-        leaf = rules.pop("leaf", False)
-        if isinstance(node, yaml.MappingNode) and node.value and not leaf:
+        if not leaf:
+            assert isinstance(node, yaml.MappingNode)
             found |= {"additionalProperties": False, "properties": dict(self.fields(node, path))}
-        elif isinstance(default, dict) and not rules.keys() & {"additionalProperties", "properties"}:
-            raise Undocumented(f"{path}: @schema must say what may be in it (additionalProperties)")
-        elif isinstance(default, list) and "items" not in rules:
-            raise Undocumented(f"{path}: @schema must say what may be in it (items)")
         return found | rules
+
+
+def is_leaf(node: yaml.Node, rules: Rules) -> bool:
+    """Is it a value? Else it is a part, of the values below it."""
+    whole = bool(rules.keys() & {"like", "is"}) or isinstance(rules.get("additionalProperties"), dict)
+    return whole or not (isinstance(node, yaml.MappingNode) and node.value)
+
+
+def _rules(comment: list[str]) -> Rules:
+    """What stands behind @schema."""
+    return yaml.safe_load("\n".join(each.removeprefix("@schema") for each in comment if each.startswith("@schema"))) or {}
+
+
+def _described(path: str, comment: list[str], leaf: bool) -> str:
+    """What its comment says. Raises Undocumented."""
+    lines = [each for each in comment if not each.startswith("@schema")]
+    if not lines:
+        raise Undocumented(f"{path}: the line above it must say what it is for")
+    if leaf != lines[0].startswith(MARK):
+        raise Undocumented(f"{path}: the comment of a value begins with `# {MARK}`, and that of a part doesn't")
+    return " ".join(each.strip() for each in lines).removeprefix(MARK)
 
 
 def _widen(whole: Rules, fields: Mapping[str, Rules]) -> None:
@@ -102,9 +160,3 @@ def _references(field: Rules, path: str = "") -> Iterator[tuple[str, str]]:
 
 def _pointer(path: str) -> str:
     return "#/properties/" + path.replace(".", "/properties/")
-
-
-def _at(whole: Any, pointer: str) -> Any:
-    for part in pointer.split("/")[1:]:
-        whole = whole.get(part) if isinstance(whole, Mapping) else None
-    return whole

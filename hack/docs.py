@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import chart_readme
 import chart_values
 import conditions
 import dashboards
@@ -112,6 +113,7 @@ def _started(kind: type[SnakepitError]) -> str:
 def _generated() -> list[tuple[Path, str]]:
     return [
         (ERRORS, errors_page()),
+        (chart_readme.README, chart_readme.page()),
         (chart_values.SCHEMA, chart_values.schema_text(chart_values.VALUES.read_text())),
         (log_lines.SCHEMA, log_lines.schema_text()),
         (log_lines.PAGE, log_lines.page()),

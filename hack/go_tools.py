@@ -1,6 +1,6 @@
 """Find a program written in Go, or build it once: prints its path, or says in a sentence why there is none (exit status 3).
 
-    python hack/go_tools.py helm | grpcurl | kwok | otel-collector
+    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | otel-collector | cert-manager
 
 Looks at the tool's variable ($HELM, $GRPCURL, $OTEL_COLLECTOR), on PATH, at what hack/cluster has built, and at what it has built itself.
 Builds are cached outside the checkout.
@@ -51,6 +51,11 @@ class Tool:
         files = sorted(path for path in (HERE / self.module).iterdir() if path.suffix in (".go", ".mod", ".sum"))
         return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
+    @property
+    def made(self) -> str:
+        """What Go calls the program."""
+        return self.name if self.module else self.package.rpartition("/")[2]
+
     def command(self, compiler: str, folder: str) -> list[str]:
         """What puts the program into `folder`; to be run in `where`."""
         built = ["-trimpath", "-ldflags", "-s -w"]
@@ -74,9 +79,12 @@ class Tool:
 
 TOOLS = {
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "`make test-cluster` brings its own and runs these tests too"),
+    "helm-3": Tool("helm-3", "helm.sh/helm/v3/cmd/helm", "v3.22.0", "put it on PATH under that name, or set HELM_3"),
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0", "put it on PATH, or set KWOK"),
     "grpcurl": Tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4", "put it on PATH, or set GRPCURL"),
+    "helm-docs": Tool("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs", "v1.14.2", "put it on PATH, or set HELM_DOCS"),
     "otel-collector": Tool("otel-collector", ".", "", "put it on PATH, or set OTEL_COLLECTOR", module="collector"),
+    "cert-manager": Tool("cert-manager", ".", "", "put it on PATH, or set CERT_MANAGER", module="certmanager"),
 }
 
 
@@ -117,7 +125,7 @@ def _build(compiler: str, tool: Tool, target: Path) -> None:
             raise NoTool(f"building {tool.name} took longer than {BUILD_SECONDS} s") from error
         if done.returncode:
             raise NoTool(f"{tool.name} could not be built with {compiler}: {done.stderr.strip()[-500:]}")
-        (Path(folder) / tool.name).rename(target)
+        (Path(folder) / tool.made).rename(target)
 
 
 def main() -> None:

@@ -40,8 +40,9 @@ VALUES = """# Values of the chart
 Generated from the comments of `charts/snakepit/values.yaml` by `make docs`; don't edit. A name that is not here is
 refused. The most used ones stand in [operations](operations.md#values).
 
-`operator`, `controlPlane` and `redis` may have each field of `pods` too. What one of them says takes the place of what
-`pods` says of that field, as a whole.
+`operator`, `controlPlane`, `gateway` and `redis` may have each field of `pods` too. What one of them says takes the
+place of what `pods` says of that field, as a whole. Kubernetes' own types, such as Toleration, are those of Kubernetes
+1.35: a field that they don't have is refused, too.
 """
 
 
@@ -77,16 +78,21 @@ def values_page() -> str:
 
 def _values(path: str, field: Schema, default: Any) -> Iterator[str]:
     """A value, and all that is below it, but for what is told where it refers to."""
-    below = {name: each for name, each in field.get("properties", {}).items() if isinstance(default, dict) and "description" in each}
-    if "$ref" in field:
-        words = "as `" + field["$ref"].removeprefix("#/properties/").replace("/properties/", ".") + "`"
-    else:
-        words = _kind(field, default, False)
+    words = _like(field["$ref"]) if "$ref" in field else _kind(field, default, False)
+    below = {name: each for name, each in field.get("properties", {}).items() if "description" in each}
     if isinstance(default, dict) and not below and any(default.values()):
         words += f", default `{json.dumps(default)}`"
     yield from _lines(f"**`{path}`** ({words}). {_described(field)}", "* ")
     for name, each in below.items():
-        yield from _values(f"{path}.{name}", each, default[name])
+        yield from _values(f"{path}.{name}", each, (default or {}).get(name))
+    for name, each in field.get("items", {}).get("properties", {}).items():
+        yield from _values(f"{path}[].{name}", each, None)
+
+
+def _like(pointer: str) -> str:
+    if pointer.startswith(chart_values.KUBERNETES):
+        return "object"
+    return "as `" + pointer.removeprefix("#/properties/").replace("/properties/", ".") + "`"
 
 
 def _fields(path: str, field: Schema, required: bool) -> Iterator[str]:

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from snakepit._names import new_id
 from support.api_server import ADMIN, SYSTEM, ApiServer
 from support.chart import CHART, Refused, parse
 from support.pages import blocks
+from support.scripts import imported
 
 Run = Callable[..., str]
 Values = dict[str, Any]
+
+ROOT = CHART.parents[1]
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = {"repository": "mirror.example/one", "digest": DIGEST, "pullPolicy": "Always"}
@@ -59,6 +63,7 @@ AXES: dict[str, list[Values]] = {
         {"redis": {"replicas": 3, "command": ["redis-server"], "persistence": {"enabled": True}}},
         {"redis": {"url": "rediss+sentinel://a:26379/main/0", "tlsSecret": "certificates"}},
         {"redis": {"existingSecret": "store"}},
+        {"redis": {"passwordSecret": "password"}},
     ],
     "accounts": [
         {},
@@ -298,6 +303,22 @@ def test_redis_is_one_or_three_and_what_is_in_between_is_said_and_keeps_its_sess
     assert "at once: they have no volumes" not in install("redis.replicas=3", "logLevel=debug")
     with pytest.raises(Refused, match=r"replicas=1: .*with its pods: kubectl .* mine-snakepit-redis\. Sessions stay if it has volumes\."):
         install("redis.persistence.enabled=true", "redis.replicas=1")
+
+
+# -- what the chart says of others' types, and of its own --------------------------------------------------------------
+
+
+def test_kubernetes_types_in_the_values_are_those_of_this_api_server(run: Run) -> None:
+    """Else `python hack/kubernetes_types.py` writes them anew."""
+    types = imported(ROOT / "hack/kubernetes_types.py")
+    served = {group: json.loads(run("kubectl", "get", "--raw", f"/openapi/v3/{group}")) for group in types.TYPES}
+    assert types.text(served) == types.FILE.read_text()
+
+
+def test_the_pool_that_artifact_hub_shows_is_one_that_the_api_server_takes(run: Run) -> None:
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    (example,) = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
+    run("kubectl", "apply", "--server-side", "--dry-run=server", "-f", "-", stdin=json.dumps(example))
 
 
 # -- pools, kept as YAML -----------------------------------------------------------------------------------------------

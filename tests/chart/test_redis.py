@@ -33,6 +33,11 @@ def test_no_command_line_has_the_password(render: Render, replicas: int) -> None
     assert base64.b64decode(data["auth.conf"]).decode() == f"requirepass {password}\nmasterauth {password}\n"
 
 
+def test_a_password_is_said_once(render: Render) -> None:
+    with pytest.raises(Refused, match=r"redis\.password and redis\.passwordSecret are both set"):
+        render("redis.password=one", "redis.passwordSecret=mine")
+
+
 THREE = ("redis.replicas=3", "redis.command={/opt/bin/redis-server}")
 
 

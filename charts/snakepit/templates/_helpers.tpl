@@ -172,6 +172,14 @@ dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }
 {{- if not (or .Values.redis.url .Values.redis.existingSecret) -}}true{{- end -}}
 {{- end -}}
 
+{{/* The Secret with the bundled Redis' password. */}}
+{{- define "snakepit.redisAuth" -}}
+{{- if and .Values.redis.password .Values.redis.passwordSecret -}}
+{{- fail "redis.password and redis.passwordSecret are both set: keep the one that says what the bundled Redis' password is" -}}
+{{- end -}}
+{{- default (printf "%s-redis" (include "snakepit.fullname" .)) .Values.redis.passwordSecret -}}
+{{- end -}}
+
 {{/* Who a component is to the API server: (dict "root" $ "component" "operator" "of" .Values.operator.serviceAccount). */}}
 {{- define "snakepit.serviceAccount" -}}
 {{- default (ternary (printf "%s-%s" (include "snakepit.fullname" .root) .component) "default" .of.create) .of.name -}}

@@ -14,6 +14,8 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +109,19 @@ def helm(words: list[str]) -> None:
     assert words[1] == "snakepit", "names in the pages begin with the release's"
     if words[0] in ("install", "upgrade"):
         assert (ROOT / words[2] / "Chart.yaml").exists()
-    values = yaml.safe_load((ROOT / "charts/snakepit/values.yaml").read_text())
     for option, value in itertools.pairwise(words):
         if option == "--set":
-            found = values
-            for part in value.partition("=")[0].split("."):
-                assert part in found, value
-                found = found[part]
+            assert is_a_value(value.partition("=")[0].split(".")), value
+
+
+def is_a_value(path: list[str]) -> bool:
+    """Of the chart."""
+    found = whole = json.loads((ROOT / "charts/snakepit/values.schema.json").read_text())
+    for part in path:
+        found = found.get("properties", {}).get(part, {})
+        if "$ref" in found:
+            found = reduce(getitem, found["$ref"].split("/")[1:], whole)
+    return bool(found)
 
 
 def make(words: list[str]) -> None:
