@@ -17,7 +17,7 @@ from snakepit._telemetry.metrics.control_plane import OUTCOMES, PRIORITIES
 from snakepit._telemetry.metrics.instruments import MOST_SERIES, Reading, Registry
 from snakepit._telemetry.metrics.row import OTHER
 from snakepit._telemetry.metrics.series import Distribution, Tally
-from snakepit._telemetry.traceparent import is_sampled, trace_id
+from snakepit._telemetry.traceparent import is_sampled, span_id, trace_id
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
@@ -116,7 +116,10 @@ class Telemetry:
             known = known_outcome(outcome)
             tally = of.outcomes[known] = self.calls.of(pool, of.tool, known)
         tally.count += 1
-        of.whole.observe(seconds, trace_id(traceparent) if traceparent and is_sampled(traceparent) else "")
+        if traceparent and is_sampled(traceparent):
+            of.whole.observe(seconds, trace_id(traceparent), span_id(traceparent))
+        else:
+            of.whole.observe(seconds)
         if ran > 0.0:
             if waited:
                 of.queue.observe(waited)

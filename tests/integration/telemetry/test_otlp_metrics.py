@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -85,6 +86,77 @@ async def test_who_ends_pushes_once_more(collector: Receiver) -> None:
     assert found["agent", "calls_total"].sum.data_points[0].as_double == 7
     assert found["agent", "depth"].gauge.data_points[0].as_double == -3
     assert ("agent", "process_cpu_seconds_total") in found
+
+
+@pytest.mark.parametrize("native", [False, True])
+async def test_a_histogram_names_the_span_of_the_last_value_in_each_bucket_once(
+    collector: Receiver, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    if native:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+    registry, found = Registry("agent"), collector.metrics.metrics
+    times = registry.histogram(TIMES)
+    times.observe(0.3, "a/b", trace_id="a" * 32, span_id="1" * 16)
+    times.observe(0.4, "a/b", trace_id="b" * 32, span_id="2" * 16)
+    times.observe(0.45, "a/b")
+    times.observe(7.0, "a/b", trace_id="c" * 32, span_id="3" * 16)
+    push = otlp.begin(registry, "agent")
+
+    def told() -> list[tuple[float, str, str]]:
+        metric = found["agent", "call_seconds"]
+        (point,) = metric.exponential_histogram.data_points if native else metric.histogram.data_points
+        return [(each.as_double, each.trace_id.hex(), each.span_id.hex()) for each in point.exemplars]
+
+    await eventually(lambda: ("agent", "call_seconds") in found and not told(), "the next push has no new ones")
+    times.observe(0.2, "a/b", trace_id="d" * 32, span_id="4" * 16)
+    await push.stop()
+    assert told() == [(0.2, "d" * 32, "4" * 16)]
+
+
+async def test_the_first_push_names_the_spans_of_all_values_so_far(collector: Receiver) -> None:
+    registry = Registry("agent")
+    push = otlp.begin(registry, "agent")
+    times = registry.histogram(TIMES)
+    times.observe(0.3, "a/b", trace_id="a" * 32, span_id="1" * 16)
+    times.observe(0.4, "a/b", trace_id="b" * 32, span_id="2" * 16)
+    times.observe(7.0, "a/b", trace_id="c" * 32, span_id="3" * 16)
+    await push.stop()
+    (point,) = collector.metrics.metrics["agent", "call_seconds"].histogram.data_points
+    told = [(each.as_double, each.trace_id.hex(), each.span_id.hex()) for each in point.exemplars]
+    assert told == [(0.4, "b" * 32, "2" * 16), (7.0, "c" * 32, "3" * 16)]
+    assert all(point.start_time_unix_nano <= each.time_unix_nano <= time.time_ns() for each in point.exemplars)
+
+
+async def test_what_a_pool_made_anew_has_counted_says_since_when(collector: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+    registry, received = Registry("agent"), collector.metrics
+    calls, times = registry.counter(CALLS), registry.histogram(TIMES)
+    push = otlp.begin(registry, "agent")
+
+    def count(pools: str) -> None:
+        for pool in pools:
+            calls.add(pool, by=2)
+            times.observe(1.0, pool)
+
+    def starts() -> dict[str, tuple[int, int]]:
+        sums = received.metrics["agent", "calls_total"].sum.data_points
+        shapes = received.metrics["agent", "call_seconds"].histogram.data_points
+        began = {each.attributes[0].value.string_value: each.start_time_unix_nano for each in sums}
+        return {
+            pool: (began[pool], each.start_time_unix_nano) for each in shapes if (pool := each.attributes[0].value.string_value) in began
+        }
+
+    count("ab")
+    await eventually(lambda: ("agent", "call_seconds") in received.metrics, "both pools are told")
+    before, gone = starts(), time.time_ns()
+    registry.keep("pool", "b".__contains__)
+    await eventually(lambda: set(starts()) == {"b"}, "one pool is told no more")
+    count("ab")
+    await push.stop()
+    after = starts()
+    assert after["b"] == before["b"]
+    assert all(gone < each < time.time_ns() for each in after["a"])
 
 
 async def test_a_collector_that_says_nothing_keeps_nobody_from_ending(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 
@@ -193,3 +194,25 @@ def test_a_scrape_of_many_series_lets_others_go_on_in_between(monkeypatch: pytes
     polite = ask(registry.application(), accept)[1]
     assert time.monotonic() - began >= pauses * 0.01
     assert polite.count(b"call_seconds") == plain.count(b"call_seconds")
+
+
+async def test_what_a_loop_is_asked_for_is_read_there_and_made_in_the_thread_that_asks() -> None:
+    made, read = set[int](), set[int]()
+
+    class Seen(tuple[str, ...]):
+        """Labels that know who made a series of them."""
+
+        def __iter__(self) -> Iterator[str]:
+            made.add(threading.get_ident())
+            return super().__iter__()
+
+    def reading() -> list[instruments.Reading]:
+        read.add(threading.get_ident())
+        return [(DEPTH, Seen(("a/b",)), 1)]
+
+    registry = Registry("agent")
+    registry.read(asyncio.get_running_loop(), [DEPTH], reading)
+    assert samples(iter(await scraped(registry.application())))["depth", (("pool", "a/b"),)] == 1
+    assert read == {threading.get_ident()}
+    assert made
+    assert not made & read

@@ -148,9 +148,9 @@ class Histogram(Instrument[Distribution]):
             found = self._series.setdefault(self._admit(labels), Distribution(bounds_of(self.row.buckets)))
         return found
 
-    def observe(self, value: float, *labels: str, trace_id: str = "") -> None:
-        """Count one more of that size. `trace_id`: of the trace that shows it, if one does."""
-        self.of(*labels).observe(value, trace_id)
+    def observe(self, value: float, *labels: str, trace_id: str = "", span_id: str = "") -> None:
+        """Count one more of that size. `trace_id`, `span_id`: of the span that shows it, if one does."""
+        self.of(*labels).observe(value, trace_id, span_id)
 
     def collect(self) -> Iterator[HistogramFamily]:
         """Called by whoever scrapes."""
@@ -167,28 +167,28 @@ class LoopReader(Collector):
 
     def collect(self) -> Iterable[ReadFamily]:
         """Called in a thread of whoever scrapes."""
-        answer: Future[list[ReadFamily]] = Future()
+        answer: Future[list[Reading]] = Future()
         try:
             self._loop.call_soon_threadsafe(self._give, answer)
         except RuntimeError:  # the loop is closed
             return ()
         try:
-            return answer.result(ANSWER_SECONDS)
+            return self._families(answer.result(ANSWER_SECONDS))
         except TimeoutError:
             answer.cancel()  # or else a loop that turns again would first have to answer all who have asked meanwhile
             return ()
 
-    def _give(self, answer: Future[list[ReadFamily]]) -> None:
-        """In the loop: answer who still waits."""
+    def _give(self, answer: Future[list[Reading]]) -> None:
+        """In the loop: read for who still waits, and no more. What is made of it is made in the thread that asks."""
         if answer.set_running_or_notify_cancel():
             try:
-                answer.set_result(self._gather())
+                answer.set_result(list(self._read()))
             except Exception as error:  # theirs who scrape
                 answer.set_exception(error)
 
-    def _gather(self) -> list[ReadFamily]:
+    def _families(self, readings: Iterable[Reading]) -> list[ReadFamily]:
         found: dict[Metric, list[tuple[Labels, float]]] = {row: [] for row in self._rows}
-        for row, labels, value in self._read():
+        for row, labels, value in readings:
             found[row].append((labels, value))
         return [as_read(row, values) for row, values in found.items()]
 
@@ -208,7 +208,7 @@ class Readers(Collector):
 def as_read(row: Metric, values: Iterable[tuple[Labels, float]]) -> ReadFamily:
     """A row's family, as it is now."""
     family = (CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily)(row.name, row.text, labels=row.labels)
-    for labels, value in values:
+    for labels, value in Polite(values, MOST_SAMPLES):
         family.add_metric(labels, value)
     return family
 

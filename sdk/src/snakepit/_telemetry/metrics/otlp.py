@@ -13,13 +13,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from snakepit import __version__, _extras
-from snakepit._telemetry.metrics.buckets import SCHEMA
 from snakepit._telemetry.metrics.instruments import Registry
-from snakepit._telemetry.metrics.protobuf import Family, Shape
+from snakepit._telemetry.metrics.starts import Starts
 
 INTERVAL_SECONDS = 60.0
 """Between two pushes, where OTEL_METRIC_EXPORT_INTERVAL (milliseconds) says nothing else."""
@@ -33,9 +32,6 @@ MOST_POINTS = 2000
 """In one request: gRPC's messages have 4 MiB at most."""
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_UNITS = {"seconds": "s", "bytes": "By", "ratio": "1"}
-_CUMULATIVE = 2
-"""AggregationTemporality."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +41,7 @@ class Push:
 
     def __init__(self, registry: Registry, exporter: Any, resource: Any, seconds: float) -> None:
         self._registry, self._exporter, self._resource, self._seconds = registry, exporter, resource, seconds
-        self._began = time.time_ns()
+        self._starts = Starts(time.time_ns())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="OTLP metrics", daemon=True)
         if self.is_on:
@@ -62,8 +58,12 @@ class Push:
         self._push()
 
     def _push(self) -> None:
+        from snakepit._telemetry.metrics.points import metrics_data
+
+        now = time.time_ns()
         try:
-            self._exporter.export(metrics_data(self._registry.collect(), self._resource, self._began, time.time_ns()))
+            self._exporter.export(metrics_data(self._registry.collect(), self._resource, self._starts, now))
+            self._starts.pushed(now)
         except Exception:  # A push that goes wrong is the last thing that may end what it tells of.
             log.exception("metrics could not be pushed")
 
@@ -116,52 +116,3 @@ def _interval(environment: Mapping[str, str]) -> float:
         log.warning("OTEL_METRIC_EXPORT_INTERVAL is %r: it must be a number of milliseconds; %g s are taken", told, INTERVAL_SECONDS)
         return INTERVAL_SECONDS
     return max(SHORTEST_SECONDS, int(told) / 1000) if told else INTERVAL_SECONDS
-
-
-# ---- as OpenTelemetry has them
-
-
-def metrics_data(families: Iterable[Family], resource: Any, began: int, now: int) -> Any:
-    """OpenTelemetry's MetricsData of our families, under the names that scrapes have. Times in nanoseconds since the epoch."""
-    from opentelemetry.sdk.metrics import export
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
-    found = [_metric(export, family, began, now) for family in families]
-    scope = export.ScopeMetrics(InstrumentationScope("snakepit", __version__), [each for each in found if each.data.data_points], "")
-    return export.MetricsData([export.ResourceMetrics(resource, [scope], "")])
-
-
-def _metric(export: Any, family: Family, began: int, now: int) -> Any:
-    name = f"{family.name}_total" if family.type == "counter" else family.name
-    unit = _UNITS.get(name.removesuffix("_total").rpartition("_")[2], "")
-    return export.Metric(name, family.documentation, unit, _data(export, family, name, began, now))
-
-
-def _data(export: Any, family: Family, name: str, began: int, now: int) -> Any:
-    if family.type == "histogram":
-        native = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION") == "base2_exponential_bucket_histogram"
-        shapes: Iterable[Shape] = getattr(family, "shapes")  # noqa: B009  # as in protobuf
-        points = [(_exponential if native else _explicit)(export, each, began, now) for each in shapes]
-        return (export.ExponentialHistogram if native else export.Histogram)(points, export.AggregationTemporality(_CUMULATIVE))
-    points = [export.NumberDataPoint(dict(each.labels), began, now, float(each.value)) for each in family.samples if each.name == name]
-    if family.type == "counter":
-        return export.Sum(points, export.AggregationTemporality(_CUMULATIVE), is_monotonic=True)
-    return export.Gauge(points)
-
-
-def _explicit(export: Any, shape: Shape, began: int, now: int) -> Any:
-    cumulative = [count for _, count, _ in shape.buckets]
-    counts = [count - before for count, before in zip(cumulative, [0, *cumulative], strict=False)]
-    bounds = [bound for bound, _, _ in shape.buckets[:-1]]
-    return export.HistogramDataPoint(dict(shape.labels), began, now, shape.total, shape.sum, counts, bounds, None, None)
-
-
-def _exponential(export: Any, shape: Shape, began: int, now: int) -> Any:
-    """A bucket is known by its lower bound there, and all between the first and the last are told."""
-    counts = dict(shape.native.counts)
-    first = min(counts, default=0)
-    positive = export.Buckets(first - 1, [counts.get(key, 0) for key in range(first, max(counts, default=first - 1) + 1)])
-    zero, none = shape.native.zero, export.Buckets(0, [])
-    return export.ExponentialHistogramDataPoint(
-        dict(shape.labels), began, now, shape.total, shape.sum, SCHEMA, zero, positive, none, 0, None, None
-    )

@@ -21,11 +21,12 @@ _VALUE = {"counter": 3, "gauge": 2, "unknown": 5}
 
 
 class Exemplar(NamedTuple):
-    """One value that was seen, and the trace in which; `time` since the epoch."""
+    """One value that was seen, and the trace in which, by which span of it; `time` in seconds since the epoch."""
 
     trace_id: str
     value: float
     time: float
+    span_id: str = ""
 
 
 class Shape(NamedTuple):

@@ -39,13 +39,13 @@ class Distribution:
         self.nothing = 0
         """Values of 0, which whoever sees many of them counts here."""
 
-    def observe(self, value: float, trace_id: str = "") -> None:
-        """Count one more. `trace_id`: of the trace that shows it, if one does."""
+    def observe(self, value: float, trace_id: str = "", span_id: str = "") -> None:
+        """Count one more. `trace_id`, `span_id`: of the span that shows it, if one does."""
         fine, counts = bisect_left(self._all, value), self.counts
         counts[fine] = counts.get(fine, 0) + 1
         self.sum += value
         if trace_id:
-            self.exemplars[self._bounds.classic_of[fine]] = Exemplar(trace_id, value, time.time())
+            self.exemplars[self._bounds.classic_of[fine]] = Exemplar(trace_id, value, time.time(), span_id)
 
     def shape(self, labels: Mapping[str, str]) -> Shape:
         """What there is now."""
