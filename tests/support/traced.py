@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -45,9 +45,9 @@ class Traced(Adapter):
 
     @tool
     def whose(self) -> str:
-        """The trace and the span that are current here."""
+        """The trace and the span that are current here, with what came along."""
         context = trace.get_current_span().get_span_context()
-        return f"{context.trace_id:032x} {context.span_id:016x} {context.trace_flags}"
+        return f"{context.trace_id:032x} {context.span_id:016x} {context.trace_state.to_header()} {baggage.get_baggage('customer')}"
 
     @tool
     def ask(self, *, ctx: Context) -> Any:

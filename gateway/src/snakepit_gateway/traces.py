@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE, carried
 from snakepit._telemetry.traceparent import NOT_SAMPLED, parse
 from snakepit._telemetry.tracing import Span
 from snakepit_gateway.telemetry import known_method
@@ -37,7 +38,7 @@ class Traced:
         if not given and tracing.passes_over():
             span, within = None, NOT_SAMPLED
         else:
-            span = tracing.start_span(method, given, kind="server")
+            span = tracing.start_span(method, given, kind="server", tracestate=headers.get(TRACESTATE.encode(), b"").decode("latin-1"))
             within = given if span is None else span.traceparent
         others = [(name, value) for name, value in scope["headers"] if name != TRACEPARENT]
         scope["headers"] = [*others, (TRACEPARENT, within.encode())]
@@ -91,7 +92,15 @@ def of_mcp(meta: Mapping[str, Any] | None, header: str) -> str:
     return well_formed((meta or {}).get("traceparent")) or passed_on(header)
 
 
-def begin_mcp(tool: str, pool: str, request: object, parent: str) -> Span | None:
+def carried_by_mcp(meta: Mapping[str, Any] | None, headers: Mapping[str, str]) -> dict[str, str]:
+    """What goes along with that trace, for the call's metadata: of `_meta` where that says something of it, else of what carries it."""
+    own = {name: value for name in (TRACEPARENT.decode(), TRACESTATE, BAGGAGE) if (value := (meta or {}).get(name))}
+    said: Mapping[str, Any] = own or headers
+    given = said.get(TRACEPARENT.decode(), "")
+    return carried(said.items(), well_formed(given))
+
+
+def begin_mcp(tool: str, pool: str, request: object, parent: str, state: str) -> Span | None:
     """Around a call by MCP; None: it isn't traced here."""
     if not tracing.enabled():
         return None
@@ -102,4 +111,4 @@ def begin_mcp(tool: str, pool: str, request: object, parent: str) -> Span | None
         spans.GEN_AI_TOOL: tool,
         spans.POOL: pool,
     }
-    return tracing.start_span(f"tools/call {tool}", parent, about, kind="server")
+    return tracing.start_span(f"tools/call {tool}", parent, about, kind="server", tracestate=state)

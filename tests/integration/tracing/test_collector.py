@@ -106,7 +106,9 @@ async def _live(server: Dev, collector: Collector, folder: Path, traceparent: st
         assert (await http.post("tools/frail", json={"folder": str(folder)})).json() == "there"
         assert (await http.post("tools/fail", json={})).status_code == 500
         assert (await http.post("tools/nothing", json={})).status_code == 404
-        assert (await http.post("tools/whose", json={})).json().split()[0] == traceparent.split("-")[1]
+        along = {"tracestate": "vendor=1", "baggage": "customer=ada"}
+        trace, _, *others = (await http.post("tools/whose", json={}, headers=along)).json().split()
+        assert (trace, others) == (traceparent.split("-")[1], ["vendor=1", "ada"])
     async with McpClient(f"{server.gateway}/mcp/{POOL}") as mcp:
         await mcp.call_tool("echo", {"value": 1}, meta={"traceparent": traceparent})
         await mcp.call_tool("fail", {}, meta={"traceparent": traceparent})

@@ -8,7 +8,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry import trace
+from opentelemetry import baggage, trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from snakepit._ipc.frames import Payload
@@ -20,8 +20,8 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-02"
 
 
-def frame(traceparent: str) -> CallFrame:
-    return CallFrame(1, "c", "t", Payload(b"{}"), traceparent=traceparent)
+def frame(traceparent: str, **metadata: str) -> CallFrame:
+    return CallFrame(1, "c", "t", Payload(b"{}"), traceparent=traceparent, metadata=metadata)
 
 
 def test_a_tool_whose_trace_is_sampled_has_a_span_of_its_own() -> None:
@@ -44,10 +44,10 @@ def test_what_is_no_traceparent_is_no_trace(text: str) -> None:
     assert inside.run(traces.current, given) == given
 
 
-def within(traceparent: str) -> contextvars.Context:
+def within(traceparent: str, **metadata: str) -> contextvars.Context:
     """A context in which that is current, as around a tool."""
     context = contextvars.copy_context()
-    context.run(traces.make_current, traceparent)
+    context.run(traces.make_current, frame(traceparent, **metadata))
     return context
 
 
@@ -79,9 +79,29 @@ def test_a_span_of_another_trace_is_not_taken_for_this_calls() -> None:
         assert traces.current(SAMPLED) == SAMPLED
 
 
+@pytest.mark.parametrize("traceparent", [SAMPLED, UNSAMPLED])
+def test_the_traces_state_goes_on_with_what_the_author_does(traceparent: str) -> None:
+    inside = within(traceparent, tracestate="vendor=1,other=2")
+    span = inside.run(TracerProvider().get_tracer("author").start_span, "own")
+    assert span.get_span_context().trace_state.to_header() == "vendor=1,other=2"
+
+
+@pytest.mark.parametrize("traceparent", [SAMPLED, NOT_SAMPLED, ""])
+def test_the_calls_baggage_is_current_in_the_tool_alone(traceparent: str) -> None:
+    inside = within(traceparent, baggage="customer=ada,tier=gold;p=1")
+    assert inside.run(baggage.get_all) == {"customer": "ada", "tier": "gold;p=1"}
+    assert not baggage.get_all()
+
+
+@given(st.text())
+def test_what_is_no_state_and_no_baggage_ends_no_call(text: str) -> None:
+    inside = within(SAMPLED, tracestate=text, baggage=text)
+    assert inside.run(trace.get_current_span).get_span_context().trace_id == int(TRACE, 16)
+
+
 def test_without_opentelemetry_nothing_is_current_and_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]:
         monkeypatch.delitem(sys.modules, name)
-    traces.make_current(SAMPLED)
+    traces.make_current(frame(SAMPLED, baggage="customer=ada"))
     assert traces.current(SAMPLED) == SAMPLED
     assert not [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]

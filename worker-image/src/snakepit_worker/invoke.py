@@ -159,8 +159,8 @@ class Invoker:
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
         frame = call.frame
-        if frame.traceparent:
-            traces.make_current(frame.traceparent)
+        if frame.traceparent or frame.metadata:
+            traces.make_current(frame)
         if frame.session_id:
             self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
         if tool.signature.context:

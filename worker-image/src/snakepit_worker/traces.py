@@ -1,11 +1,13 @@
 """A call's trace inside the worker: the tool's own span, and OpenTelemetry's current context around the author's code.
 
-Nothing here imports OpenTelemetry. Where the author's code has loaded its API, the spans that it makes are below the tool's, and what it
-calls is below them; they are sampled if the caller's trace is. Their way to a collector is the author's own.
+Nothing here needs OpenTelemetry. Where the author's code has loaded its API, the spans that it makes are below the tool's, and what it
+calls is below them; they are sampled if the caller's trace is. Their way to a collector is the author's own. The caller's baggage is
+current there, too.
 """
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import sys
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 
 from snakepit._ipc.worker import CallFrame
+from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
 from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, parse
 
 
@@ -25,18 +28,35 @@ def own(frame: CallFrame) -> CallFrame:
     return msgspec.structs.replace(frame, traceparent="" if found is None else found.under(secrets.token_hex(8)))
 
 
-def make_current(traceparent: str) -> None:
-    """What this context does from now on belongs under it, as OpenTelemetry's API sees it, where that is loaded."""
+def make_current(frame: CallFrame) -> None:
+    """What this context does from now on belongs to the call, and has its baggage, as OpenTelemetry's API sees it, where that is loaded."""
     if (api := _api()) is None:
         return
+    trace, context = api
+    now = context.get_current()
+    if (parent := _parent(trace, frame)) is not None:
+        now = trace.set_span_in_context(trace.NonRecordingSpan(parent), now)
+    if said := frame.metadata.get(BAGGAGE):
+        now = _with_baggage(said, now)
+    context.attach(now)
+
+
+def _parent(trace: Any, frame: CallFrame) -> Any:
+    """The tool's own span, as a SpanContext; None: the call isn't traced."""
+    traceparent = frame.traceparent
     if traceparent == NOT_SAMPLED:
         traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
     if (given := parse(traceparent)) is None:
-        return
-    trace, context = api
-    flags = trace.TraceFlags(int(given.flags, 16))
-    parent = trace.SpanContext(int(given.trace_id, 16), int(given.span_id, 16), is_remote=True, trace_flags=flags)
-    context.attach(trace.set_span_in_context(trace.NonRecordingSpan(parent)))
+        return None
+    flags, text = trace.TraceFlags(int(given.flags, 16)), frame.metadata.get(TRACESTATE)
+    state = trace.TraceState.from_header([text]) if text else None
+    return trace.SpanContext(int(given.trace_id, 16), int(given.span_id, 16), is_remote=True, trace_flags=flags, trace_state=state)
+
+
+def _with_baggage(text: str, context: Any) -> Any:
+    """By the API that the author's code has: the part of it that reads headers needn't be loaded yet."""
+    propagation = importlib.import_module("opentelemetry.baggage.propagation")
+    return propagation.W3CBaggagePropagator().extract({BAGGAGE: text}, context)
 
 
 def current(traceparent: str) -> str:

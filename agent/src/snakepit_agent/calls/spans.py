@@ -11,6 +11,7 @@ import re
 from snakepit._ipc.frames import CallFailure, ToolFailure
 from snakepit._ipc.worker import SpanFrame, StateOperation
 from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.propagation import TRACESTATE
 from snakepit._telemetry.tracing import Span, SpanEvent
 from snakepit.errors import Started, ToolError
 from snakepit.v1 import link_pb2
@@ -29,10 +30,10 @@ _TRACE_ID = len("00-") + 32
 class CallSpans:
     """Of one call that this capsule holds; ended once."""
 
-    __slots__ = ("_about", "_name", "_span", "_tool", "traceparent")
+    __slots__ = ("_about", "_name", "_span", "_tool", "traceparent", "tracestate")
 
     def __init__(self, span: Span, name: str, about: dict[str, str]) -> None:
-        self.traceparent = span.traceparent
+        self.traceparent, self.tracestate = span.traceparent, span.tracestate
         self._span: Span | None = span
         self._name, self._about = name, about
         self._tool: SpanFrame | None = None
@@ -69,14 +70,23 @@ class CallSpans:
             events.append(SpanEvent(spans.EXCEPTION, frame.end_ns, _exception(outcome)))
         if error:
             about[spans.STARTED] = started
-        name, parent = f"tool {self._name}", self.traceparent
-        tracing.export_span(name, parent, frame.start_ns, frame.end_ns, span_id=frame.span_id, error=error, attributes=about, events=events)
+        tracing.export_span(
+            f"tool {self._name}",
+            self.traceparent,
+            frame.start_ns,
+            frame.end_ns,
+            tracestate=self.tracestate,
+            span_id=frame.span_id,
+            error=error,
+            attributes=about,
+            events=events,
+        )
 
 
 def begin(held: HeldCall, call: link_pb2.Call, worker: str) -> None:
     """Of a call that has been admitted, if its trace is sampled; what comes of it belongs under its span."""
     about = {**spans.of_call(call.pool, held.tool, held.call_id, held.session_id), spans.WORKER: worker}
-    span = tracing.start_span(f"run {held.tool}", held.traceparent, about)
+    span = tracing.start_span(f"run {held.tool}", held.traceparent, about, tracestate=call.metadata.get(TRACESTATE, ""))
     if span is not None:
         held.span = CallSpans(span, held.tool, about)
         held.traceparent = span.traceparent
@@ -89,7 +99,8 @@ def state(pool: str, held: HeldCall, operation: StateOperation) -> Span | None:
     about = {spans.POOL: pool, spans.SESSION: held.session_id}
     if operation.key:
         about[spans.STATE_KEY] = operation.key
-    return tracing.start_span(f"state {operation.operation}", operation.traceparent, about, kind="client")
+    name, state = f"state {operation.operation}", held.span.tracestate
+    return tracing.start_span(name, operation.traceparent, about, kind="client", tracestate=state)
 
 
 def of_one_trace(traceparent: str, held: HeldCall) -> bool:

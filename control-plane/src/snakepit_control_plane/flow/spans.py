@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.propagation import TRACESTATE
 from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._wire.status import from_frame
 from snakepit.errors import Started, ToolError
@@ -36,7 +37,7 @@ def begin(call: Call) -> None:
         spans.RPC_SYSTEM: "snakepit",
         spans.RPC_METHOD: f"{pool}/{tool}",
     }
-    span = tracing.start_span(f"route {tool}", given, about, kind="server")
+    span = tracing.start_span(f"route {tool}", given, about, kind="server", tracestate=message.metadata.get(TRACESTATE, ""))
     if span is not None:
         message.traceparent = span.traceparent
         call.span = span if span.is_recording else None
@@ -45,7 +46,8 @@ def begin(call: Call) -> None:
 def asked(call: link_pb2.Call) -> tracing.Span | None:
     """Of a tool's call to one that a client offers."""
     about = spans.of_call(call.pool, call.tool, call.call_id, call.session_id)
-    span = tracing.start_span(f"ask {call.tool}", call.traceparent, about, kind="client")
+    state = call.metadata.get(TRACESTATE, "")
+    span = tracing.start_span(f"ask {call.tool}", call.traceparent, about, kind="client", tracestate=state)
     if span is not None:
         call.traceparent = span.traceparent
     return span
@@ -68,7 +70,7 @@ def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
 
 def wait(span: tracing.Span, place: Place, pool: Pool) -> None:
     """The call of that span begins to wait in the pool's queue."""
-    place.span = tracing.start_span("queue", span.traceparent, {spans.POOL: pool.name})
+    place.span = tracing.start_span("queue", span.traceparent, {spans.POOL: pool.name}, tracestate=span.tracestate)
 
 
 def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, now: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from snakepit._names import call_id
+from snakepit._telemetry.propagation import carried
 from snakepit._values.payloads import JSON
 from snakepit._wire.channels import MOST_ATTACHMENTS
 from snakepit._wire.status import from_frame
@@ -142,6 +143,9 @@ async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2
         if len(said) > MOST_BESIDE_BYTES // 4:
             raise too_much_beside(request.ByteSize())
         call.metadata.MergeFrom(said)
+    for name, value in carried(sent, call.traceparent).items():
+        if name not in said:
+            call.metadata[name] = value
     if request.WhichOneof("arguments") == "payload":
         call.arguments.CopyFrom(request.payload)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from snakepit._names import call_id
+from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE, carried
 from snakepit.client.calls import Relay
 from snakepit.errors import InvalidArguments
 from snakepit_gateway.traces import passed_on
@@ -31,9 +32,11 @@ def wishes(headers: Headers) -> Wishes:
     def text(name: bytes) -> str:
         return headers.get(name, b"").decode("latin-1").strip()
 
+    traceparent = passed_on(text(b"traceparent"))
     relay = Relay(
         call_id=call_id(),
-        traceparent=passed_on(text(b"traceparent")),
+        traceparent=traceparent,
+        carried=carried(((name, text(name.encode())) for name in (TRACESTATE, BAGGAGE)), traceparent),
         timeout=_timeout(text(b"snakepit-timeout"), text(b"request-timeout")),
         idempotency_key=_key(headers.get(b"idempotency-key", b"")),
         priority=_word("Snakepit-Priority", text(b"snakepit-priority")),

@@ -27,6 +27,7 @@ from mcp_types import (
 from snakepit import Pool, Session, ToolInfo, __version__
 from snakepit._ipc.frames import Payload
 from snakepit._names import call_id
+from snakepit._telemetry.propagation import TRACESTATE
 from snakepit._values.payloads import encode_arguments
 from snakepit.client.calls import Relay as Wished
 from snakepit.client.codec import decode
@@ -130,13 +131,15 @@ class _Handlers:
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
         asked = await self._find(context)
-        parent = traces.of_mcp(context.meta, "" if context.request is None else context.request.headers.get("traceparent", ""))
-        span = traces.begin_mcp(params.name, asked.name, context.request_id, parent)
+        headers = {} if context.request is None else context.request.headers
+        parent, along = traces.of_mcp(context.meta, headers.get("traceparent", "")), traces.carried_by_mcp(context.meta, headers)
+        span = traces.begin_mcp(params.name, asked.name, context.request_id, parent, along.get(TRACESTATE, ""))
+        wished = Wished(call_id(), parent if span is None else span.traceparent, asked.timeout, carried=along)
         if span is None:
-            return await self._answered(asked, context, params, parent)
+            return await self._answered(asked, context, params, wished)
         error, started = Cancelled.reason, str(Started.MAYBE)
         try:
-            result = await self._answered(asked, context, params, span.traceparent)
+            result = await self._answered(asked, context, params, wished)
             error, started = results.failed(result)
             return result
         except MCPError as refused:
@@ -145,10 +148,10 @@ class _Handlers:
         finally:
             span.end(error, started)
 
-    async def _answered(self, asked: Asked, context: Context, params: CallToolRequestParams, traceparent: str) -> CallToolResult:
+    async def _answered(self, asked: Asked, context: Context, params: CallToolRequestParams, wished: Wished) -> CallToolResult:
         try:
             with self._cancellable(asked, context) as scope:
-                return await self._called(asked, context, params, traceparent)
+                return await self._called(asked, context, params, wished)
             assert scope.cancelled_caught
             return results.of_error(Cancelled("the client cancelled the call"))
         except (ToolNotFound, PoolNotFound) as error:
@@ -175,7 +178,7 @@ class _Handlers:
                 if self._running.get(key) is scope:
                     del self._running[key]
 
-    async def _called(self, asked: Asked, context: Context, params: CallToolRequestParams, traceparent: str) -> CallToolResult:
+    async def _called(self, asked: Asked, context: Context, params: CallToolRequestParams, wished: Wished) -> CallToolResult:
         if asked.problem is not None:
             raise asked.problem
         tool = asked.tools.get(params.name)
@@ -186,7 +189,7 @@ class _Handlers:
         if asked.sessions and (tool is None or takes_session(tool)) and (session := given.pop(SESSION, None)):
             target = asked.pool.session(_handle(session))
         given = {name: arguments(value) for name, value in given.items()}
-        call = _Call(target, asked, tool, params.name, encode_arguments(given), Wished(call_id(), traceparent, asked.timeout))
+        call = _Call(target, asked, tool, params.name, encode_arguments(given), wished)
         if not context.meta or context.meta.get("progress_token") is None:
             return await _run(call, None)
         async with relayed(context.session.report_progress) as relay:

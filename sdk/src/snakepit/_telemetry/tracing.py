@@ -51,6 +51,11 @@ class Span:
         self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     @property
+    def tracestate(self) -> str:
+        """What travels beside it, as the header `tracestate` has it; mostly empty."""
+        return str(self._span.get_span_context().trace_state.to_header())
+
+    @property
     def is_recording(self) -> bool:
         """False: it isn't sampled, and what is said of it goes nowhere."""
         return bool(self._span.is_recording())
@@ -139,8 +144,12 @@ def shutdown() -> None:
         provider.shutdown()
 
 
-def start_span(name: str, traceparent: str = "", attributes: Attributes | None = None, *, kind: str = "internal") -> Span | None:
+def start_span(
+    name: str, traceparent: str = "", attributes: Attributes | None = None, *, kind: str = "internal", tracestate: str = ""
+) -> Span | None:
     """A span under `traceparent` (empty: under the caller's current span, else a new trace). `kind`: internal, client, server.
+
+    `tracestate`: what came beside that traceparent.
 
     None when nothing is traced, or when the sender decided not to sample this trace: pass its traceparent on as it is.
     """
@@ -150,7 +159,7 @@ def start_span(name: str, traceparent: str = "", attributes: Attributes | None =
 
     context = None
     if traceparent:
-        context = _sampled(traceparent)
+        context = _sampled(traceparent, tracestate)
         if context is None:
             return None
     span = _tracing.tracer.start_span(name, context=context, kind=trace.SpanKind[kind.upper()], attributes=attributes)
@@ -163,15 +172,19 @@ def export_span(
     start_ns: int,
     end_ns: int,
     *,
+    tracestate: str = "",
     span_id: str = "",
     error: str = "",
     attributes: Attributes | None = None,
     events: Sequence[SpanEvent] = (),
 ) -> None:
-    """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent."""
+    """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent.
+
+    `tracestate`: as for `start_span`.
+    """
     if _tracing.processor is None:
         return
-    context = _sampled(traceparent)
+    context = _sampled(traceparent, tracestate)
     if context is None:
         return
     from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -182,7 +195,7 @@ def export_span(
     _tracing.processor.on_end(
         ReadableSpan(
             name=name,
-            context=SpanContext(parent.trace_id, own, is_remote=False, trace_flags=parent.trace_flags),
+            context=SpanContext(parent.trace_id, own, is_remote=False, trace_flags=parent.trace_flags, trace_state=parent.trace_state),
             parent=parent,
             resource=_tracing.provider.resource,
             attributes=dict(attributes or {}) | ({ERROR_TYPE: error} if error else {}),
@@ -239,12 +252,12 @@ def _propagator() -> Any:
     return TraceContextTextMapPropagator()
 
 
-def _sampled(traceparent: str) -> Any:
+def _sampled(traceparent: str, tracestate: str) -> Any:
     """The context of a sender that samples its trace; None where it doesn't, or its text is malformed: it may send anything."""
     if not follows(traceparent):
         return None
     from opentelemetry import trace
     from opentelemetry.context import Context
 
-    context = _propagator().extract({"traceparent": traceparent}, Context())
+    context = _propagator().extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
     return context if trace.get_current_span(context).get_span_context().trace_flags.sampled else None

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, Never, TypeVar, cast
 
 from snakepit._ipc import frames
-from snakepit._telemetry import spans, tracing
+from snakepit._telemetry import baggage, spans, tracing
+from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
 from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._telemetry.tracing import Span
 from snakepit.author.pending_call import misplaced, seconds
@@ -30,13 +31,17 @@ class Relayed(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """What a gateway says of a call beside its arguments; `traceparent` (W3C): what it is part of. Times in seconds."""
+    """What a gateway says of a call beside its arguments; `traceparent` (W3C): what it is part of. Times in seconds.
+
+    `carried`: what else came of the W3C's, as metadata.
+    """
 
     call_id: str
     traceparent: str = ""
     timeout: float | None = None
     idempotency_key: str | None = None
     priority: requests.Priority | None = None
+    carried: Mapping[str, str] | None = None
 
 
 class Calls:
@@ -68,7 +73,7 @@ class Calls:
         """
         if unknown:
             raise misplaced("call", tool, unknown, _OPTIONS)
-        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
+        frame, large = self._frame(tool, arguments, idempotency_key, metadata, priority)
         if on_progress is not None:
             frame.call.progress = True
         now = self._connection.peers.check_loop()
@@ -101,7 +106,7 @@ class Calls:
 
     def _relayed(self, tool: str, arguments: frames.Payload, relay: Relay) -> tuple[link_pb2.Frame, frames.Payload | None, Span | None]:
         key, priority, caller = relay.idempotency_key, relay.priority, self._connection.caller
-        frame, large = requests.call_frame(self._target, tool, arguments, key, None, priority, caller)
+        frame, large = requests.call_frame(self._target, tool, arguments, key, relay.carried, priority, caller)
         frame.call.call_id, frame.call.traceparent = relay.call_id, relay.traceparent
         return frame, large, self._span(frame.call, relay.traceparent)
 
@@ -120,7 +125,7 @@ class Calls:
         if unknown:
             raise misplaced("stream", tool, unknown, _OPTIONS)
         timeout = None if timeout is None else seconds(timeout, "the pool's own")
-        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
+        frame, large = self._frame(tool, arguments, idempotency_key, metadata, priority)
         frame.call.stream = True
         return Stream(self._connection, frame.call, large, timeout, self._span(frame.call), self._read)
 
@@ -148,6 +153,20 @@ class Calls:
                     yield method.result(chunk)
 
         return cast(T, Handle(tools, lambda method, arguments: (stream if method.streaming else call)(method, arguments), self))
+
+    def _frame(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None,
+        idempotency_key: str | None,
+        metadata: Mapping[str, str] | None,
+        priority: requests.Priority | None,
+    ) -> tuple[link_pb2.Frame, frames.Payload | None]:
+        """A call of this program's own; the baggage that is current goes along."""
+        frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
+        if (said := baggage.current()) and BAGGAGE not in frame.call.metadata:
+            frame.call.metadata[BAGGAGE] = said
+        return frame, large
 
     def _span(self, call: link_pb2.Call, traceparent: str = "") -> Span | None:
         return call_span(call, traceparent) if tracing.enabled() else None
@@ -183,9 +202,11 @@ def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
         spans.RPC_SYSTEM: "snakepit",
         spans.RPC_METHOD: f"{call.pool}/{call.tool}",
     }
-    span = tracing.start_span(f"call {call.tool}", traceparent, about, kind="client")
+    span = tracing.start_span(f"call {call.tool}", traceparent, about, kind="client", tracestate=call.metadata.get(TRACESTATE, ""))
     if span is not None:
         call.traceparent = span.traceparent
+        if (state := span.tracestate) and TRACESTATE not in call.metadata:
+            call.metadata[TRACESTATE] = state
     return span
 
 

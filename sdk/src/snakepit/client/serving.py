@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from snakepit._telemetry import spans, tracing
+from snakepit._telemetry import baggage, spans, tracing
+from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
 from snakepit._values import payloads
 from snakepit._values.strings import readable
 from snakepit._wire import LinkClosed
@@ -93,6 +94,8 @@ class Serving:
     async def _serve(self, running: Within) -> None:
         call = running.call
         within.set(running)
+        if said := call.metadata.get(BAGGAGE, ""):
+            baggage.make_current(said)
         span = _span(call) if call.traceparent else None
         result = link_pb2.Result(id=call.id, call_id=call.call_id)
         try:
@@ -207,7 +210,8 @@ def _send(peer: Peer, frame: link_pb2.Frame) -> None:
 def _span(call: link_pb2.Call) -> tracing.Span | None:
     """Around the function; what it does belongs under it, its own calls too."""
     about = spans.of_call(call.pool, call.tool, call.call_id, call.session_id)
-    span = tracing.start_span(f"tool {call.tool}", call.traceparent, about, kind="server")
+    state = call.metadata.get(TRACESTATE, "")
+    span = tracing.start_span(f"tool {call.tool}", call.traceparent, about, kind="server", tracestate=state)
     if span is not None:
         span.make_current()
     return span
