@@ -16,43 +16,43 @@ from snakepit.errors import InvalidArguments, ServerUnavailable
 
 if TYPE_CHECKING:
     from snakepit_control_plane.authentication import LocalTokens
+    from snakepit_control_plane.settings import Settings
+    from snakepit_local.files import LocalPool
+    from snakepit_local.gateway import Door
+
+_GATEWAY = "Where console, HTTP and MCP are; off: nowhere. Default: `127.0.0.1:7880`, or another port if that is taken."
+_STORE = "memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…"
+_TOKENS = 'Ask callers for a token of this file; a line each: token,subject,uid,"groups".'
+_DEBUG = "One worker, no deadlines, and its stdin and stdout are this terminal: for breakpoint()."
 
 
 def dev(
     files: Annotated[list[Path], typer.Argument(metavar="POOL.yaml...", help="Pool files; each adapter is found beside its file.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where the control plane listens.")] = "127.0.0.1:7800",
     metrics: Annotated[str, typer.Option("--metrics", metavar="HOST:PORT", help="Address of /metrics, for Prometheus; off: none.")] = "off",
-    gateway: Annotated[
-        str | None,
-        typer.Option(
-            "--gateway",
-            metavar="HOST:PORT",
-            help="Where console, HTTP and MCP are; off: nowhere. Default: `127.0.0.1:7880`, or another port if that is taken.",
-        ),
-    ] = None,
-    store: Annotated[
-        str, typer.Option("--store", metavar="URL", help="memory:, or a Redis: redis://host:port/0, redis+sentinel://…, redis+cluster://…")
-    ] = "memory:",
-    token_file: Annotated[
-        Path | None,
-        typer.Option("--token-file", metavar="FILE", help='Ask callers for a token of this file; a line each: token,subject,uid,"groups".'),
-    ] = None,
+    gateway: Annotated[str | None, typer.Option("--gateway", metavar="HOST:PORT", help=_GATEWAY)] = None,
+    store: Annotated[str, typer.Option("--store", metavar="URL", help=_STORE)] = "memory:",
+    token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help=_TOKENS)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Replace the workers when the code beside a pool file changes.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="One worker, no deadlines, and its stdin and stdout are this terminal: for breakpoint().")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=_DEBUG)] = False,
 ) -> None:
     """Run pools on this machine, without Kubernetes, until Ctrl-C."""
     # Imported here: the command's help must not wait for the whole control plane.
-    import uvloop
-
-    from snakepit_control_plane.server import AddressInUse
-    from snakepit_control_plane.settings import Settings, check_store
-    from snakepit_local.files import for_debugging, read_pools
     from snakepit_local.gateway import bind, open_door
-    from snakepit_local.machine import run
 
-    settings = Settings(
+    settings = _settings(listen, metrics, store, token_file)
+    bind(listen, "--listen").close()  # gRPC would say it too, but not in one sentence.
+    terminal = _terminal() if debug else ""
+    pools = _pools(files, debug=debug)
+    if code := _run(pools, settings, open_door(gateway), watch=watch, terminal=terminal):
+        raise typer.Exit(code)
+
+
+def _settings(listen: str, metrics: str, store: str, token_file: Path | None) -> Settings:
+    """Raises InvalidArguments."""
+    from snakepit_control_plane.settings import Settings, check_store
+
+    return Settings(
         listen=listen,
         metrics=None if metrics == "off" else metrics,
         store=check_store(store),
@@ -60,18 +60,28 @@ def dev(
         drain_seconds=0.0,
         authentication=None if token_file is None else _tokens(token_file),
     )
-    bind(listen, "--listen").close()  # gRPC would say it too, but not in one sentence.
-    terminal = _terminal() if debug else ""
+
+
+def _pools(files: list[Path], *, debug: bool) -> list[LocalPool]:
+    """Raises InvalidArguments."""
+    from snakepit_local.files import for_debugging, read_pools
+
     pools = read_pools(files, generation=int(time.time()))
-    if debug:
-        pools = [for_debugging(each) for each in pools]
+    return [for_debugging(each) for each in pools] if debug else pools
+
+
+def _run(pools: list[LocalPool], settings: Settings, door: Door, *, watch: bool, terminal: str) -> int:
+    """Until the end; the status of the process."""
+    import uvloop
+
+    from snakepit_control_plane.server import AddressInUse
+    from snakepit_local.machine import run
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        code = uvloop.run(run(pools, settings, open_door(gateway), watch=watch, terminal=terminal))
+        return uvloop.run(run(pools, settings, door, watch=watch, terminal=terminal))
     except AddressInUse as error:
         raise ServerUnavailable(f"{error} (in `snakepit dev`: --listen, --metrics)") from error
-    if code:
-        raise typer.Exit(code)
 
 
 def _tokens(file: Path) -> LocalTokens:

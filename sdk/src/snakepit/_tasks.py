@@ -1,10 +1,31 @@
-"""Work in the background: tasks that belong to one owner, which ends them."""
+"""Work beside other work: tasks that belong to one owner, which ends them, and many questions of which so many are asked at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def ask_each(items: Iterable[T], ask: Callable[[T], Awaitable[R]], *, at_once: int) -> list[R]:
+    """What `ask` gives for each, in their order. Raises what it raises first, and then none of them is asked any more."""
+    turns = asyncio.Semaphore(at_once)
+
+    async def in_turn(item: T) -> R:
+        async with turns:
+            return await ask(item)
+
+    tasks = [asyncio.create_task(in_turn(each), name="ask") for each in items]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 class Tasks:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 import msgspec
 from starlette.requests import Request
 
+from snakepit._tasks import ask_each
 from snakepit.client.findings import of_pool
 from snakepit.client.history import PoolHistory
 from snakepit.client.views import PoolInfo
@@ -37,14 +37,12 @@ async def gather(viewer: Viewer, request: Request) -> Context:
     pools = await viewer.everything()
     found = [each for each in pools if wanted in each.name]
     page = page_of(request, len(found), POOLS_A_PAGE)
-    turns = asyncio.Semaphore(_AT_ONCE)
 
     async def row(info: PoolInfo) -> Row:
-        async with turns:
-            history = await history_of(viewer, info.name, HISTORY_SECONDS)
+        history = await history_of(viewer, info.name, HISTORY_SECONDS)
         return Row(info, wrong(info), history, spark(history.minutes if history else [], datetime.now(UTC)))
 
-    rows = await asyncio.gather(*(row(each) for each in found[page * POOLS_A_PAGE : (page + 1) * POOLS_A_PAGE]))
+    rows = await ask_each(found[page * POOLS_A_PAGE : (page + 1) * POOLS_A_PAGE], row, at_once=_AT_ONCE)
     sick = [(each, why) for each in pools if (why := wrong(each))]
     made = tuple(Part(id_ := element_id("p-", each.info.name), draw("pool_row", each, id_)) for each in rows)
     shape = " ".join(each.id for each in made) + f" {len(found)}"

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from snakepit._names import parse_worker
+from snakepit._tasks import ask_each
 from snakepit.cli import tables
 from snakepit.cli.config import Kube
 from snakepit.cli.output import Output, OutputOption, show, show_rows
@@ -36,19 +37,17 @@ def pools(target: Target, output: OutputOption = Output.table) -> None:
 
 async def _pools(client: Client) -> list[PoolInfo]:
     """With the objectives' counts of all replicas."""
-    turns = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def counted(info: PoolInfo) -> PoolInfo:
         if not info.objectives:
             return info
-        async with turns:
-            try:
-                history = await client.pool(info.name).history()
-            except PoolNotFound:  # deleted meanwhile
-                return info
+        try:
+            history = await client.pool(info.name).history()
+        except PoolNotFound:  # deleted meanwhile
+            return info
         return msgspec.structs.replace(info, objectives=history.objectives)
 
-    return await asyncio.gather(*map(counted, await client.pools()))
+    return await ask_each(await client.pools(), counted, at_once=ASKED_AT_ONCE)
 
 
 @with_target

@@ -6,6 +6,7 @@ Every look has a time-out, and what can't be looked at is said.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable
 from time import time as now
@@ -13,6 +14,7 @@ from time import time as now
 import msgspec
 
 from snakepit import __version__
+from snakepit._tasks import ask_each
 from snakepit.cli.config import Kube
 from snakepit.cli.doctor import pools as of_pools
 from snakepit.cli.doctor import probes, way
@@ -102,19 +104,17 @@ async def _ask(client: Client, pool: str | None) -> Report:
 
 async def _each(client: Client, names: list[str]) -> list[Finding]:
     """Of all pools, as far as there is time."""
-    turns = asyncio.Semaphore(AT_ONCE)
+    seen: dict[str, list[Finding]] = {}
 
-    async def look(name: str) -> list[Finding]:
-        async with turns:
-            return await _or_said(name, _pool(client, name))
+    async def look(name: str) -> None:
+        seen[name] = await _or_said(name, _pool(client, name))
 
-    looks = [asyncio.create_task(look(name), name=f"look at {name}") for name in names]
-    _, late = await asyncio.wait(looks, timeout=POOLS_SECONDS)
-    for each in late:
-        each.cancel()
-    await asyncio.gather(*late, return_exceptions=True)
-    found = [finding for each in looks if each not in late for finding in each.result()]
-    return [*found, *([of_pools.too_many(len(late), len(looks), POOLS_SECONDS)] if late else [])]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(POOLS_SECONDS):
+            await ask_each(names, look, at_once=AT_ONCE)
+    found = [finding for name in names for finding in seen.get(name, ())]
+    late = len(names) - len(seen)
+    return [*found, *([of_pools.too_many(late, len(names), POOLS_SECONDS)] if late else [])]
 
 
 async def _replicas(client: Client) -> tuple[list[Finding], int]:

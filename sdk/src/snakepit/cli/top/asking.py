@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from snakepit._tasks import ask_each
 from snakepit.cli.top.look import Look, matches, row
 from snakepit.client import Client
 from snakepit.client.history import PoolHistory
@@ -26,19 +26,18 @@ async def look(client: Client, only: str | None, filter: str = "", workers_of: S
     """
     found = [each for each in await client.pools() if only in (None, each.name)]
     meant = {each.name for each in busiest(found, filter)}
-    gate, problems = asyncio.Semaphore(AT_ONCE), dict[str, None]()
+    problems = dict[str, None]()
 
     async def ask(info: PoolInfo) -> tuple[PoolInfo, PoolHistory | None, list[WorkerInfo]]:
         pool, history, workers = client.pool(info.name), None, list[WorkerInfo]()
-        async with gate:
-            try:
-                history = await pool.history() if info.name in meant else None
-                workers = await pool.workers() if info.name in (meant if workers_of is None else workers_of) else []
-            except SnakepitError as error:  # It has just been deleted, or its reader may not see all of it.
-                problems[f"{info.name}: {error.reason}: {error.message}"] = None
+        try:
+            history = await pool.history() if info.name in meant else None
+            workers = await pool.workers() if info.name in (meant if workers_of is None else workers_of) else []
+        except SnakepitError as error:  # It has just been deleted, or its reader may not see all of it.
+            problems[f"{info.name}: {error.reason}: {error.message}"] = None
         return info, history, workers
 
-    asked = await asyncio.gather(*map(ask, found))
+    asked = await ask_each(found, ask, at_once=AT_ONCE)
     missing = sorted({address for _, history, _ in asked if history is not None for address in history.missing})
     left = sum(matches(each.name, filter) for each in found) - len(meant)
     told = [*problems, *([f"calls of the {MOST_ASKED} busiest pools alone: filter, or name one"] if left else [])]
