@@ -60,6 +60,7 @@ class TestSessions:
         for operation in (
             store.get_session(pool, "no"),
             store.unbind_session(named(pool, "no")),
+            store.note_lost(named(pool, "no")),
             store.bind_session(named(pool, "no"), "w", "i", "a"),
             store.get_state(pool, "no", "k", None),
             store.set_state(pool, "no", "k", value(b"1"), None, LIMITS, None),
@@ -208,6 +209,16 @@ class TestBinding:
         assert (free.worker, free.agent, free.epoch) == ("", "", 2)
         assert (again.worker, again.epoch) == ("c/1", 2)
         assert (late.worker, late.epoch) == ("c/1", 2)
+
+    async def test_that_a_worker_is_gone_for_good_is_said_first_by_one_and_anew_of_each_binding(
+        self, store: Store, wanted: SessionRecord
+    ) -> None:
+        known, _ = await store.create_session(wanted, 10)
+        bound = await store.bind_session(known, "c/0", "i0", "a")
+        assert sorted(await asyncio.gather(*(store.note_lost(bound) for _ in range(3)))) == [False, False, True]
+        moved = await store.bind_session(bound, "c/1", "i1", "a")
+        assert [await store.note_lost(each) for each in (known, bound, moved, moved)] == [False, False, True, False]
+        assert await store.get_session(wanted.pool, wanted.id) == moved
 
     async def test_the_worker_of_a_session_that_has_expired_is_told_once(self, store: Store, pool: str) -> None:
         for name in ("bound", "freed", "unbound", "deleted"):

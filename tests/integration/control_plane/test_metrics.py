@@ -161,6 +161,8 @@ async def test_a_strict_session_whose_worker_crashed_is_lost_once_however_many_c
         for _ in range(3):
             with pytest.raises(SessionWorkerUnavailable):
                 await caller.call("echo", session_id="s", affinity=STRICT_QUEUE)
+        # Its callers don't wait for the store, which says who is the first to know.
+        await eventually(lambda: counted(server, "snakepit_sessions_lost_total", pool=POOL, reason="crashed"))
         found = await scrape(server)
     lost = {labels: value for (name, labels), value in found.items() if name == "snakepit_sessions_lost_total"}
     assert lost == {("crashed",): 1}

@@ -13,7 +13,7 @@ import pytest
 
 from snakepit.errors import SessionWorkerUnavailable, SnakepitError, StaleEpoch, Started, WorkerBusy
 from snakepit.v1 import pool_pb2
-from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, eventually, outcome, rpc
+from support.control_plane import STRICT_FAIL_FAST, STRICT_QUEUE, counted, eventually, outcome, rpc
 from support.simulated_agent import POOL
 
 if TYPE_CHECKING:
@@ -186,6 +186,9 @@ async def test_a_strict_session_whose_worker_is_gone_hears_why_from_both_replica
                     await side.call("where", session_id="s", affinity=STRICT_QUEUE)
                 assert refused.value.details["why"] == why
                 assert refused.value.started is Started.NO
+            asked = "snakepit_store_operation_duration_seconds_count"
+            await eventually(lambda: all(counted(each, asked, operation="note_lost") == 1 for each in world.servers), "both have said so")
+            assert sum(counted(each, "snakepit_sessions_lost_total", pool=POOL, reason=why) for each in world.servers) == 1
             assert (await world.sides[1].rebind("s")).epoch == before.epoch + 1
             for side in world.sides:
                 after = await side.call("recall", {"key": "k"}, session_id="s", affinity=STRICT_QUEUE)

@@ -118,6 +118,9 @@ class Store(Protocol):
         It was asked for: as its reason, `rebind` is kept.
         """
 
+    async def note_lost(self, known: SessionRecord) -> bool:
+        """The worker that the session is bound to is gone for good. True: the first to say so of this binding. It slides no TTL."""
+
     async def take_ended(self, pool: str, limit: int) -> list[Ended]:
         """Bound sessions that have expired, each told once; the oldest are forgotten when nobody asks."""
 

@@ -30,6 +30,8 @@ class _Session:
     bytes: int = 0
     # The highest version that a deleted key had: a key that is set again goes on above it.
     floor: int = 0
+    # The epoch under which its worker was said to be gone for good.
+    lost: int = 0
 
 
 MOST_DELETED = 1024
@@ -156,6 +158,13 @@ class MemoryStore:
         if there.binding == known.binding:
             session.record = replace(self._moved(there, REBIND), worker="", incarnation="", agent="")
         return session.record
+
+    async def note_lost(self, known: SessionRecord) -> bool:
+        session = self._get(known.pool, known.id)
+        if session.record.binding != known.binding or session.lost == known.epoch:
+            return False
+        session.lost = known.epoch
+        return True
 
     def _moved(self, there: SessionRecord, why: str) -> SessionRecord:
         """The record under the next epoch, and why that began."""

@@ -136,6 +136,12 @@ class RedisStore:
     async def unbind_session(self, known: SessionRecord) -> SessionRecord:
         return await self._session(known.pool, known.id, "unbind_session", *known.binding, REBIND, MOST_MOVES)
 
+    async def note_lost(self, known: SessionRecord) -> bool:
+        (code,) = await self._client.script("note_lost", _session_keys(known.pool, known.id), *known.binding)
+        if code == _NOT_FOUND:
+            raise no_session(known.pool, known.id)
+        return bool(code)
+
     async def take_ended(self, pool: str, limit: int) -> list[Ended]:
         _, ended = await self._client.script("take_ended", _session_keys(pool, ""), limit)
         return [Ended(pool, *each.decode().split("\n")) for each in ended]

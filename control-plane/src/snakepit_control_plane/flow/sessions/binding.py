@@ -109,11 +109,11 @@ class Binding:
             self._anywhere(action, pool, entry, call, now)
 
     def _refuse(self, pool: Pool, entry: SessionEntry, record: SessionRecord, call: Call) -> None:
-        """Its worker is gone. The first of its calls that is told so is counted as the session's loss."""
+        """Its worker is gone. The first of its calls that is told so, at whichever replica, is counted as the session's loss."""
         why = pool.why_gone(record.worker, record.incarnation)
         if entry.lost != record.fence:
             entry.lost = record.fence
-            self._sessions.telemetry.sessions_lost.add(pool.name, why)
+            self._sessions.beside(self._sessions.upkeep.count_strict(entry, record, why), f"session {entry.id} is lost")
         message = f"worker {record.worker} of session {record.id!r} is gone ({why}): call RebindSession to go on with another"
         self._calls.fail(call, SessionWorkerUnavailable(message, details={"why": why}))
 

@@ -177,6 +177,12 @@ class Sessions(Stage):
 
     # ---- questions
 
+    def beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """No call waits for it."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def ask(self, entry: SessionEntry, question: Coroutine[Any, Any, None]) -> None:
         """Calls wait until the question is answered."""
         entry.busy = True

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from snakepit._names import parse_pool
-from snakepit.errors import SnakepitError, StoreUnavailable
+from snakepit.errors import SessionNotFound, SnakepitError, StoreUnavailable
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.pools import Pools
@@ -85,6 +85,16 @@ class Upkeep:
     def bound_to(self, capsule: str) -> int:
         """How many sessions known here are bound to workers of this capsule."""
         return sum(e.record is not None and e.record.worker.rpartition("/")[0] == capsule for e in self._entries.values())
+
+    async def count_strict(self, entry: SessionEntry, record: SessionRecord, why: str) -> None:
+        """A call was refused as the session's worker is gone. It is counted where the store hears of that first."""
+        try:
+            if await self._store.note_lost(record):
+                self._sessions.telemetry.sessions_lost.add(record.pool, why)
+        except StoreUnavailable:
+            entry.lost = None  # The next call that is refused asks again.
+        except SessionNotFound:
+            log.debug("session %s of pool %s has gone before it was counted as lost", record.id, record.pool)
 
     # ---- time
 

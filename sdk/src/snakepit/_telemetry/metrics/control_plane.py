@@ -167,7 +167,7 @@ SESSIONS_LOST = Metric(
     "snakepit_sessions_lost_total",
     "counter",
     "Sessions that ended before their time. `reason`: store, which has them no more though they were in use; or how the worker "
-    "ended to which a strict session is bound, counted when a call is refused for that first.",
+    "ended to which a strict session is bound, counted at the replica which refuses a call for that first.",
     _US,
     ("pool", "reason"),
     values={"reason": ("store", *ENDS)},
