@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -67,7 +68,8 @@ class Controller:
     ) -> None:
         self._kube = kube
         self._namespaces = settings.watch_namespaces
-        self._watching = watching or watch_forever
+        self._telemetry = telemetry or Telemetry()
+        self._watching = watching or partial(watch_forever, tell=self._telemetry.requested)
         self._now = now
         self._time = asyncio.get_running_loop().time
         self._queue = DueQueue()
@@ -80,7 +82,6 @@ class Controller:
         make = fleet or (lambda tell, short: Fleet(address, tell, token, is_short=short, trust=Trust()))
         self.fleet = make(self._fleet_changed, self._is_short)
         self.authority = Authority(kube, settings, self._wake_all, now)
-        self._telemetry = telemetry or Telemetry()
         self.reconciler = Reconciler(kube, settings, self.fleet, self.authority, self._telemetry)
         self.beat = self._time()
 

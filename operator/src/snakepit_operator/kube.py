@@ -146,10 +146,10 @@ Told = Callable[[str, str, int, float], None]
 
 
 class Kube:
-    """A connection pool to one API server. Every method raises KubeError. `tell` hears of each request; kopf's watch makes its own."""
+    """A connection pool to one API server. Every method raises KubeError. `tell` hears of each request; kopf makes its own ones."""
 
     def __init__(self, client: ApiClient, tell: Told = lambda *_: None) -> None:
-        self._client, self._tell = client, tell
+        self._client, self.tell = client, tell
 
     @classmethod
     async def connect(cls, tell: Told = lambda *_: None) -> Kube:
@@ -241,7 +241,7 @@ class Kube:
             code, data = await self._answer(_METHODS[verb], url, body, content_type)
         finally:
             named = f"{resource.plural}/status" if path.endswith("/status") else resource.plural
-            self._tell(verb, named, code, time.monotonic() - began)
+            self.tell(verb, named, code, time.monotonic() - began)
         return said(code, data, read)
 
     async def _answer(self, method: str, url: str, body: Object | None, content_type: str) -> tuple[int, bytes]:

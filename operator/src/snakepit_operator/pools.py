@@ -32,7 +32,7 @@ class Pools:
 
     async def run(self) -> None:
         """Watch, until cancelled."""
-        await watch_forever(self.namespaces, self.wake, self._until_listed, pods=False)
+        await watch_forever(self.namespaces, self.wake, self._until_listed, pods=False, tell=self._kube.tell)
 
     def wake(self, name: str, version: str = "") -> None:
         """The pool `namespace/name` has changed; or, where it is empty, perhaps any."""

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import kopf
 
 from snakepit.spec.fields import GROUP, PLURAL, VERSION
+from snakepit_operator.asked import telling
+from snakepit_operator.kube import Told
 from snakepit_operator.pods import POOL_LABEL
 
 RESTART_SECONDS = 2.0
@@ -35,19 +39,25 @@ log = logging.getLogger(__name__)
 
 
 async def watch_forever(
-    namespaces: tuple[str, ...], on_wake: OnWake, until_listed: Callable[[], Awaitable[None]], *, pods: bool = True
+    namespaces: tuple[str, ...],
+    on_wake: OnWake,
+    until_listed: Callable[[], Awaitable[None]],
+    *,
+    pods: bool = True,
+    tell: Told = lambda *_: None,
 ) -> None:
     """Watch, and watch again, until cancelled. `namespaces` empty: all. `pods`: a pool's pods wake it too.
 
-    `until_listed` waits until pools can be listed: a kopf that starts before they are defined never watches them.
+    `until_listed` waits until pools can be listed: a kopf that starts before they are defined never watches them. `tell` hears of each
+    request, in the loop.
     """
     while True:
         await until_listed()
-        await watch(namespaces, on_wake, pods=pods)
+        await watch(namespaces, on_wake, pods=pods, tell=tell)
         await asyncio.sleep(RESTART_SECONDS)
 
 
-async def watch(namespaces: tuple[str, ...], on_wake: OnWake, *, pods: bool = True) -> None:
+async def watch(namespaces: tuple[str, ...], on_wake: OnWake, *, pods: bool = True, tell: Told = lambda *_: None) -> None:
     """One life of kopf; its end is logged, not raised.
 
     It lives in a thread with a loop of its own: in ours it would take over the signals, and cancel our tasks when it ends.
@@ -56,7 +66,7 @@ async def watch(namespaces: tuple[str, ...], on_wake: OnWake, *, pods: bool = Tr
     stop, ended = threading.Event(), loop.create_future()
 
     def life() -> None:
-        told = _registry(lambda pool, version: _call(loop, on_wake, pool, version), pods)
+        told = _registry(lambda pool, version: _call(loop, on_wake, pool, version), pods, lambda *about: _call(loop, tell, *about))
         outcome = _live(namespaces, told, stop)
         _call(loop, _settle, ended, outcome)
 
@@ -119,7 +129,7 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _registry(on_wake: OnWake, pods: bool) -> kopf.OperatorRegistry:
+def _registry(on_wake: OnWake, pods: bool, tell: Told) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def pool_changed(type: str | None, namespace: str | None, name: str | None, meta: kopf.Meta, **_: Any) -> None:
@@ -129,12 +139,47 @@ def _registry(on_wake: OnWake, pods: bool) -> kopf.OperatorRegistry:
         if pool := labels.get(POOL_LABEL):
             on_wake("" if type is None else f"{namespace}/{pool}", "")
 
-    kopf.on.login(registry=registry)(_login)
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        return None if (found := _login(**kwargs)) is None else _Told(found, tell)
+
+    kopf.on.login(registry=registry)(login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
     if pods:
         kopf.on.event("", "v1", "pods", labels={POOL_LABEL: kopf.PRESENT}, registry=registry)(pod_changed)
     return registry
 
 
-async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
+
+
+class _Told(kopf.AiohttpSession):
+    """A login whose session tells of its requests; it is made when kopf first wants it, which also closes it.
+
+    Two are equal whose logins are: kopf remembers those that were refused, and asks for no other before there is a new one.
+    """
+
+    def __init__(self, login: kopf.ConnectionInfo, tell: Told) -> None:
+        about = {name: getattr(login, name) for name in ("server", "priority", "default_namespace", "expiration")}
+        for name, value in {**about, "login": login, "tell": tell}.items():
+            object.__setattr__(self, name, value)  # kopf's are frozen
+
+    login: kopf.ConnectionInfo
+    tell: Told
+
+    @functools.cached_property
+    def aiohttp_session(self) -> aiohttp.ClientSession:  # theirs is given one
+        """As kopf makes its own."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self.login.as_ssl_context()),
+            headers=self.login.as_http_headers(),
+            proxy=self.login.proxy_url,
+            trust_env=self.login.trust_env,
+            trace_configs=[telling(self.tell)],
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Told) and self.login == other.login
+
+    def __hash__(self) -> int:
+        return hash(self.login)

@@ -123,3 +123,17 @@ async def test_the_same_is_pushed_over_otlp(admin: Admin, door: Gate, monkeypatc
         async with operator(admin, door, "first"):
             requests = "snakepit-operator", "snakepit_operator_api_requests_total"
             await eventually(lambda: requests in collector.metrics.metrics, "its requests are pushed")
+
+
+async def test_what_kopf_asks_for_itself_is_counted_too(admin: Admin, door: Gate) -> None:
+    async with operator(admin, door, "first") as first:
+        await eventually(lambda: leads(first), "it leads")
+        watches = {"verb": "watch", "code": "200"}
+        for resource in ("snakepools", "pods"):
+            await seen(first, lambda each, of=resource: each.series(REQUESTS, resource=of, **watches), f"{resource} are watched")
+        found = await seen(first, lambda each: each.series(REQUESTS, resource="discovery"), "it has looked what there is")
+        assert found.total("snakepit_operator_api_request_duration_seconds_count", verb="watch", resource="pods") >= 1
+        assert found.labels(REQUESTS, "verb") <= {"get", "list", "watch", "create", "update", "patch", "delete"}
+        await door.shut()
+        await seen(first, lambda each: each.series(REQUESTS, verb="watch", code="none"), "a watch that gets no answer")
+        await door.open()

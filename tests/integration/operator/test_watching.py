@@ -24,6 +24,10 @@ SOON = 10.0
 """Long before a resync would come round."""
 
 
+MOST_REFUSED = 10
+"""Requests that kopf begins at one time, before it knows that its token is refused."""
+
+
 class Woken(list[str]):
     """Pools whose turn it is, as they come."""
 
@@ -135,11 +139,11 @@ async def test_a_watch_whose_connections_break_goes_on(admin: Admin, door: Gate)
 
 
 async def test_a_watch_that_ends_is_begun_again(admin: Admin, door: Gate, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kopf whose token nobody knows ends."""
+    """A kopf whose token nobody knows ends, and does not ask with it again and again."""
     monkeypatch.setattr(wake_module, "RESTART_SECONDS", 0.1)
     good = os.environ["KUBECONFIG"]
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig("nobody")))
-    begun: list[int] = []
+    begun, codes = list[int](), list[int]()
 
     async def once_more() -> None:
         begun.append(len(begun))
@@ -148,9 +152,10 @@ async def test_a_watch_that_ends_is_begun_again(admin: Admin, door: Gate, server
 
     await admin.make_pool()
     woken = Woken()
-    async with task(watch_forever((admin.namespace,), woken, once_more)):
+    async with task(watch_forever((admin.namespace,), woken, once_more, tell=lambda verb, resource, code, seconds: codes.append(code))):
         await waking(admin, woken)
     assert len(begun) > 1
+    assert 1 <= codes.count(401) <= MOST_REFUSED
 
 
 async def test_only_pods_of_pools_are_watched(admin: Admin, door: Gate, server: ApiServer) -> None:

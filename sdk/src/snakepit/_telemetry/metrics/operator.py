@@ -25,14 +25,14 @@ OPERATOR_QUEUE = Metric("snakepit_operator_queue_depth", "gauge", "Pools that ar
 API_REQUESTS = Metric(
     "snakepit_operator_api_requests_total",
     "counter",
-    "Requests to the API server, but for kopf's watch. `verb` and `resource` as RBAC has them; `code`: the answer's, or none.",
+    "Requests to the API server, kopf's too. `verb` and `resource` as RBAC has them, or discovery; `code`: the answer's, or none.",
     _US,
     ("verb", "resource", "code"),
 )
 API_DURATION = Metric(
     "snakepit_operator_api_request_duration_seconds",
     "histogram",
-    "From a request to the API server to the end of its answer.",
+    "From a request to the API server to the end of its answer; of one of kopf's, to the beginning, as watches go on.",
     _US,
     ("verb", "resource"),
     "seconds",
