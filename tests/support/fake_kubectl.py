@@ -1,9 +1,9 @@
 """A `kubectl` for tests of `snakepit --kube`: lists Services, and forwards ports to a server of this machine, with sockets.
 
-FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `pods` and `log` the same of pods, `target` where forwards
-lead, `ca.crt` what a ConfigMap has; each run leaves its words in `said`, and its pid in `pids`. Files named `login`, `asks`,
-`forbidden`, `refuses`, `dies`, `no-token`, `no-logs` make it do that. What it prints is what kubectl 1.35 prints;
-tests/e2e/test_reaching.py plays the same against a real one.
+FAKE_KUBECTL is the folder of its script: `services.json` is what it lists, `pods` and `log` the same of pods, `replicas` names of the
+control plane's pods, `target` where forwards lead (`target-NAME`: those to that pod), `ca.crt` what a ConfigMap has; each run leaves its
+words in `said`, and its pid in `pids`. Files named `login`, `asks`, `forbidden`, `refuses`, `refuses-NAME`, `dies`, `no-pods`, `no-token`,
+`no-logs` make it do that. What it prints is what kubectl 1.35 prints; tests/e2e/test_reaching.py plays the same against a real one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def main() -> None:
         if not (FOLDER / "ca.crt").exists():
             sys.exit(f'Error from server (NotFound): configmaps "{words[2]}" not found')
         print(json.dumps({"data": {"ca.crt": (FOLDER / "ca.crt").read_text()}}))
+    elif words[:2] == ["get", "pods"] and words[-1] == "json":
+        replicas()
     elif words[:2] == ["get", "pods"]:
         print((FOLDER / "pods").read_text(), end="")
     elif words[0] == "logs":
@@ -58,6 +60,15 @@ def get(words: list[str]) -> None:
     print((FOLDER / "services.json").read_text())
 
 
+def replicas() -> None:
+    """Pods of the control plane, each on a line of the file; there need not be one."""
+    if (FOLDER / "no-pods").exists():
+        sys.exit('Error from server (Forbidden): pods is forbidden: User "ada" cannot list resource "pods"')
+    names = (FOLDER / "replicas").read_text().split() if (FOLDER / "replicas").exists() else []
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    print(json.dumps({"items": [{"metadata": {"name": name}, "status": ready} for name in names]}))
+
+
 def logs(words: list[str]) -> None:
     """Those of the pods that are named, or of all; with --follow as they come."""
     with (FOLDER / "log").open() as file:
@@ -73,12 +84,14 @@ def logs(words: list[str]) -> None:
 
 
 def forward(words: list[str]) -> None:
-    if (FOLDER / "refuses").exists():
+    to = words[3].rpartition("/")[2]
+    if (FOLDER / "refuses").exists() or (FOLDER / f"refuses-{to}").exists():
         sys.exit("error: unable to forward port because pod is not running. Current status=Pending")
     ports = next(word for word in words if ":" in word)
     listener = socket.create_server(("127.0.0.1", int(ports.partition(":")[0] or 0)))
     print(f"Forwarding from 127.0.0.1:{listener.getsockname()[1]} -> {ports.partition(':')[2]}", flush=True)
-    host, _, port = (FOLDER / "target").read_text().rpartition(":")
+    own = FOLDER / f"target-{to}"
+    host, _, port = (own if own.exists() else FOLDER / "target").read_text().rpartition(":")
     while True:
         near, _ = listener.accept()
         print(f"Handling connection for {listener.getsockname()[1]}", flush=True)

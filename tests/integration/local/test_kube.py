@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from snakepit.cli.failures import ExitStatus
-from snakepit.cli.tables import OF_ONE_REPLICA
+from snakepit.cli.reach import OF_ONE_REPLICA
 from support import fake_kubectl as fake
 from support.dev_server import Dev, dev, pool_file, wait_until
 from support.ports import free_port
@@ -81,13 +81,17 @@ def test_a_command_reaches_the_release_and_leaves_no_kubectl(kubectl: Kubectl, s
 
 def test_options_may_stand_after_the_command_and_the_context_goes_to_kubectl(kubectl: Kubectl, snakepit: Command) -> None:
     assert snakepit("pools", "--kube", "--context", "prod", "--release", "snakepit")[0] == 0
-    assert [words[:2] for words in kubectl.said] == [["--context", "prod"]] * 2
+    assert [words[:2] for words in kubectl.said] == [["--context", "prod"]] * 3
 
 
-def test_figures_through_a_forward_are_of_one_replica_which_people_are_told_beside_them(kubectl: Kubectl, snakepit: Command) -> None:
+def test_who_may_not_list_replicas_is_told_that_figures_are_of_one(kubectl: Kubectl, snakepit: Command) -> None:
+    for words in (("pools",), ("top", "--once")):
+        assert snakepit("--kube", *words)[2] == "", "it is the only one"
+    kubectl.does("no-pods")
     for words in (("pools",), ("top", "--once")):
         code, out, err = snakepit("--kube", *words)
-        assert (code, OF_ONE_REPLICA in out, err) == (0, False, OF_ONE_REPLICA + "\n")
+        assert (code, OF_ONE_REPLICA in out) == (0, False)
+        assert err.startswith(f"{OF_ONE_REPLICA}: kubectl can't list the others: (Forbidden): pods is forbidden")
         assert snakepit("--kube", *words, "-o", "json")[2] == ""
         assert snakepit(*words, "--server", (kubectl.folder / "target").read_text())[2] == ""
 

@@ -167,7 +167,7 @@ async def test_a_release_and_a_pool_that_are_well(release: Release, admin: Admin
         # Other tests leave pools behind, which this release doesn't watch.
         (note,) = [each for each in await release.doctor() if each.reason != Code.POOL_UNWATCHED]
         assert (note.reason, note.severity) == (Code.NOT_LOOKED_AT, "note")
-        assert note.message.startswith("1 of 2 replicas was looked at, as kubectl's forward leads to one")
+        assert note.message.startswith("1 of 2 replicas answered through kubectl's forwards")
 
 
 async def test_parts_of_a_release_that_are_away_and_why(release: Release, admin: Admin) -> None:

@@ -210,7 +210,7 @@ def test_that_a_forward_leads_to_one_of_several_replicas_is_a_note() -> None:
 
     (note,) = noted(3, 1)
     assert (note.reason, note.severity) == (Code.NOT_LOOKED_AT, "note")
-    assert note.message.startswith("1 of 3 replicas was looked at, as kubectl's forward leads to one")
+    assert note.message.startswith("1 of 3 replicas answered through kubectl's forwards")
     assert noted(1, 1) == noted(3, 3) == noted(3, 0) == []
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from snakepit.cli.tables import OF_ONE_REPLICA
+from snakepit.cli.reach import OF_ONE_REPLICA
 from snakepit.cli.top.asking import MOST_ASKED, busiest
 from snakepit.cli.top.look import Look, PoolRow, row
-from snakepit.cli.top.screen import FORWARDED, draw, errors, page
+from snakepit.cli.top.screen import draw, errors, page
 from snakepit.cli.top.state import MOST_TYPED, SORTS, TITLES, State, keys, pressed, rows
 from snakepit.client.history import Minute, PoolHistory
 from snakepit.client.views import PoolInfo, WorkerInfo
@@ -104,9 +104,9 @@ def test_the_screen_is_as_docs_command_line_md_shows_it() -> None:
 
 
 def test_through_a_forward_figures_are_of_one_replica_and_a_problem_goes_before_that() -> None:
-    assert draw(Look(NOW, []), State(), FORWARDED, 120, 24)[2].text == OF_ONE_REPLICA
+    assert draw(Look(NOW, []), State(), "--kube", 120, 24, OF_ONE_REPLICA)[2].text == OF_ONE_REPLICA
     assert draw(Look(NOW, []), State(), "localhost:7800", 120, 24)[2].text == ""
-    assert draw(Look(NOW, [], problem="away"), State(), FORWARDED, 120, 24)[2].text == "away"
+    assert draw(Look(NOW, [], problem="away"), State(), "--kube", 120, 24, OF_ONE_REPLICA)[2].text == "away"
 
 
 def test_the_chosen_pool_is_always_among_those_that_are_shown() -> None:

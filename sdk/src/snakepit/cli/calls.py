@@ -10,6 +10,7 @@ import typer
 
 from snakepit.cli import tables
 from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.reach import Reach
 from snakepit.cli.target import Target, with_target
 from snakepit.client import Client, views
 
@@ -34,8 +35,9 @@ def calls(
         asked = client.pool(target.pool(pool)) if pool else client
         return await asked.calls(**wanted)  # type: ignore[arg-type]
 
-    found = target.run(ask)
-    if remark := tables.unanswered(found.missing):
+    reach = Reach()
+    found = target.run(ask, reach)
+    for remark in filter(None, [reach.remark, tables.unanswered(found.missing)]):
         print(remark, file=sys.stderr)
     show_rows(found, tables.calls(datetime.now(UTC)), output)
 
@@ -53,7 +55,7 @@ def explain(
         asked = client if pool is None else client.pool(target.pool(pool))
         return await asked.call_info(call_id)
 
-    call = target.run(ask)
+    call = target.run(ask, Reach())
     if output.is_for_people:
         show_rows(tables.call_attributes(call), tables.ATTRIBUTES, output)
         print()

@@ -16,6 +16,7 @@ from snakepit._tasks import ask_each
 from snakepit.cli import tables
 from snakepit.cli.config import Kube
 from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.reach import Reach
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.cli.type_stubs import render
 from snakepit.client import Client, Pool
@@ -30,9 +31,10 @@ ASKED_AT_ONCE = 8
 @with_target
 def pools(target: Target, output: OutputOption = Output.table) -> None:
     """List every pool."""
-    show_rows(target.run(_pools), tables.POOLS, output)
-    if target.kube is not None and output.is_for_people:
-        print(tables.OF_ONE_REPLICA, file=sys.stderr)
+    reach = Reach()
+    show_rows(target.run(_pools, reach), tables.POOLS, output)
+    if reach.remark and output.is_for_people:
+        print(reach.remark, file=sys.stderr)
 
 
 async def _pools(client: Client) -> list[PoolInfo]:

@@ -15,8 +15,8 @@ import msgspec
 
 from snakepit._wire.trust import OFF
 from snakepit.cli.config import Kube
-from snakepit.cli.kubectl import Kubectl, asked, program, started
-from snakepit.cli.release import Service, chosen, services
+from snakepit.cli.kubectl import END_SECONDS, Kubectl, asked, program, started
+from snakepit.cli.release import PORT, Service, chosen, services
 from snakepit.errors import ServerUnavailable
 
 TOKEN_SECONDS = 3600.0
@@ -54,17 +54,47 @@ async def forwarded(kube: Kube, local_port: int = 0, *, with_token: bool = False
     """
     kubectl = program(kube)
     service = chosen(await services(kubectl, kube), kube)
-    ports = f"{local_port or ''}:{service.port}"
-    words = ["port-forward", "-n", service.namespace, f"service/{service.name}", ports, "--address", "127.0.0.1"]
-    async with _files(kubectl, service, kube, with_token=with_token) as (ca_file, token_file), started([*kubectl, *words]) as running:
-        if (port := await _port(running)) is None:
-            with contextlib.suppress(ProcessLookupError):
-                running.process.kill()
+    async with to_service(kubectl, service, kube, local_port, with_token=with_token) as forward:
+        yield forward
+
+
+@contextlib.asynccontextmanager
+async def to_service(
+    kubectl: list[str], service: Service, kube: Kube, local_port: int = 0, *, with_token: bool = False
+) -> AsyncIterator[Forward]:
+    """The same, to this Service. Raises ServerUnavailable."""
+    to = f"service/{service.name}"
+    async with (
+        login(kubectl, service, kube, with_token=with_token) as (ca_file, token_file),
+        forwarding(kubectl, service, to, local_port) as (running, port),
+    ):
+        yield Forward(f"127.0.0.1:{port}", token_file, ca_file, service.server_name, running)
+
+
+@contextlib.asynccontextmanager
+async def forwarding(kubectl: list[str], service: Service, to: str, local_port: int) -> AsyncIterator[tuple[Kubectl, int]]:
+    """A kubectl that forwards that local port (0: any) to `to`, a Service or a pod of the release. Raises ServerUnavailable."""
+    port = service.port if to.startswith("service/") else PORT
+    words = ["port-forward", "-n", service.namespace, to, f"{local_port or ''}:{port}", "--address", "127.0.0.1"]
+    async with started([*kubectl, *words]) as running:
+        if (found := await _port(running)) is None:
+            await _over(running)
             why = await running.last() or "it says nothing"
-            raise ServerUnavailable(f"kubectl can't forward a port to {service.namespace}/{service.name}: {why}")
+            raise ServerUnavailable(f"kubectl can't forward a port to {service.namespace}/{to.removeprefix('service/')}: {why}")
         running.hush()  # From now on it asks for nothing.
         async with _meanwhile(_drop(running.output), "kubectl's output"):
-            yield Forward(f"127.0.0.1:{port}", token_file, ca_file, service.server_name, running)
+            yield running, found
+
+
+async def _over(running: Kubectl) -> None:
+    """It forwards nothing, and has ended, or is to. One that ends by itself isn't killed: asyncio warns where a signal comes too late."""
+    if running.output.at_eof():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await running.process.wait()
+                return
+    with contextlib.suppress(ProcessLookupError):
+        running.process.kill()
 
 
 async def _port(running: Kubectl) -> int | None:
@@ -95,7 +125,7 @@ async def _meanwhile(work: Coroutine[Any, Any, None], name: str) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def _files(kubectl: list[str], service: Service, kube: Kube, *, with_token: bool) -> AsyncIterator[tuple[str, str | None]]:
+async def login(kubectl: list[str], service: Service, kube: Kube, *, with_token: bool) -> AsyncIterator[tuple[str, str | None]]:
     """The CA's certificates, and a token that is made anew in time, as far as the release has such. Raises ServerUnavailable."""
     with tempfile.TemporaryDirectory(prefix="snakepit-") as folder:
         ca_file = await _fetch_ca(kubectl, service, Path(folder) / "ca.crt") if service.ca else OFF

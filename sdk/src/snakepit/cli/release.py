@@ -65,6 +65,28 @@ def services_of(listed: dict[str, Any]) -> list[Service]:
     return found
 
 
+async def replicas(kubectl: list[str], service: Service) -> tuple[list[str], str]:
+    """The names of the release's replicas of the control plane that are ready, by kubectl's list of pods; else none, and why."""
+    of = f"{SELECTOR},app.kubernetes.io/instance={service.release}"
+    text, problem = await asked([*kubectl, "get", "pods", "-n", service.namespace, "-l", of, "-o", "json"])
+    if problem:
+        return [], problem
+    try:
+        return ready_pods(msgspec.json.decode(text)), ""
+    except (msgspec.DecodeError, KeyError, AttributeError, TypeError) as error:
+        return [], f"its list of pods can't be read: {error!r}"
+
+
+def ready_pods(listed: dict[str, Any]) -> list[str]:
+    """Read kubectl's list: the names of pods that are ready and are not ending."""
+    return sorted(
+        each["metadata"]["name"]
+        for each in listed.get("items", [])
+        if "deletionTimestamp" not in each["metadata"]
+        and any((one["type"], one["status"]) == ("Ready", "True") for one in each.get("status", {}).get("conditions", []))
+    )
+
+
 async def services(kubectl: list[str], kube: Kube) -> list[Service]:
     """List the Services of all namespaces, or of one where the account may not list all."""
     words = ["get", "services", "-l", SELECTOR, "-o", "json"]

@@ -18,9 +18,6 @@ GAP = "   "
 NOTHING = "-"
 """An empty cell: programs that split lines into words still find every column."""
 
-OF_ONE_REPLICA = "through kubectl's forward, figures are of one replica of the control plane"
-"""A remark on what `--kube` shows of pools."""
-
 _LEAST_TEXT = 16
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 

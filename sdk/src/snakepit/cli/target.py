@@ -8,7 +8,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import typer
@@ -19,6 +19,11 @@ from snakepit.cli.output import Output
 from snakepit.client import Client
 from snakepit.client.client import DEFAULT_SERVER
 from snakepit.errors import InvalidArguments, SnakepitError
+
+if TYPE_CHECKING:
+    from snakepit.cli.forward import Forward
+    from snakepit.cli.forwards import Forwards
+    from snakepit.cli.reach import Reach
 
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -69,24 +74,25 @@ class Target(msgspec.Struct, frozen=True):
         """Return the whole name of a pool."""
         return name if "/" in name else f"{self.namespace}/{name}"
 
-    def run(self, work: Callable[[Client], Awaitable[R]]) -> R:
-        """Run `work` with an open client, and close what was opened for it."""
+    def run(self, work: Callable[[Client], Awaitable[R]], reach: Reach | None = None) -> R:
+        """Run `work` with an open client, and close what was opened for it. `reach`: as of `client`."""
 
         async def run() -> R:
-            async with self.client() as made, made as client:
+            async with self.client(reach) as made, made as client:
                 return await work(client)
 
         return asyncio.run(run())
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        """Give a client, not open yet, which may go through kubectl's forward, until the block is left."""
+    async def client(self, reach: Reach | None = None) -> AsyncIterator[Client]:
+        """Give a client, not open yet, which may go through kubectl's forward, until the block is left.
+
+        `reach`: it asks every replica; so with `kube` there is a forward to each, and `reach` says whether there is.
+        """
         if self.kube is None:
             yield Client(self.address, token_file=self.token_file, ca_file=self.ca_file)
             return
-        from snakepit.cli.forward import forwarded
-
-        async with forwarded(self.kube, with_token=not self.token_file) as forward:
+        async with self._forwarded(self.kube, reach) as forward:
             try:
                 token_file, name = self.token_file or forward.token_file, forward.server_name
                 yield Client(forward.address, token_file=token_file, lanes=False, ca_file=forward.ca_file, tls_server_name=name)
@@ -94,6 +100,15 @@ class Target(msgspec.Struct, frozen=True):
                 if not forward.is_open:
                     error.add_note(await forward.ended())
                 raise
+
+    def _forwarded(self, kube: Kube, reach: Reach | None) -> contextlib.AbstractAsyncContextManager[Forward | Forwards]:
+        if reach is None:
+            from snakepit.cli.forward import forwarded
+
+            return forwarded(kube, with_token=not self.token_file)
+        from snakepit.cli.forwards import forwarded_to_each
+
+        return forwarded_to_each(kube, reach, with_token=not self.token_file)
 
 
 def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Config) -> Target:

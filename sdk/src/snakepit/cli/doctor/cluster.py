@@ -47,14 +47,13 @@ def _workloads(cluster: Cluster) -> Iterator[Finding]:
 
 
 def not_heard(cluster: Cluster, heard: int) -> list[Finding]:
-    """`heard`: replicas of the control plane that have answered through kubectl's forward, which leads to one."""
+    """`heard`: replicas of the control plane that have answered through kubectl's forwards."""
     replicas = sum(each.spec.replicas for each in cluster.workloads if each.component == "control-plane")
     if not 0 < heard < replicas:
         return []
-    said = f"{heard} of {replicas} replicas was looked at, as kubectl's forward leads to one: what the others alone know is not here"
-    return [
-        Finding(CONTROL_PLANE, Code.NOT_LOOKED_AT, f"{said}; in a pod, `snakepit doctor` at the headless Service asks all", severity="note")
-    ]
+    said = f"{heard} of {replicas} replicas answered through kubectl's forwards: what the others alone know is not here"
+    advice = "only replicas that are ready are asked, and only who may list pods can tell them apart"
+    return [Finding(CONTROL_PLANE, Code.NOT_LOOKED_AT, f"{said}; {advice}", severity="note")]
 
 
 def _away(workload: Workload, pods: Sequence[Pod]) -> Finding:

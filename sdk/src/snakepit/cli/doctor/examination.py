@@ -24,6 +24,7 @@ from snakepit.cli.doctor.facts import Token, Way
 from snakepit.cli.doctor.kubernetes import Look
 from snakepit.cli.doctor.replicas import CONTROL_PLANE, Heard, of_replicas, without_lanes
 from snakepit.cli.kubectl import program
+from snakepit.cli.reach import Reach
 from snakepit.cli.release import chosen, services
 from snakepit.cli.target import Target
 from snakepit.client import Client
@@ -73,7 +74,7 @@ async def _in_cluster(target: Target, kube: Kube, pool: str | None) -> Report:
 
 async def _ask_through(target: Target, pool: str | None, seen: Way) -> Report:
     try:
-        async with target.client() as made, made as client:
+        async with target.client(Reach()) as made, made as client:
             report = await _ask(client, pool)
             has_tried = target.kube is None and os.environ.get("SNAKEPIT_LANES") != "off"
             lanes = without_lanes(client.links, client.lanes) if has_tried else []

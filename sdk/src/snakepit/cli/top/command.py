@@ -10,7 +10,8 @@ import typer
 
 from snakepit._names import nearest
 from snakepit.cli.output import Output, OutputOption, show, show_rows
-from snakepit.cli.tables import OF_ONE_REPLICA, WORKERS, unanswered
+from snakepit.cli.reach import Reach
+from snakepit.cli.tables import WORKERS, unanswered
 from snakepit.cli.target import Target, with_target
 from snakepit.cli.top.asking import look
 from snakepit.cli.top.look import Look
@@ -38,25 +39,21 @@ def top(
     if sort.upper() not in TITLES:
         raise InvalidArguments(f"--sort {sort}: there is no such column, only {', '.join(TITLES).lower()}")
     state, name = State(sort=TITLES.index(sort.upper()), filter=only), target.pool(pool) if pool else None
+    reach = Reach()
     if once or not output.is_for_people or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        _show(
-            target.run(lambda client: _first(client, name, only, all_workers=not output.is_for_people or name is not None)),
-            state,
-            name,
-            output,
-        )
-        if target.kube is not None and output.is_for_people:
-            print(OF_ONE_REPLICA, file=sys.stderr)
+        all_workers = not output.is_for_people or name is not None
+        _show(target.run(lambda client: _first(client, name, only, all_workers=all_workers), reach), state, name, output)
+        if reach.remark and output.is_for_people:
+            print(reach.remark, file=sys.stderr)
         return
 
     async def stay(client: Client) -> None:
         from snakepit.cli.top.live import Live  # Every other command begins without it.
-        from snakepit.cli.top.screen import FORWARDED
 
         first = await _first(client, name, only, all_workers=False)
-        await Live(client, name, FORWARDED if target.kube else target.address, interval, first, state).run()
+        await Live(client, name, "--kube" if target.kube else target.address, interval, first, state, reach).run()
 
-    target.run(stay)
+    target.run(stay, reach)
 
 
 async def _first(client: Client, name: str | None, filter: str, *, all_workers: bool) -> Look:

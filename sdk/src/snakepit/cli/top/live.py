@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 
+from snakepit.cli.reach import Reach
 from snakepit.cli.top.asking import look
 from snakepit.cli.top.look import Look
 from snakepit.cli.top.screen import draw, page
@@ -18,9 +19,9 @@ from snakepit.errors import SnakepitError
 class Live:
     """`where`: whose pools these are, for its title. `interval`: seconds between two looks; a slow one takes its time besides."""
 
-    def __init__(self, client: Client, only: str | None, where: str, interval: float, first: Look, state: State) -> None:
+    def __init__(self, client: Client, only: str | None, where: str, interval: float, first: Look, state: State, reach: Reach) -> None:
         self._client, self._only, self._where, self._interval = client, only, where, interval
-        self._look, self._state = first, state
+        self._look, self._state, self._reach = first, state, reach
         self._asked = ""
         self._changed, self._hurry = asyncio.Event(), asyncio.Event()
 
@@ -43,7 +44,7 @@ class Live:
 
     def _draw(self, terminal: Terminal) -> None:
         width, self._height = terminal.size
-        terminal.draw(draw(self._look, self._state, self._where, width, self._height))
+        terminal.draw(draw(self._look, self._state, self._where, width, self._height, self._reach.remark))
 
     def _typed(self, text: str) -> None:
         for key in keys(text):

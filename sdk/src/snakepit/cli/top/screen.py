@@ -7,12 +7,9 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from snakepit.cli.tables import NOTHING, OF_ONE_REPLICA, WORKERS, Column, lines, seconds, unanswered
+from snakepit.cli.tables import NOTHING, WORKERS, Column, lines, seconds, unanswered
 from snakepit.cli.top.look import Look, PoolRow
 from snakepit.cli.top.state import SORTS, State, rows
-
-FORWARDED = "--kube"
-"""Where the pools of a release are, that kubectl's forward leads to."""
 
 KEYS = "q quit   up down pool   < > sort   I reverse   / filter   space pause   h help"
 HELP = (
@@ -74,13 +71,13 @@ def table(look: Look, state: State, width: int | None) -> list[str]:
     return lines(POOLS, rows(look.pools, state), width=width)
 
 
-def draw(look: Look, state: State, where: str, width: int, height: int) -> list[Line]:
-    """No more lines than `height`, none wider than `width`. `where`: whose pools these are."""
+def draw(look: Look, state: State, where: str, width: int, height: int, remark: str = "") -> list[Line]:
+    """No more lines than `height`, none wider than `width`. `where`: whose pools these are; `remark`: what is to be said of its figures."""
     if state.help:
         body = [Line(""), *(Line(f"  {key:<42}{meaning}") for key, meaning in HELP)]
     else:
         body = _body(look, state, width, max(height - 4, 2))
-    head = [Line(_title(look, state, where), "title"), Line(_totals(look)), _remark(look, where)]
+    head = [Line(_title(look, state, where), "title"), Line(_totals(look)), _remark(look, remark)]
     foot = Line(f"filter: {state.filter}_" if state.typing else KEYS, "quiet")
     kept = [*head, *body][: height - 1]
     padded = kept + [Line("")] * (height - 1 - len(kept))
@@ -107,12 +104,10 @@ def _totals(look: Look) -> str:
     return "   ".join([*said, f"calls/s {_figure(look.calls_per_second)}", f"errors {errors(look.errors) or 0}"])
 
 
-def _remark(look: Look, where: str) -> Line:
-    if look.problem:
-        return Line(look.problem, "warning")
-    if remark := unanswered(look.missing):
-        return Line(remark, "warning")
-    return Line(OF_ONE_REPLICA if where == FORWARDED else "", "quiet")
+def _remark(look: Look, remark: str) -> Line:
+    if warning := look.problem or unanswered(look.missing):
+        return Line(warning, "warning")
+    return Line(remark, "quiet")
 
 
 def _body(look: Look, state: State, width: int, height: int) -> list[Line]:
