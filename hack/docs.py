@@ -25,6 +25,7 @@ import chart_values
 import conditions
 import dashboards
 import grpc_page
+import http_page
 import log_lines
 import metrics
 import nav
@@ -125,6 +126,7 @@ def _generated() -> list[tuple[Path, str]]:
         (ROOT / "docs/python-api.md", python_api.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items()),
         (traces.PAGE, traces.page()),
+        (http_page.PAGE, http_page.page()),
     ]
 
 

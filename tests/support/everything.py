@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,6 +106,15 @@ class Everything(Adapter):
     @tool
     def page(self) -> Page:
         return Page("sales", [Attachment("image/png", PNG), Attachment("application/octet-stream", b"\xff")])
+
+    @tool
+    def model(self) -> dict[str, Any]:
+        return {"name": "m", "lock": threading.Lock()}
+
+    @tool
+    def models(self) -> Iterator[Any]:
+        for _ in range(10):
+            yield threading.Lock()
 
     @tool
     def raw(self) -> bytes:

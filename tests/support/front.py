@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -50,6 +51,17 @@ class Front(Adapter):
         for number in range(count):
             ctx.progress((number + 1) / count, f"step {number + 1}")
         return count
+
+    @tool
+    def model(self) -> dict[str, object]:
+        """Something that can't be carried."""
+        return {"name": "m", "lock": threading.Lock()}
+
+    @tool
+    def models(self) -> Iterator[object]:
+        """The same, as a stream."""
+        yield threading.Lock()
+        yield "m"
 
     @tool
     async def quiet(self, path: str) -> None:

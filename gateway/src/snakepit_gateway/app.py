@@ -23,6 +23,7 @@ from snakepit_gateway import console, http, mcp
 from snakepit_gateway.bounds import Bounds
 from snakepit_gateway.callers import Callers
 from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.http.served import ANSWERED
 from snakepit_gateway.measured import Measured
 from snakepit_gateway.problems import MethodNotAllowed, PathNotFound, of_request, problem
 from snakepit_gateway.room import Room
@@ -46,9 +47,8 @@ def make_app(settings: Settings, client: Client) -> Starlette:
             stack.push_async_callback(metrics.stop)
             stack.push_async_callback(otlp.begin(gateway.telemetry.registry, "snakepit-gateway").stop)
             await stack.enter_async_context(client)
-            for room in rooms:
-                if hasattr(room, "lifespan"):
-                    await stack.enter_async_context(room.lifespan(gateway))
+            for each in gateway.beside:
+                await stack.enter_async_context(each())
             yield
 
     app = Starlette(
@@ -78,7 +78,7 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-_EXPOSED = ("ETag", "Retry-After", "Snakepit-Call-Id", "Snakepit-Worker", "WWW-Authenticate", "X-Request-Id")
+_EXPOSED = ("ETag", "Retry-After", *ANSWERED, "WWW-Authenticate", "X-Request-Id")
 
 
 def _of_starlette(request: Request, error: Exception) -> Response:

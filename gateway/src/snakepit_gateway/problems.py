@@ -40,19 +40,19 @@ class UnsupportedMediaType(SnakepitError, reason="UNSUPPORTED_MEDIA_TYPE", statu
 
 
 class RequestTimeout(SnakepitError, reason="REQUEST_TIMEOUT", status=Status.DEADLINE_EXCEEDED, http=408, started=Started.NO):
-    """Its body is large, takes the room of others, and doesn't come."""
+    """Its body is large, takes the room of others, and comes too slowly."""
 
 
 class HeadersTooLarge(SnakepitError, reason="HEADERS_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, http=431, started=Started.NO):
-    """`details["limit"]` names the limit, `details["bytes"]` its value."""
+    """The headers are over their limit: `details["limit"]` names it, `details["bytes"]` is its value."""
 
 
 class ForeignOrigin(SnakepitError, reason="FOREIGN_ORIGIN", status=Status.PERMISSION_DENIED, started=Started.NO):
-    """A page of another site asks, or one that was reached by another name."""
+    """A page of another site asks, or one that calls a gateway on loopback by another name than its own."""
 
 
 class GatewayFull(SnakepitError, reason="GATEWAY_FULL", status=Status.UNAVAILABLE, started=Started.NO):
-    """It holds as many large requests as it may; `details["limit"]` names the limit."""
+    """It held as many large requests as it may for as long as one waits; `details["limit"]` names the limit."""
 
 
 OF_HTTP = (

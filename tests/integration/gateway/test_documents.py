@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from snakepit_gateway.problems import OF_HTTP
 from support.dev_server import Dev, dev, pool_file
 from support.gateway import served
 
@@ -42,8 +41,3 @@ async def test_each_line_prints_what_stands_below_it(pages: Dev, tmp_path: Path)
             )
             out, _ = await process.communicate()
             assert (process.returncode, out.decode().rstrip()) == (0, printed.rstrip()), lines
-
-
-def test_each_reason_of_http_alone_is_told() -> None:
-    rows = re.findall(r"^\| ([A-Z_]+) \| (\d+) \|", PAGE, re.MULTILINE)
-    assert {reason: int(status) for reason, status in rows} == {each.reason: each.http for each in OF_HTTP}

@@ -52,6 +52,20 @@ def text(result: CallToolResult) -> str:
 
 
 @in_both_eras
+async def test_what_can_not_be_carried_is_told_beside_the_result(client: Client) -> None:
+    """Eight sentences at most, however many pieces a stream has."""
+    result = await client.call_tool("model")
+    assert result.structured_content is not None
+    assert result.structured_content["name"] == "m"
+    assert result.meta is not None
+    (told,) = result.meta["snakepit.dev/warnings"]
+    assert told.startswith("$.lock is a _thread.lock, which can't be carried")
+    stream = await client.call_tool("models")
+    assert stream.meta is not None
+    assert len(stream.meta["snakepit.dev/warnings"]) == 8
+
+
+@in_both_eras
 async def test_tools_are_listed_sorted_with_what_their_author_said(client: Client) -> None:
     listed = (await client.list_tools()).tools
     names = [each.name for each in listed]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +21,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually
 from support.gateway import served
+from support.ports import free_port
 from support.simulated_agent import POOL, TOOLS, SimulatedAgent, simulated_agent
 
 BOTH = {"Accept": "application/json, text/event-stream"}
@@ -67,6 +71,16 @@ async def test_a_stream_that_is_closed_interrupts_the_tool(agent: SimulatedAgent
         asking.cancel()
         await asyncio.wait([asking])
     await was_interrupted(agent)
+
+
+@pytest.mark.parametrize(("meta", "kind"), [({}, "application/json"), ({"progressToken": 7}, "text/event-stream")])
+async def test_an_older_client_gets_json_where_nothing_is_said_before_the_result(url: str, meta: dict[str, int], kind: str) -> None:
+    """It needn't even know SSE, as no curl and no proxy does."""
+    accept = OLD if meta else {**OLD, "Accept": "application/json"}
+    async with httpx.AsyncClient(timeout=30) as http:
+        answer = await http.post(url, json=request("tools/call", name="echo", arguments={"text": "tea"}, _meta=meta), headers=accept)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    assert '"isError":false' in answer.text
 
 
 async def test_an_older_clients_word_that_a_request_is_cancelled_interrupts_its_tool_and_no_others(agent: SimulatedAgent, url: str) -> None:
@@ -129,3 +143,28 @@ async def test_a_gateway_that_ends_lets_its_listeners_go_in_good_order(server: R
         listening = asyncio.create_task(listen(changes))
         await base.aclose()
         assert await asyncio.wait_for(listening, 20) == "ended"
+
+
+async def test_a_gateway_that_ends_lets_an_older_clients_stream_finish(server: Running, agent: SimulatedAgent) -> None:
+    """What makes the stream would cut it off within half a second."""
+    port = free_port()
+    settings = {"SERVER": server.address, "GATEWAY_LISTEN": f"127.0.0.1:{port}", "GATEWAY_LINGER_SECONDS": "0"}
+    environment = {**os.environ, **{f"SNAKEPIT_{name}": value for name, value in settings.items()}}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "snakepit_gateway", env=environment)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+
+        async def is_ready() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return (await http.get("/readyz")).status_code == 200
+            return False
+
+        await eventually(is_ready, "the gateway is ready", 30)
+        call = request("tools/call", name="hang", _meta={"progressToken": 7})
+        asking = asyncio.create_task(http.post(f"/mcp/{POOL}", json=call, headers=OLD))
+        await runs(agent)
+        process.send_signal(signal.SIGTERM)
+        done, _ = await asyncio.wait([asking], timeout=1.5)
+        assert not done
+        agent.let_go()
+        assert '"late"' in (await asking).text
+    assert await process.wait() == 0

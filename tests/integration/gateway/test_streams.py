@@ -31,10 +31,31 @@ async def test_who_accepts_no_stream_gets_all_of_it(pools: httpx.AsyncClient) ->
     assert (await pools.post("notes/tools/read", headers={"Snakepit-Session": "all"})).json() == ["tea"]
 
 
+async def test_who_accepts_json_as_well_gets_a_stream_only_of_a_tool_that_streams(pools: httpx.AsyncClient) -> None:
+    both = {"Accept": "application/json, text/event-stream"}
+    whole = await pools.post("front/tools/steps", json={"count": 2}, headers=both)
+    assert (whole.headers["Content-Type"], whole.json()) == ("application/json", 2)
+    stream = await pools.post("front/tools/broken", headers=both)
+    assert (stream.headers["Content-Type"], stream.text.count("event: chunk")) == ("text/event-stream", 2)
+
+
 async def test_progress_comes_before_the_result(pools: httpx.AsyncClient) -> None:
     lines = [json.loads(line) for line in (await pools.post("front/tools/steps", json={"count": 2}, headers=NDJSON)).text.splitlines()]
     assert lines[-1] == {"result": 2}
     assert lines[:-1][-1] == {"progress": {"fraction": 1.0, "message": "step 2"}}
+
+
+async def test_what_can_not_be_carried_is_told_beside_it(pools: httpx.AsyncClient) -> None:
+    """In a header of a result that comes as a whole, and in an event before that of a stream."""
+    whole = await pools.post("front/tools/model")
+    assert whole.headers["Snakepit-Warning"].startswith("$.lock is a _thread.lock, which can't be carried")
+    assert whole.json()["name"] == "m"
+    lines = (await pools.post("front/tools/model", headers=NDJSON)).text.splitlines()
+    assert [json.loads(line) for line in lines] == [{"warning": whole.headers["Snakepit-Warning"]}, {"result": whole.json()}]
+    answer = await pools.post("front/tools/models", headers=SSE)
+    assert [line for line in answer.text.splitlines() if line.startswith("event")] == [
+        f"event: {each}" for each in ("warning", "chunk", "chunk", "end")
+    ]
 
 
 async def test_an_error_after_the_first_chunk_is_an_event_with_the_problem(pools: httpx.AsyncClient) -> None:

@@ -42,6 +42,17 @@ def test_a_rule_that_is_another_than_its_picture_is_noticed(docs: ModuleType, mo
         assert f"docs/concepts/{page}.md is not up to date: run make docs" in stale
 
 
+def test_a_path_that_is_served_and_not_told_is_noticed(docs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs.http_page.served, "PATHS", {**docs.http_page.served.PATHS, "/v1/more": {"GET": "More"}})
+    assert "docs/http.md is not up to date: run make docs" in docs.stale()
+
+
+def test_a_place_in_a_page_is_filled_once_and_nothing_beyond_it(docs: ModuleType) -> None:
+    page = "<!-- a: make docs -->\n<!-- end -->\nand\n<!-- b: make docs -->\nold\n<!-- end -->\n"
+    filled = docs.http_page.filled(docs.http_page.filled(page, "a", "1\n"), "b", "2\n")
+    assert filled == "<!-- a: make docs -->\n1\n<!-- end -->\nand\n<!-- b: make docs -->\n2\n<!-- end -->\n"
+
+
 def _part(page: str, name: str) -> str:
     return page.partition(f"## {name}\n")[2].partition("\n## ")[0]
 

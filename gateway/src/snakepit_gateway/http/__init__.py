@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from starlette.routing import BaseRoute, Route
 
 from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.http import served
 from snakepit_gateway.http.pools import Pools
 from snakepit_gateway.http.sessions import Sessions
 from snakepit_gateway.http.tools import Tools
 
-POOL = "/v1/pools/{namespace}/{pool}"
-
 
 def routes(gateway: Gateway) -> list[BaseRoute]:
-    """What it answers. The first is the one that must be quick."""
+    """What it answers. A key of a session's state may have slashes."""
+    answers = _answers(gateway)
+    return [Route(path.replace("{key}", "{key:path}"), answers[path], methods=[*methods]) for path, methods in served.PATHS.items()]
+
+
+def _answers(gateway: Gateway) -> Mapping[str, Callable[..., Any]]:
     pools, sessions = Pools(gateway), Sessions(gateway)
-    state = f"{POOL}/sessions/{{session}}/state"
-    return [
-        Route(f"{POOL}/tools/{{tool}}", Tools(gateway, pools.tool), methods=["GET", "POST"]),
-        Route(f"{POOL}/tools", pools.tools),
-        Route(f"{POOL}/workers", pools.workers),
-        Route(f"{POOL}/openapi.json", pools.openapi),
-        Route(f"{POOL}/sessions", sessions.list),
-        Route(f"{POOL}/sessions/{{session}}", sessions.one, methods=["GET", "PUT", "DELETE"]),
-        Route(state, sessions.keys),
-        Route(f"{state}/{{key:path}}", sessions.value, methods=["GET", "PUT", "DELETE"]),
-        Route(POOL, pools.pool),
-        Route("/v1/pools", pools.list),
-        Route("/v1/whoami", pools.whoami),
-    ]
+    return {
+        served.TOOL: Tools(gateway, pools.tool),
+        served.TOOLS: pools.tools,
+        served.SESSIONS: sessions.list,
+        served.SESSION: sessions.one,
+        served.STATE: sessions.keys,
+        served.VALUE: sessions.value,
+        served.POOL: pools.pool,
+        served.WORKERS: pools.workers,
+        served.OPENAPI: pools.openapi,
+        served.POOLS: pools.list,
+        served.WHOAMI: pools.whoami,
+    }

@@ -14,11 +14,13 @@ from starlette.types import Receive, Scope
 from snakepit._ipc.frames import Payload
 from snakepit._values import payloads
 from snakepit._values.strings import why_unreadable
-from snakepit.errors import Cancelled, InvalidArguments, Started
+from snakepit.errors import InvalidArguments
+from snakepit_gateway.attended import whole
+from snakepit_gateway.http.served import JSON
 from snakepit_gateway.problems import UnsupportedMediaType
 from snakepit_gateway.values import arguments
 
-JSON, OCTETS, FORM = "application/json", "application/octet-stream", "multipart/form-data"
+OCTETS, FORM = "application/octet-stream", "multipart/form-data"
 MAX_PARTS = 1000
 MAX_FIELD_BYTES = 4 << 20
 T = TypeVar("T")
@@ -29,30 +31,12 @@ _BRACE = ord("{")
 _object, _raw = msgspec.json.Decoder(dict[str, Any]), msgspec.json.Decoder(msgspec.Raw)
 
 
-class HungUp(Cancelled):
-    """Nobody waits for the answer."""
-
-
 class NewSession(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What a PUT may say. `ttl_seconds` None: the pool's own."""
 
     ttl_seconds: float | None = None
     metadata: dict[str, str] = {}
     group: str = ""
-
-
-async def whole(receive: Receive) -> bytes:
-    """The body. Raises HungUp."""
-    message = await receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        return bytes(message.get("body", b""))
-    parts = []
-    while message["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
-    raise HungUp("the caller went away before its request was complete", started=Started.NO)
 
 
 def media_type(headers: Mapping[bytes, bytes]) -> str:

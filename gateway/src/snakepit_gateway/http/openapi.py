@@ -10,8 +10,9 @@ import msgspec
 import snakepit
 from snakepit.client import views
 from snakepit.errors import BY_REASON, SnakepitError, ToolError
-from snakepit_gateway.http.bodies import FORM, JSON, NewSession
-from snakepit_gateway.http.wishes import NDJSON, SSE
+from snakepit_gateway.http import served
+from snakepit_gateway.http.bodies import FORM, NewSession
+from snakepit_gateway.http.served import JSON, NDJSON, SSE
 from snakepit_gateway.problems import MEDIA_TYPE, OF_HTTP
 
 Schema = dict[str, Any]
@@ -28,8 +29,7 @@ _CANCELLED = 499
 def document(pool: str, tools: Sequence[views.ToolInfo]) -> Schema:
     """Of the tools that workers have; those that clients offer are for workers to call."""
     own = [tool for tool in tools if tool.provider == "worker"]
-    root = f"/v1/pools/{pool}"
-    calls = {f"{root}/tools/{tool.name}": {"get": _about(tool), "post": _call(tool)} for tool in own}
+    calls = {served.TOOL.replace("{tool}", tool.name): {"get": _about(tool), "post": _call(tool)} for tool in own}
     schemas = {name: each for tool in own for name, each in _of_tool(tool).items()}
     return {
         "openapi": "3.1.1",
@@ -37,13 +37,9 @@ def document(pool: str, tools: Sequence[views.ToolInfo]) -> Schema:
         "servers": [{"url": "/"}],
         "security": [{}, {"bearer": []}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
-        "paths": {
-            **calls,
-            **_sessions(root),
-            **_pool(root),
-        },
+        "paths": {path.replace("{namespace}/{pool}", pool): each for path, each in {**calls, **_sessions(), **_pool()}.items()},
         "components": {
-            "schemas": {**schemas, "Problem": _PROBLEM, **({"Bytes": _BYTES} if _uses_bytes(schemas) else {}), **_VIEWS},
+            "schemas": {**schemas, "Problem": PROBLEM, **({"Bytes": _BYTES} if _uses_bytes(schemas) else {}), **_VIEWS},
             "parameters": _PARAMETERS,
             "responses": {"Problem": {"description": "What went wrong", "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
@@ -151,52 +147,50 @@ def _page_of(schema: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": ["items", "next"]}
 
 
-def _pages(name: str, view: str | Schema, tag: str, summary: str) -> Schema:
+def _pages(name: str, view: str | Schema, tag: str, path: str) -> Schema:
     schema = _ref(view) if isinstance(view, str) else view
-    return _of(name, _page_of(schema), tag, summary, parameters=_parameters("limit", "after"))
+    return _of(name, _page_of(schema), tag, served.PATHS[path]["GET"], parameters=_parameters("limit", "after"))
 
 
 def _parameters(*names: str) -> list[Schema]:
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
-def _pool(root: str) -> Schema:
+def _pool() -> Schema:
     return {
-        root: {"get": _of("getPool", _ref("PoolInfo"), "pool", "How the pool is now")},
-        f"{root}/tools": {"get": _pages("listTools", "ToolInfo", "pool", "Its tools")},
-        f"{root}/workers": {"get": _pages("listWorkers", "WorkerInfo", "pool", "Its workers")},
+        served.POOL: {"get": _of("getPool", _ref("PoolInfo"), "pool", served.PATHS[served.POOL]["GET"])},
+        served.TOOLS: {"get": _pages("listTools", "ToolInfo", "pool", served.TOOLS)},
+        served.WORKERS: {"get": _pages("listWorkers", "WorkerInfo", "pool", served.WORKERS)},
     }
 
 
-def _sessions(root: str) -> Schema:
-    info = _ref("SessionInfo")
-    made = _of("putSession", info, "sessions", "There was one already", requestBody={"content": {JSON: {"schema": _ref("NewSession")}}})
-    made["responses"]["201"] = {"description": "It was made", "content": {JSON: {"schema": info}}}
+def _sessions() -> Schema:
     key = {"type": "object", "properties": {"key": {"type": "string"}, "version": {"type": "integer"}}, "required": ["key", "version"]}
-    value: Schema = {"description": "The value", "headers": _ETAG, "content": {"*/*": {"schema": {}}}}
-    written = _gone("putState", "It is written") | {
+    return {
+        served.SESSIONS: {"get": _pages("listSessions", "SessionInfo", "sessions", served.SESSIONS)},
+        served.SESSION: {"parameters": [_path("session")], **_session()},
+        served.STATE: {"parameters": [_path("session")], "get": _pages("listState", key, "sessions", served.STATE)},
+        served.VALUE: {"parameters": [_path("session"), _path("key")], **_value()},
+    }
+
+
+def _session() -> Schema:
+    info, says = _ref("SessionInfo"), served.PATHS[served.SESSION]
+    made = _of("putSession", info, "sessions", says["PUT"], requestBody={"content": {JSON: {"schema": _ref("NewSession")}}})
+    made["responses"]["201"] = {"description": "It was made", "content": {JSON: {"schema": info}}}
+    return {"get": _of("getSession", info, "sessions", says["GET"]), "put": made, "delete": _gone("deleteSession", says["DELETE"])}
+
+
+def _value() -> Schema:
+    says = served.PATHS[served.VALUE]
+    read = _gone("getState", says["GET"])
+    read["responses"] = {"200": {"description": "It", "headers": _ETAG, "content": {"*/*": {"schema": {}}}}, **_PROBLEMS}
+    written = _gone("putState", says["PUT"]) | {
         "requestBody": {"content": {JSON: {"schema": {}}, "application/octet-stream": {"schema": {}}}, "required": True},
         "parameters": _parameters("If-Match", "If-None-Match"),
     }
     written["responses"]["204"] = {"description": "It is written", "headers": _ETAG}
-    read = _gone("getState", "The value")
-    read["responses"] = {"200": value, **_PROBLEMS}
-    one = {
-        "get": _of("getSession", info, "sessions", "How it is now"),
-        "put": made,
-        "delete": _gone("deleteSession", "It is over"),
-    }
-    return {
-        f"{root}/sessions": {"get": _pages("listSessions", "SessionInfo", "sessions", "Its sessions")},
-        f"{root}/sessions/{{session}}": {"parameters": [_path("session")], **one},
-        f"{root}/sessions/{{session}}/state": {"parameters": [_path("session")], "get": _pages("listState", key, "sessions", "Its keys")},
-        f"{root}/sessions/{{session}}/state/{{key}}": {
-            "parameters": [_path("session"), _path("key")],
-            "get": read,
-            "put": written,
-            "delete": _gone("deleteState", "It is deleted"),
-        },
-    }
+    return {"get": read, "put": written, "delete": _gone("deleteState", says["DELETE"])}
 
 
 def _path(name: str) -> Schema:
@@ -208,18 +202,10 @@ def _parameter(where: str, name: str, description: str, **schema: Any) -> Schema
 
 
 _NAMES = {"session": "^[A-Za-z0-9_.:@-]{1,128}$", "key": "^.{1,64}$"}
-_OF_CALLS = ("Snakepit-Session", "Snakepit-Affinity", "Snakepit-Timeout", "Snakepit-Priority", "Idempotency-Key")
+_OF_CALLS = {name: each for name, each in served.ASKED.items() if each.schema is not None}
 _VERSION = '^"[1-9][0-9]{0,17}"$'
 _PARAMETERS = {
-    "Snakepit-Session": _parameter(
-        "header", "Snakepit-Session", "The session that the call belongs to", pattern="^[A-Za-z0-9_.:@/-]{1,128}$"
-    ),
-    "Snakepit-Affinity": _parameter(
-        "header", "Snakepit-Affinity", "How strictly it stays with its worker", enum=["hint", "strict_queue", "strict_fail_fast"]
-    ),
-    "Snakepit-Timeout": _parameter("header", "Snakepit-Timeout", "Deadline in seconds", type="number", exclusiveMinimum=0, maximum=86400),
-    "Snakepit-Priority": _parameter("header", "Snakepit-Priority", "In the queue", enum=["high", "normal", "low"]),
-    "Idempotency-Key": _parameter("header", "Idempotency-Key", "The call runs once for all that have it", minLength=1, maxLength=255),
+    **{name: _parameter("header", name, each.says, **(each.schema or {})) for name, each in _OF_CALLS.items()},
     "If-Match": _parameter("header", "If-Match", "The ETag that must still hold", pattern=_VERSION),
     "If-None-Match": _parameter("header", "If-None-Match", "The key must be absent", enum=["*"]),
     "limit": _parameter("query", "limit", "So many at most", type="integer", minimum=1, maximum=1000, default=100),
@@ -227,26 +213,29 @@ _PARAMETERS = {
 }
 _TEXT: Schema = {"schema": {"type": "string"}}
 _ETAG = {"ETag": {**_TEXT, "description": "Its version"}}
-_ANSWERED = {
-    "Snakepit-Call-Id": {**_TEXT, "description": "Of this call, in logs and traces"},
-    "Snakepit-Worker": {**_TEXT, "description": "Who ran it"},
-}
+_ANSWERED = {name: {**_TEXT, "description": says} for name, says in served.ANSWERED.items()}
 _ERRORS: list[type[SnakepitError]] = [*BY_REASON.values(), ToolError, *OF_HTTP]
 _STATUSES = {each.http for each in _ERRORS} - {_CANCELLED}
 _PROBLEMS = {str(status): {"$ref": "#/components/responses/Problem"} for status in sorted(_STATUSES)}
-_PROBLEM: Schema = {
+PROBLEM: Schema = {
     "type": "object",
     "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "reason": {"type": "string"},
-        "started": {"enum": ["unknown", "no", "maybe", "yes"]},
-        "details": {"type": "object", "additionalProperties": {"type": "string"}},
-        "retryAfter": {"type": "number"},
-        "errorType": {"type": "string"},
-        "traceback": {"type": "string"},
+        "reason": {"type": "string", "description": "The word of the table, for programs"},
+        "detail": {"type": "string", "description": "One sentence, for people"},
+        "started": {
+            "enum": ["unknown", "no", "maybe", "yes"],
+            "description": "May the tool have run? `no` is safe to send again; `maybe` and `yes` are not, unless the tool can run twice",
+        },
+        "details": {"type": "object", "additionalProperties": {"type": "string"}, "description": "More for programs, as text"},
+        "retryAfter": {
+            "type": "number",
+            "description": "Seconds, where waiting helps; the header `Retry-After` has it in whole ones",
+        },
+        "errorType": {"type": "string", "description": "The class of what the tool raised"},
+        "traceback": {"type": "string", "description": "Where it did"},
+        "type": {"type": "string", "description": "The reason as a URN, as the RFC has it"},
+        "title": {"type": "string", "description": "The reason in words"},
+        "status": {"type": "integer", "description": "That of the answer"},
     },
     "required": ["type", "title", "status", "detail", "reason", "started", "details"],
 }

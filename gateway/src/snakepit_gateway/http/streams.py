@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -16,15 +16,15 @@ from snakepit.client.calls import Relayed
 from snakepit.client.stream import Stream
 from snakepit.errors import SnakepitError
 from snakepit_gateway.http.answers import RawHeaders, as_json
-from snakepit_gateway.http.wishes import SSE
+from snakepit_gateway.http.served import SSE, Event
 from snakepit_gateway.problems import as_json as problem_as_json
 
 PROGRESS_KEPT = 64
 PING_SECONDS = 15.0
 """So often something is said in SSE, for proxies that cut what is silent."""
 
-Events = AsyncGenerator[tuple[str, bytes], None]
-"""Names and JSON: `chunk`, `progress`, and at the end `result`, `end` or `error`."""
+Events = AsyncGenerator[tuple[Event, bytes], None]
+"""With their JSON."""
 
 Relaying = Callable[[Callable[[float, str], object]], Awaitable[Relayed]]
 """Makes the call, with what its progress is told."""
@@ -36,9 +36,11 @@ async def of_stream(stream: Stream) -> Events:
     async with stream:
         async for chunk in stream:
             payload: Payload = chunk
-            yield "chunk", as_json(payload)
+            for event in _warnings(payload):
+                yield event
+            yield Event.CHUNK, as_json(payload)
             count += 1
-    yield "end", b'{"chunks":%d}' % count
+    yield Event.END, b'{"chunks":%d}' % count
 
 
 async def of_call(relaying: Relaying) -> Events:
@@ -57,10 +59,17 @@ async def of_call(relaying: Relaying) -> Events:
             await news.wait()
             news.clear()
             while said:
-                yield "progress", msgspec.json.encode(said.popleft())
-        yield "result", as_json((await call).payload)
+                yield Event.PROGRESS, msgspec.json.encode(said.popleft())
+        payload = (await call).payload
+        for event in _warnings(payload):
+            yield event
+        yield Event.RESULT, as_json(payload)
     finally:
         call.cancel()
+
+
+def _warnings(payload: Payload) -> Iterator[tuple[Event, bytes]]:
+    return ((Event.WARNING, msgspec.json.encode(each)) for each in payload.warnings)
 
 
 async def send_events(send: Send, events: Events, kind: str, headers: RawHeaders) -> None:
@@ -84,22 +93,22 @@ async def send_events(send: Send, events: Events, kind: str, headers: RawHeaders
     pinging = asyncio.create_task(ping(), name="pings of a stream") if kind == SSE else None
     try:
         async with contextlib.aclosing(events):
-            async for name, data in events:
-                await write(line(name, data))
+            async for event, data in events:
+                await write(line(event, data))
     except SnakepitError as error:
         if not begun:
             raise
-        await write(line("error", msgspec.json.encode(problem_as_json(error))))
+        await write(line(Event.ERROR, msgspec.json.encode(problem_as_json(error))))
     finally:
         if pinging is not None:
             pinging.cancel()
     await write(b"", more=False)
 
 
-def _sse(name: str, data: bytes) -> bytes:
+def _sse(event: Event, data: bytes) -> bytes:
     """JSON has no line breaks of its own but between its tokens, where a tool may have put some."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), data.replace(b"\n", b" ").replace(b"\r", b" "))
+    return b"event: %s\ndata: %s\n\n" % (event.encode(), data.replace(b"\n", b" ").replace(b"\r", b" "))
 
 
-def _ndjson(name: str, data: bytes) -> bytes:
-    return b'{"%s":%s}\n' % (name.encode(), data.replace(b"\n", b" ").replace(b"\r", b" "))
+def _ndjson(event: Event, data: bytes) -> bytes:
+    return b'{"%s":%s}\n' % (event.encode(), data.replace(b"\n", b" ").replace(b"\r", b" "))

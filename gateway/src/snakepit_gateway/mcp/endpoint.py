@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ServerEvent
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from snakepit.errors import InvalidArguments, PermissionDenied, SnakepitError, Unauthenticated
+from snakepit_gateway.attended import HungUp, attended, whole
 from snakepit_gateway.gateway import Gateway
+from snakepit_gateway.mcp import older
 from snakepit_gateway.mcp.asked import Asked, Catalogues
 from snakepit_gateway.mcp.listening import Watches
+from snakepit_gateway.mcp.managers import Managers
 from snakepit_gateway.mcp.metadata import challenge
 from snakepit_gateway.mcp.server import Context, known, make_server
 
@@ -30,6 +31,7 @@ PING_SECONDS = 15.0
 _CHANGED = b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\r\n\r\n'
 
 
+log = logging.getLogger(__name__)
 logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of each request's start and end
 
 
@@ -39,8 +41,10 @@ class Endpoint:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._watches = Watches(gateway.leaving, partial(gateway.telemetry.streams, "mcp"))
-        self._server = make_server(_asked, self._watches, gateway.telemetry.answered)
         self._catalogues = Catalogues()
+        server = make_server(_asked, self._watches, gateway.telemetry.answered)
+        self._managers = Managers(server, gateway.settings.max_body_bytes)
+        gateway.beside.append(self._managers.running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # the package compares some with the body
@@ -56,14 +60,26 @@ class Endpoint:
             return
         token = known.set(asked.tools)
         try:
-            # One for each request: nothing of it outlives that, and a client that hangs up takes its own tasks along.
-            manager = StreamableHTTPSessionManager(
-                self._server, stateless=True, max_request_body_size=self._gateway.settings.max_body_bytes
-            )
-            async with manager.run():
-                await manager.handle_request(scope, *_conversing(request, receive, send))
+            if request.headers.get(VERSION, LATEST_HANDSHAKE_VERSION) in HANDSHAKE_PROTOCOL_VERSIONS:
+                await self._answer_older(request, send)
+            else:
+                await self._managers.streaming.handle_request(scope, receive, send)
+        except HungUp:
+            log.debug("an MCP client hung up")
         finally:
             known.reset(token)
+
+    async def _answer_older(self, request: Request, send: Send) -> None:
+        """Raises HungUp."""
+        body = await whole(request.receive)
+        message, receive = older.asking(body), older.replayed(body, request.receive)
+        if message.method == "initialize" and VERSION not in request.headers:
+            send = _conversing(send)
+        if message.hears_progress:
+            await self._managers.streaming.handle_request(request.scope, receive, send)
+            return
+        async with older.json_in_time(send) as send_json:
+            await attended(self._managers.whole.handle_request(request.scope, receive, send_json), request.receive)
 
     async def _find(self, request: Request) -> Asked:
         """Raises Unauthenticated and PermissionDenied; what else keeps the pool from answering is said in MCP's own words."""
@@ -140,26 +156,12 @@ def _timeout(text: str | None) -> float | None:
     return seconds
 
 
-def _conversing(request: Request, receive: Receive, send: Send) -> tuple[Receive, Send]:
+def _conversing(send: Send) -> Send:
     """A client before 2026-07-28 gets an id for its conversation, which nobody keeps: its cancellations name requests by it."""
-    if request.method != "POST" or VERSION in request.headers:
-        return receive, send
-    body = bytearray()
-
-    async def reading() -> Message:
-        message = await receive()
-        body.extend(message.get("body", b""))
-        return message
 
     async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 200 and _is_initialize(bytes(body)):
+        if message["type"] == "http.response.start" and message["status"] == 200:
             message["headers"] = [*message.get("headers", []), (CONVERSATION, secrets.token_hex(16).encode())]
         await send(message)
 
-    return reading, sending
-
-
-def _is_initialize(body: bytes) -> bool:
-    """It is JSON, as it was answered."""
-    read = json.loads(body) if b'"initialize"' in body else None
-    return isinstance(read, dict) and read.get("method") == "initialize"
+    return sending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from snakepit_gateway.mcp.catalogue import CONTENT, OPEN_SESSION, RESULT, is_wra
 from snakepit_gateway.values import in_base64, jsonable
 
 ERROR_META = "snakepit.dev/error"
+WARNINGS_META = "snakepit.dev/warnings"
 MOST_LISTED = 10_000
 """An array of more elements is base64: nobody reads so many numbers."""
 
@@ -59,6 +60,13 @@ def of_stream(chunks: list[Any], tool: ToolInfo, uri: str) -> CallToolResult:
     result = of_value(chunks, tool, uri)
     if chunks and all(isinstance(each, str) for each in chunks):
         result.content = [TextContent(text="".join(chunks))]
+    return result
+
+
+def warned(result: CallToolResult, sentences: Sequence[str]) -> CallToolResult:
+    """With a sentence in `_meta` for each part that could not be carried: in its place a marker stands, which a model sees itself."""
+    if sentences:
+        result.meta = {**(result.meta or {}), WARNINGS_META: list(sentences)}
     return result
 
 

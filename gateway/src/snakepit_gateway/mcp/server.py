@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.shared.exceptions import MCPError
@@ -52,6 +53,8 @@ LIST_TTL_MS = 5_000
 MOST_TOLD = 1_000
 MOST_CHUNKS = 10_000
 MOST_CHUNK_BYTES = 4 << 20
+MOST_WARNINGS = 8
+"""Of a stream: as many as of one result."""
 
 known: ContextVar[Tools] = ContextVar("known")
 """The tools of the request in whose context it is asked: the package checks headers before it tells a handler anything."""
@@ -215,16 +218,18 @@ async def _run(call: _Call, relay: Relay | None) -> CallToolResult:
     if call.tool is not None and call.tool.streaming:
         return await _streamed(call, call.tool, relay)
     answer = await call.target.relay(call.name, call.given, call.wished, None if relay is None else relay.say)
-    return results.of_value(decode(answer.payload, attached=True), call.tool, call.uri)
+    return results.warned(results.of_value(_decoded(answer.payload), call.tool, call.uri), answer.payload.warnings)
 
 
 async def _streamed(call: _Call, tool: ToolInfo, relay: Relay | None) -> CallToolResult:
     """MCP has no streams: the result is all of it, and progress tells of each piece as it comes."""
     chunks: list[Any] = []
+    warnings: list[str] = []
     size = 0
     async with call.target.relay_stream(tool.name, call.given, call.wished) as stream:
         async for encoded in stream:
-            chunk = decode(encoded, attached=True)
+            chunk = _decoded(encoded)
+            warnings.extend(encoded.warnings[: MOST_WARNINGS - len(warnings)])
             chunks.append(chunk)
             size += results.size(chunk)
             if len(chunks) > MOST_CHUNKS or size > MOST_CHUNK_BYTES:
@@ -235,7 +240,12 @@ async def _streamed(call: _Call, tool: ToolInfo, relay: Relay | None) -> CallToo
                 )
             if relay is not None:
                 relay.say(float(len(chunks)), chunk[:MOST_TOLD] if isinstance(chunk, str) else "", None)
-    return results.of_stream(chunks, tool, call.uri)
+    return results.warned(results.of_stream(chunks, tool, call.uri), warnings)
+
+
+def _decoded(payload: Payload) -> Any:
+    """Its warnings are for whoever called: Python's own would tell a gateway, which can do nothing about it, and remember each."""
+    return decode(msgspec.structs.replace(payload, warnings=()), attached=True)
 
 
 async def _opened(pool: Pool) -> CallToolResult:

@@ -1,4 +1,4 @@
-"""Work for somebody who may hang up: then it is cancelled."""
+"""Reading from, and work for, somebody who may hang up: then it is cancelled."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
-from snakepit.errors import Started
-from snakepit_gateway.http.bodies import HungUp
+from snakepit.errors import Cancelled, Started
 
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.02
 """What is done by then isn't watched: a task for each request would cost more than it saves."""
+
+
+class HungUp(Cancelled):
+    """Nobody waits for the answer."""
+
+
+async def whole(receive: Receive) -> bytes:
+    """The body. Raises HungUp."""
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        return bytes(message.get("body", b""))
+    parts = []
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    raise HungUp("the caller went away before its request was complete", started=Started.NO)
 
 
 async def attended(work: Awaitable[T], receive: Receive) -> T:
