@@ -38,12 +38,6 @@ def test_the_page_has_a_row_for_every_word_and_no_others() -> None:
     assert {word for row in rows for word in re.findall(r"`([A-Z]\w+[a-z])`", row[1])} - {"SetupFailed"} == set(Code)
 
 
-def test_every_word_is_made_by_a_test() -> None:
-    tests = "".join(each.read_text() for folder in ("integration", "unit") for each in (ROOT / "tests" / folder).rglob("test_doctor*.py"))
-    tests += "".join(each.read_text() for each in (ROOT / "tests/integration/doctor").glob("test_*.py"))
-    assert [each for each in Code if f"Code.{each.name}" not in tests] == []
-
-
 def test_replicas_that_are_well_have_nothing() -> None:
     assert of(replica(), replica(id="s")) == []
 
