@@ -40,10 +40,12 @@ def snakepit(*words: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False)
 
 
-def forwards() -> list[str]:
+def forwards(to: str = "service/snakepit") -> list[str]:
     """The command lines of kubectl's forwards on this machine."""
     found = [path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    return [b" ".join(words).decode() for words in found if b"port-forward" in words and b"service/snakepit" in words]
+    return [
+        b" ".join(words).decode() for words in found if b"port-forward" in words and any(word.startswith(to.encode()) for word in words)
+    ]
 
 
 def test_a_call_finds_the_release_and_leaves_no_forward(namespace: str, pool: str) -> None:
@@ -54,6 +56,18 @@ def test_a_call_finds_the_release_and_leaves_no_forward(namespace: str, pool: st
     assert forwards() == []
     large = snakepit("--kube", "-n", namespace, "call", f"{namespace}/{pool}", "echo", '{"value": "' + "x" * 100_000 + '"}')
     assert (large.returncode, len(large.stdout)) == (0, 100_001), large.stderr
+
+
+def test_every_replica_is_asked_by_a_forward_of_its_own(release: None) -> None:
+    listed = snakepit("--kube", "pools")
+    assert (listed.returncode, listed.stderr) == (0, ""), "nothing is to be said of replicas that were not reached"
+
+    def are_all_heard() -> bool:
+        examined = json.loads(snakepit("--kube", "doctor", "-o", "json").stdout)
+        return not [each for each in examined if "replicas answered" in each["message"]]
+
+    eventually(are_all_heard, "every replica has answered")
+    assert forwards("pod/snakepit-control-plane") == []
 
 
 def test_the_fake_kubectl_prints_what_the_real_one_prints(release: None) -> None:
