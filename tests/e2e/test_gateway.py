@@ -84,6 +84,36 @@ def test_the_console_shows_the_pool(gateway: str, ask: Ask, namespace: str) -> N
     assert POOL in found["body"]
 
 
+def test_the_console_says_on_which_nodes_a_pool_is_and_what_a_call_has_logged_to_who_may_read_the_pods_log(
+    gateway: str, ask: Ask, namespace: str
+) -> None:
+    names = ("maintains", "reads-logs")
+    for account in names:
+        kubectl("create", "serviceaccount", account, "-n", namespace)
+        of_it = f"--serviceaccount={namespace}:{account}"
+        kubectl("create", "rolebinding", account, "-n", namespace, "--clusterrole=snakepit-maintainer", of_it)
+    kubectl("create", "role", "reads-logs", "-n", namespace, "--verb=get", "--resource=pods/log")
+    kubectl("create", "rolebinding", "logs", "-n", namespace, "--role=reads-logs", f"--serviceaccount={namespace}:reads-logs")
+    maintains, reads = [call_token(account, namespace) for account in names]
+    page = ask("GET", f"/pools/{namespace}/{POOL}", None, reads, Accept="text/html")["body"]
+    nodes = {pod["spec"]["nodeName"] for pod in get("pods", namespace=namespace, selector=f"snakepit.dev/pool={POOL}")}
+    said = page.partition('id="nodes"')[2]
+    assert nodes
+    assert all(f">{node}</th>" in said for node in nodes), said[:2000]
+    failed = ask("POST", f"{gateway}/tools/weigh", {"value": 5}, call_token("default", namespace))
+    call = {name.lower(): value for name, value in failed["headers"].items()}["snakepit-call-id"]
+    where = f"/pools/{namespace}/{POOL}/call?id={call}"
+    raised = "raised TypeError: object of type &#39;int&#39; has no len()"
+
+    def shown() -> bool:
+        return raised in ask("GET", where, None, reads, Accept="text/html")["body"]
+
+    eventually(shown, "what the tool raised is on its page", timeout=20)
+    refused = ask("GET", where, None, maintains, Accept="text/html")["body"]
+    assert "You may not <code>get pods/log</code>" in refused
+    assert raised not in refused
+
+
 @pytest.mark.skipif(not HERMETIC, reason="whether the cluster's network enforces NetworkPolicies isn't known")
 def test_it_reaches_the_control_plane_and_nothing_else(gateway: str) -> None:
     def of(component: str) -> tuple[str, str]:

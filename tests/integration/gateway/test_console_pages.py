@@ -90,6 +90,7 @@ async def test_calls_of_all_pools_are_on_one_page_and_an_id_leads_to_its_call_an
         assert f'href="/calls?id={id_}"' in (await http.get(found.headers["location"])).text, "who called it may be of another pool"
         made = (await http.get(f"/pools/{POOL}/call", params={"id": id_})).text.partition("Calls that it made")[2]
         assert f'href="/pools/shop/other/call?id={inner.call_id}"' in made
+        assert made.count("/call?id=") == 1, "no other one"
         missing = await http.get("/calls", params={"id": "nobodys"})
         assert (missing.status_code, "CALL_NOT_FOUND" in missing.text) == (404, True)
 
