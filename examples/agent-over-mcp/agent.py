@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+import shlex
 from typing import Any
 
-from mcp import Client
+from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import Tool
 from script import Scripted, ToolCall
 
 URL = os.environ.get("URL", "http://localhost:7880")
 POOL = os.environ.get("POOL", "default/warehouse")
+SERVER = os.environ.get("SERVER", "")
+"""A command that serves the pool, instead of the gateway at URL: `snakepit --kube mcp default/warehouse`."""
 MOST_CALLS = 20
 """An agent that goes round in a circle ends."""
 
@@ -45,6 +48,14 @@ class Tools:
         return "\n".join(block.text for block in result.content if block.type == "text")
 
 
+def client() -> Client:
+    """Of the pool, wherever it is served."""
+    if not SERVER:
+        return Client(f"{URL}/mcp/{POOL}")
+    program, *words = shlex.split(SERVER)
+    return Client(stdio_client(StdioServerParameters(command=program, args=words, env=dict(os.environ))))
+
+
 def allowed(wanted: ToolCall) -> bool:
     """Ask a person here. Nobody is there now, so the answer is no."""
     return False
@@ -55,8 +66,8 @@ def _without_session(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    async with Client(f"{URL}/mcp/{POOL}") as client:
-        tools = await Tools.of(client)
+    async with client() as pool:
+        tools = await Tools.of(pool)
         model, heard = Scripted(tools.for_the_model()), list[str]()
         print("tools:", ", ".join(str(tool["name"]) for tool in model.tools))
         for _ in range(MOST_CALLS):

@@ -26,11 +26,11 @@ class Walker:
     options: str
     dev: Program | None = None
 
-    def goes_through(self, page: str, but: Collection[str] = ()) -> int:
-        """All of it, but for what stands under these headings. So many of its blocks were commands."""
+    def goes_through(self, page: str, but: Collection[str] = (), only: Collection[str] = ()) -> int:
+        """All of it, but for what stands under these headings, or only what does. So many of its blocks were commands."""
         typed = 0
         for block, shown in steps(page):
-            if block.heading in but:
+            if block.heading in but or (only and block.heading not in only):
                 continue
             if block.file:
                 self.shell.put(block)

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,17 @@ class Image:
     inputs: tuple[str, ...]
     target: str | None = None
     parent: str | None = None
-    """Another of these images, given to the build as `WORKER_IMAGE`."""
+    """Another of these images, given to the build as `WORKER_IMAGE`, or in the place of what the Dockerfile begins with."""
+    context: str = ""
+    """The folder that it is built in, as its own page says; else the checkout."""
     most_megabytes: int | None = None
     """Over its base: it is on every node that has a capsule."""
+
+
+def example(name: str, folder: str) -> Image:
+    """One whose page says `docker build -t NAME:1 examples/FOLDER`."""
+    path = f"examples/{folder}"
+    return Image(name, f"{path}/Dockerfile", (path,), parent="worker", context=path)
 
 
 COMMON = ("requirements/build.txt", "hack/images", "sdk")
@@ -45,6 +53,11 @@ IMAGES = (
     Image("cli", "Dockerfile", ("requirements/cli.txt", *COMMON), target="cli"),
     Image("worker", "worker-image/Dockerfile", ("requirements/worker.txt", *COMMON, "worker-image"), target="worker"),
     Image("digits", "examples/digits/Dockerfile", ("requirements/digits.txt", "examples/digits"), parent="worker"),
+    example("embeddings", "embeddings"),
+    example("fan-out", "fan-out"),
+    example("interpreter", "interpreter"),
+    example("shop", "shop"),
+    example("warehouse", "agent-over-mcp"),
     Image("redis", "hack/cluster/redis/Dockerfile", ("hack/cluster/redis",), target="redis"),
 )
 BY_NAME = {image.name: image for image in IMAGES}
@@ -210,21 +223,30 @@ def _build_if_changed(paths: Paths, image: Image, naming: Naming, base: str, key
         progress.say(f"{name}: unchanged")
         return
     with progress.step(name), host_settings.for_pip() as volumes:
-        arguments = [f"PYTHON_IMAGE={base}"] + ([f"WORKER_IMAGE={naming.of(image.parent)}"] if image.parent else [])
-        command = build_command(paths.checkout, image, name, arguments, volumes)
+        command = build_command(paths.checkout, image, name, [*_begins_with(image, naming, base)], volumes)
         shell.logged(command, paths.cache / f"log/image-{image.name}.log", environment=environment())
     _remember(record, f"{key} {identifier(name)}")
     if before != identifier(name):
         _forget(before)
 
 
-def build_command(checkout: Path, image: Image, name: str, arguments: list[str], volumes: list[str]) -> list[str]:
+def _begins_with(image: Image, naming: Naming, base: str) -> Iterator[str]:
+    """Options that say which images the build is made from."""
+    if image.context and image.parent:
+        yield f"--from={naming.of(image.parent)}"
+        return
+    yield f"--build-arg=PYTHON_IMAGE={base}"
+    if image.parent:
+        yield f"--build-arg=WORKER_IMAGE={naming.of(image.parent)}"
+
+
+def build_command(checkout: Path, image: Image, name: str, begins_with: list[str], volumes: list[str]) -> list[str]:
     command = ["nice", "-n", "5", "buildah", "build", "--layers", "--force-rm", "--network=host", "--pull=never", "--format=docker"]
     command += ["--file", str(checkout / image.dockerfile), "--tag", name]
     command += ["--target", image.target] if image.target else []
-    command += [f"--build-arg={argument}" for argument in arguments]
+    command += begins_with
     command += [f"--volume={volume}" for volume in volumes]
-    return [*command, str(checkout)]
+    return [*command, str(checkout / image.context)]
 
 
 def _remember(record: Path, text: str) -> None:

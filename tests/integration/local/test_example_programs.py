@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +27,7 @@ def pools(readme: str) -> list[str]:
 
 def program(readme: str) -> tuple[Block, Block]:
     """The command, and what it prints."""
-    ((command, printed),) = [(one, other) for one, other in pairwise(blocks(readme)) if one.text.startswith("python examples/")]
+    (command, printed), *_ = [(one, other) for one, other in pairwise(blocks(readme)) if "python examples/" in one.text]
     assert printed.language == ""
     return command, printed
 
@@ -33,13 +35,15 @@ def program(readme: str) -> tuple[Block, Block]:
 @pytest.mark.parametrize("readme", READMES)
 def test_an_example_prints_what_its_page_says(readme: str) -> None:
     command, printed = program(readme)
-    over_http = '"URL"' in (ROOT / command.text.split()[1]).read_text()
+    (script,) = re.findall(r"examples/\S+\.py", command.text)
+    over_http = '"URL"' in (ROOT / script).read_text()
     gateway = ["--gateway", "127.0.0.1:0"] if over_http else []
     with dev(*(ROOT / each for each in pools(readme)), *gateway) as server:
         server.is_ready()
-        environment = {"SNAKEPIT_SERVER": server.server, **({"URL": server.gateway} if gateway else {})}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {"PATH": path, "SNAKEPIT_SERVER": server.server, **({"URL": server.gateway} if gateway else {})}
         done = subprocess.run(
-            [sys.executable, *command.text.split()[1:]],
+            ["bash", "-c", command.text],
             cwd=ROOT,
             env={**os.environ, **environment},
             capture_output=True,

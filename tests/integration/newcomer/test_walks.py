@@ -20,7 +20,7 @@ from support.walk import Walker, as_shown
 START = ["docs/start/first-tool.md", "docs/start/first-call.md"]
 TUTORIAL = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/tutorial").glob("[0-9]*.md"))
 ON_A_CLUSTER = ("An image", "A rollout")
-"""What stands there is read by tests/unit/documents/test_blocks.py, and typed by nobody."""
+"""What stands there is typed by tests/e2e/test_examples.py."""
 README_CLUSTER = "The same pool on a cluster"
 
 pytestmark = pytest.mark.timeout(BLOCK_SECONDS + 60)
