@@ -35,6 +35,9 @@ MOST_GROWTH = 120, 15
 MOST_SERIES = 100
 """That the first refusal of each kind has brought; none has a name that a stranger made up."""
 
+LEAST_FROZEN = 50_000
+"""Objects that no collection of garbage looks at: modules, classes, messages' descriptors."""
+
 REST_SECONDS = 45.0
 """Whatever strangers began is over by then: idle bulk lanes after 20 s, unfinished messages after 30."""
 
@@ -150,6 +153,7 @@ class Account:
         assert len(now.series - before.series) < MOST_SERIES, sorted(now.series - before.series)
         assert now.trimmed - before.trimmed < MOST_GROWTH[0], (before, now)
         assert now.rss[1] - before.rss[1] < MOST_GROWTH[1], (before, now)
+        assert now.frozen > LEAST_FROZEN, "a full collection of garbage would take tens of milliseconds"
         lines = self.world.control.lines
         assert len(lines) < 2000 * max(1, SCALE), lines[-20:]
         assert max(ratios.values(), default=0.0) <= MOST_RATIO, f"more than {MOST_RATIO:g} times: see above"

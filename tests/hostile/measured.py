@@ -34,7 +34,12 @@ def answer() -> None:
         gc.collect()
         libc.malloc_trim(0)
         found = libc.mallinfo2()
-        held = {"in_use": round((found.uordblks + found.hblkhd) / MIB, 1), "blocks": sys.getallocatedblocks(), "rss": rss("self")}
+        held = {
+            "in_use": round((found.uordblks + found.hblkhd) / MIB, 1),
+            "blocks": sys.getallocatedblocks(),
+            "frozen": gc.get_freeze_count(),
+            "rss": rss("self"),
+        }
         print(json.dumps(held), flush=True)
 
 

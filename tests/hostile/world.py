@@ -48,6 +48,7 @@ class Figures:
     trimmed: int
     in_use: float
     blocks: int
+    frozen: int
     descriptors: tuple[int, int]
     tasks: int
     series: frozenset[str] = field(repr=False)
@@ -99,7 +100,7 @@ class World:
         series = frozenset(line.rpartition(" ")[0] for line in lines)
         resident, held = self.resident, asked(self.control.process)
         opened = descriptors(self.control.pid), descriptors(self.agent.pid)
-        return Figures(resident, held["rss"], held["in_use"], held["blocks"], opened, int(float(tasks[1])), series)
+        return Figures(resident, held["rss"], held["in_use"], held["blocks"], held["frozen"], opened, int(float(tasks[1])), series)
 
 
 def metrics(port: int) -> str:
