@@ -64,9 +64,12 @@ def test_a_node_has_its_capsules_and_how_many_of_their_workers_serve() -> None:
         worker("b/0", "node-10"),
         worker("c/0", "node-9", "starting"),
         worker("d/0", ""),
+        worker("e/0", "node-2"),
+        worker("f/0", "node-1"),
     ]
-    assert picture.nodes(workers) == [picture.Node("node-9", 1, 1, 0, 0, 2), picture.Node("node-10", 2, 3, 2, 2, 6)]
-    assert [each.node for each in picture.capsules(workers, [])] == ["node-10", "node-10", "node-9", ""]
+    sick = [picture.Node("node-9", 1, 1, 0, 0, 2), picture.Node("node-10", 2, 3, 2, 2, 6)]
+    assert picture.nodes(workers) == [*sick, picture.Node("node-1", 1, 1, 1, 0, 2), picture.Node("node-2", 1, 1, 1, 0, 2)]
+    assert [each.node for each in picture.capsules(workers[:5], [])] == ["node-10", "node-10", "node-9", ""]
 
 
 def test_each_reason_for_which_sessions_move_is_a_clause_for_people() -> None:

@@ -117,11 +117,11 @@ class Node(msgspec.Struct, frozen=True):
 
 
 def nodes(workers: Iterable[WorkerInfo]) -> list[Node]:
-    """The machines that workers are on, by name; none where nobody says which."""
+    """The machines that workers are on, where that is said: those first on which some don't serve, then by name."""
     found: dict[str, list[WorkerInfo]] = {}
     for each in workers:
         found.setdefault(each.node, []).append(each)
-    return [
+    made = [
         Node(
             name,
             len({parse_worker(each.id)[0] for each in its}),
@@ -130,9 +130,10 @@ def nodes(workers: Iterable[WorkerInfo]) -> list[Node]:
             sum(each.running for each in its),
             sum(each.slots for each in its),
         )
-        for name, its in sorted(found.items(), key=lambda item: natural(item[0]))
+        for name, its in found.items()
         if name
     ]
+    return sorted(made, key=lambda node: (node.serving == node.workers, natural(node.name)))
 
 
 def restarted(workers: Iterable[WorkerInfo], most: int = 12) -> list[WorkerInfo]:
