@@ -42,6 +42,7 @@ class Seen:
     start: int
     end: int
     resource: dict[str, Any] = field(default_factory=dict)
+    state: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.service})"
@@ -111,6 +112,7 @@ def _span(resource: dict[str, Any], said: dict[str, Any]) -> Seen:
         int(said["startTimeUnixNano"]),
         int(said["endTimeUnixNano"]),
         resource,
+        said.get("traceState", ""),
     )
 
 

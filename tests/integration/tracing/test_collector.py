@@ -26,6 +26,7 @@ from support.eventually import eventually
 from support.traced import AUTHOR
 
 POOL = "default/traced"
+STATE = "vendor=1"
 PROGRAM_SECONDS = 60.0
 ROLES = ("", "internal", "server", "client")
 """By OTLP's numbers."""
@@ -100,15 +101,15 @@ def _expected(span: Seen) -> dict[str, int]:
 async def _live(server: Dev, collector: Collector, folder: Path, traceparent: str) -> None:
     await asyncio.to_thread(_by_programs, server, collector, traceparent)
     url = f"{server.gateway}/v1/pools/{POOL}/"
-    async with httpx.AsyncClient(base_url=url, headers={"traceparent": traceparent}, timeout=60) as http, Client(server.server) as client:
+    headers = {"traceparent": traceparent, "tracestate": STATE, "baggage": "customer=ada"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http, Client(server.server) as client:
         await _in_a_session(http)
         await _while_all_are_busy(http, client, folder)
         assert (await http.post("tools/frail", json={"folder": str(folder)})).json() == "there"
         assert (await http.post("tools/fail", json={})).status_code == 500
         assert (await http.post("tools/nothing", json={})).status_code == 404
-        along = {"tracestate": "vendor=1", "baggage": "customer=ada"}
-        trace, _, *others = (await http.post("tools/whose", json={}, headers=along)).json().split()
-        assert (trace, others) == (traceparent.split("-")[1], ["vendor=1", "ada"])
+        trace, _, *others = (await http.post("tools/whose", json={})).json().split()
+        assert (trace, others) == (traceparent.split("-")[1], [STATE, "ada"])
     async with McpClient(f"{server.gateway}/mcp/{POOL}") as mcp:
         await mcp.call_tool("echo", {"value": 1}, meta={"traceparent": traceparent})
         await mcp.call_tool("fail", {}, meta={"traceparent": traceparent})
@@ -187,6 +188,11 @@ def test_it_is_one_tree_and_nobody_in_it_is_older_than_what_it_is_part_of(day: D
         if span.parent != day.root:
             assert above[span.parent].start <= span.start + 1_000_000, (span, above[span.parent])
     assert {day.way(each)[-1].split()[0] for each in day.spans} == {"POST", "PUT", "tools/call", "call", "route"}
+
+
+def test_every_span_of_what_came_with_a_state_of_the_trace_has_it(day: Day) -> None:
+    for span in day.spans:
+        assert span.state == (STATE if day.way(span)[-1].startswith(("POST", "PUT")) else ""), span
 
 
 def test_a_tool_the_state_it_reads_and_what_it_calls_are_below_one_another(day: Day) -> None:

@@ -73,6 +73,7 @@ class StateForwarder:
         if operation.traceparent:
             span = spans.state(self._pool, call, operation)
             frame.traceparent = call.traceparent if span is None else span.traceparent
+            frame.tracestate = "" if span is None else span.tracestate
         self.waiting[self._last_id] = _Waiting(call.replica, call.incarnation, operation.operation_id, until, span=span)
         if not self._send(call.replica, link_pb2.Frame(state_request=frame)):
             self._fail(self._last_id, "the link to the control plane is broken")

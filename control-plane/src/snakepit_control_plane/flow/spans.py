@@ -65,7 +65,8 @@ def end_asked(span: tracing.Span, result: link_pb2.Result) -> None:
 def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
     """Of a state operation of a running call; None: it isn't traced."""
     about = {spans.POOL: pool, spans.SESSION: request.session_id}
-    return tracing.start_span(f"store {request.WhichOneof('operation')}", request.traceparent, about, kind="server")
+    name, state = f"store {request.WhichOneof('operation')}", request.tracestate
+    return tracing.start_span(name, request.traceparent, about, kind="server", tracestate=state)
 
 
 def wait(span: tracing.Span, place: Place, pool: Pool) -> None:

@@ -399,7 +399,7 @@ class Flow(_message.Message):
     def __init__(self, id: _Optional[int] = ..., chunk: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("id", "pool", "session_id", "session_uid", "session_epoch", "get", "set", "delete", "keys", "timeout_seconds", "traceparent")
+    __slots__ = ("id", "pool", "session_id", "session_uid", "session_epoch", "get", "set", "delete", "keys", "timeout_seconds", "traceparent", "tracestate")
     class Get(_message.Message):
         __slots__ = ("key",)
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -433,6 +433,7 @@ class StateRequest(_message.Message):
     KEYS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     id: int
     pool: str
     session_id: str
@@ -444,7 +445,8 @@ class StateRequest(_message.Message):
     keys: StateRequest.Keys
     timeout_seconds: float
     traceparent: str
-    def __init__(self, id: _Optional[int] = ..., pool: _Optional[str] = ..., session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., get: _Optional[_Union[StateRequest.Get, _Mapping]] = ..., set: _Optional[_Union[StateRequest.Set, _Mapping]] = ..., delete: _Optional[_Union[StateRequest.Delete, _Mapping]] = ..., keys: _Optional[_Union[StateRequest.Keys, _Mapping]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    tracestate: str
+    def __init__(self, id: _Optional[int] = ..., pool: _Optional[str] = ..., session_id: _Optional[str] = ..., session_uid: _Optional[str] = ..., session_epoch: _Optional[int] = ..., get: _Optional[_Union[StateRequest.Get, _Mapping]] = ..., set: _Optional[_Union[StateRequest.Set, _Mapping]] = ..., delete: _Optional[_Union[StateRequest.Delete, _Mapping]] = ..., keys: _Optional[_Union[StateRequest.Keys, _Mapping]] = ..., timeout_seconds: _Optional[float] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class StateReply(_message.Message):
     __slots__ = ("id", "error", "found", "value", "version", "written", "keys")
