@@ -1,14 +1,14 @@
 // cert-manager's controllers and its injector, with the issuers that need nothing of the internet: of a CA, and certificates that sign
 // themselves. What cert-manager's own programs have besides, clients of ACME, DNS providers and vaults, would take most of the build.
 //
-// Tests run it beside a real API server (`-kubeconfig`); it has all of that one's namespaces, and ends with SIGTERM.
+// Tests run it beside a real API server (KUBECONFIG); it has all of that one's namespaces, and ends with SIGTERM.
 package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"log"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -40,21 +40,21 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
 	"github.com/cert-manager/cert-manager/pkg/logs"
+	"github.com/cert-manager/cert-manager/pkg/util"
 )
 
 // own is where the Secrets of ClusterIssuers are; cert-manager's chart calls that namespace so.
 const own = "cert-manager"
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "of whom it is to the API server")
-	flag.Parse()
+	kubeconfig := os.Getenv("KUBECONFIG")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	logger := stdr.New(log.Default())
 	controllerruntime.SetLogger(logger)
 	running, ctx := errgroup.WithContext(logs.NewContext(ctx, logger))
-	running.Go(func() error { return inject(ctx, *kubeconfig) })
-	running.Go(func() error { return control(ctx, *kubeconfig) })
+	running.Go(func() error { return inject(ctx, kubeconfig) })
+	running.Go(func() error { return control(ctx, kubeconfig) })
 	if err := running.Wait(); err != nil {
 		log.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func inject(ctx context.Context, kubeconfig string) error {
 			return err
 		}
 	}
-	manager, err := controllerruntime.NewManager(config, controllerruntime.Options{
+	manager, err := controllerruntime.NewManager(util.RestConfigWithUserAgent(config, "cainjector"), controllerruntime.Options{
 		Scheme:  known,
 		Metrics: server.Options{BindAddress: "0"},
 	})

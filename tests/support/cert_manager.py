@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from support.go_tools import ROOT, go_tool
-from support.kube import kubectl
+from support.kube import eventually, kubectl
 
 MODULE = "github.com/cert-manager/cert-manager"
 END_SECONDS = 20.0
@@ -21,11 +22,19 @@ def cert_manager(folder: Path, kubeconfig: Path) -> Iterator[None]:
     program = go_tool("cert-manager")
     kubectl("apply", "--server-side", "-f", str(_sources() / "deploy/crds"))
     kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/certificates.cert-manager.io", "crd/issuers.cert-manager.io")
-    with (folder / "cert-manager.log").open("wb") as log:
-        process = subprocess.Popen([program, "-kubeconfig", kubeconfig], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    file = folder / "cert-manager.log"
+    with file.open("wb") as log:
+        own = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        process = subprocess.Popen([program], env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def runs() -> bool:
+        assert process.poll() is None, file.read_text()[-3000:]
+        return "Starting workers" in file.read_text()
+
     try:
+        eventually(runs, f"cert-manager runs, as {file} says")
         yield
-        assert process.poll() is None, (folder / "cert-manager.log").read_text()[-3000:]
+        assert process.poll() is None, file.read_text()[-3000:]
     finally:
         process.terminate()
         process.wait(END_SECONDS)
