@@ -18,10 +18,24 @@ SETS = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
 
 
 def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
-    """What is said of each package; and of why there is none, the last line."""
-    files = [word for name in SETS for word in ("-r", str(ROOT / f"requirements/{name}.txt"))]
-    command = [sys.executable, "-m", "pip_audit", *files, "--disable-pip", "--require-hashes", "-f", "json", "--progress-spinner", "off"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=False)
+    """What is said of each package of all sets, once of each version; and of why there is none, the last line.
+
+    Set by set: pip-audit takes a package that two files pin at two versions for a mistake, and says nothing at all then.
+    """
+    found: dict[tuple[object, object], dict[str, object]] = {}
+    problem = ""
+    for name in SETS:
+        packages, said = _asked_of(ROOT / f"requirements/{name}.txt", options)
+        found |= {(each["name"], each.get("version")): each for each in packages}
+        if not packages:
+            problem = f"{name}.txt: {said}"
+            break
+    return ([] if problem else list(found.values())), problem
+
+
+def _asked_of(file: Path, options: list[str]) -> tuple[list[dict[str, object]], str]:
+    command = [sys.executable, "-m", "pip_audit", "-r", str(file), "--disable-pip", "--require-hashes", "-f", "json"]
+    done = subprocess.run([*command, "--progress-spinner", "off", *options], capture_output=True, text=True, timeout=600, check=False)
     try:
         return json.loads(done.stdout)["dependencies"], ""
     except ValueError:

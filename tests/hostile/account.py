@@ -35,7 +35,7 @@ MOST_GROWTH = 120, 15
 MOST_SERIES = 100
 """That the first refusal of each kind has brought; none has a name that a stranger made up."""
 
-LEAST_FROZEN = 50_000
+LEAST_FROZEN = 20_000
 """Objects that no collection of garbage looks at: modules, classes, messages' descriptors."""
 
 REST_SECONDS = 45.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import audit
@@ -25,3 +26,14 @@ def test_what_is_not_known_is_not_called_good(packages: list[dict[str, Any]], pr
     ended, said = audit.verdict(packages, problem)
     assert ended == code
     assert says in said
+
+
+def pins(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (audit.ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", audit.SETS)
+def test_what_is_in_an_image_or_comes_with_a_wheel_is_what_the_tests_run_with(name: str) -> None:
+    tested = pins("dev")
+    other = {package: (version, tested[package]) for package, version in pins(name).items() if tested.get(package, version) != version}
+    assert not other, "pin both anew: uv pip compile -P PACKAGE==VERSION, as in `make requirements`"
