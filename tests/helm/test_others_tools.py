@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.api_server import ADMIN, api_server
 from support.chart import CHART, EVERYTHING, Manifest, parse
 from support.go_tools import BUILD_SECONDS, go_tool
 
@@ -64,6 +65,31 @@ def test_helm_3_refuses_what_is_wrong_too_and_names_it(wrong: str, value: str) -
 def test_helm_3_has_nothing_against_the_chart() -> None:
     linted = subprocess.run([go_tool("helm-3"), "lint", "--strict", CHART], capture_output=True, text=True, timeout=60, check=False)
     assert linted.returncode == 0, linted.stdout
+
+
+def test_helm_3_installs_upgrades_rolls_back_and_uninstalls(tmp_path: Path) -> None:
+    with api_server(tmp_path) as server:
+        access = ["--kubeconfig", server.kubeconfig(ADMIN), "-n", "tools"]
+
+        def typed(program: Path, *words: str | Path) -> str:
+            done = subprocess.run([program, *words, *access], capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        def held(kind: str, name: str, path: str) -> str:
+            return typed(server.programs / "kubectl", "get", kind, name, "--ignore-not-found", "-o", f"jsonpath={{{path}}}")
+
+        helm, password = go_tool("helm-3"), ("secret", "snakepit-redis", ".data.password")
+        level = ("deployment", "snakepit-operator", ".spec.template.spec.containers[0].env[?(@.name=='SNAKEPIT_LOG_LEVEL')].value")
+        assert "Snakepit dev is in tools." in typed(helm, "install", "snakepit", CHART, "--create-namespace")
+        first = held(*password)
+        typed(helm, "upgrade", "snakepit", CHART, "--set", "logLevel=debug")
+        assert (held(*password), held(*level)) == (first, "debug")
+        typed(helm, "rollback", "snakepit", "1")
+        assert (held(*password), held(*level)) == (first, "info")
+        typed(helm, "uninstall", "snakepit")
+        assert held("deployment", "snakepit-operator", ".metadata.name") == ""
+        assert held("crd", "snakepools.snakepit.dev", ".metadata.name") == "snakepools.snakepit.dev"
 
 
 def test_helm_docs_makes_the_same_readme() -> None:
