@@ -134,18 +134,25 @@ async def test_log_lines_are_shown_to_whoever_may_read_them_with_kubectl(
     browser: httpx.AsyncClient, server: Running, agent: SimulatedAgent, asks: Reviewer
 ) -> None:
     asks.give(ADA, LOOK, READ_LOGS)
-    line = LogLine(time="2026-11-30T01:02:03.004Z", level="error", component="worker", tool="fit", message="<b>no</b>", exception="at <2>")
+    said = {"tool": "fit", "message": "<b>no</b>", "exception": "at <2>"}
+    line = LogLine(time="2026-11-30T01:02:03.004Z", level="error", component="worker", worker=f"{agent.name}/0", **said)
+    whose: list[str] = []
 
     def tell(request: link_pb2.LogLinesRequest) -> None:
-        reply = link_pb2.LogLinesReply(id=request.id, lines=[encode(line).decode()])
-        agent.send(log_lines_reply=reply if request.worker else link_pb2.LogLinesReply(id=request.id, problem="it keeps none"))
+        whose.append(request.worker)
+        none = link_pb2.LogLinesReply(id=request.id, problem="it keeps none")
+        agent.send(log_lines_reply=link_pb2.LogLinesReply(id=request.id, lines=[encode(line).decode()]) if agent.tells_log_lines else none)
 
     agent.on_log_lines = tell
     await sign_in(browser, ADA)
     page = (await browser.get(f"{PAGE}/worker", params={"id": f"{agent.name}/0"})).text
-    assert "01:02:03.004</time> <b>error</b>" in page
+    assert '01:02:03.004</time> <b>error</b> <span class="of">fit</span>' in page
     assert "&lt;b&gt;no&lt;/b&gt;<br>at &lt;2&gt;" in page
-    assert "It keeps none." in (await browser.get(f"{PAGE}/worker", params={"id": f"{agent.name}/0", "log": "capsule"})).text
+    page = (await browser.get(f"{PAGE}/worker", params={"id": f"{agent.name}/0", "log": "capsule"})).text
+    assert '<span class="of">0 fit</span>' in page, "of which worker"
+    assert whose == [f"{agent.name}/0", ""]
+    agent.tells_log_lines = False
+    assert "It keeps none." in (await browser.get(f"{PAGE}/worker", params={"id": f"{agent.name}/1"})).text
     gone = (await browser.get(f"{PAGE}/worker", params={"id": "gone-0/0"})).text
     assert "No capsule &#39;gone-0&#39; of pool" in gone
 
