@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.chart import CHART, Objects, Render
+from support.chart import CHART, Objects, Render, assignments
 from support.pages import blocks
 
 sys.path.append(str(CHART.parents[1] / "hack"))
@@ -23,8 +23,7 @@ KINDS = ("httproutes", "backendtlspolicies")
 
 
 def written(heading: str) -> list[dict[str, Any]]:
-    (found,) = blocks("docs/gateway.md", "yaml", heading)
-    return list(yaml.safe_load_all(found.text))
+    return [document for block in blocks("docs/gateway.md", "yaml", heading) for document in yaml.safe_load_all(block.text)]
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +55,15 @@ def made(objects: Objects, name: str) -> dict[str, Any]:
 
 
 def test_the_ingress_leads_to_the_gateways_plain_port(run: Any, render: Render) -> None:
-    (ingress,) = written("Behind an Ingress")
+    values, ingress = written("Behind an Ingress")
     taken(run, ingress)
     backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-    port = made(render("gateway.enabled=true", "gateway.tls.enabled=false"), backend["name"])
+    objects = render(*assignments(values))
+    port = made(objects, backend["name"])
     assert (port["name"], port["appProtocol"]) == (backend["port"]["name"], "http")
+    rule, *_ = objects.get("NetworkPolicy", "snakepit-gateway")["spec"]["ingress"]
+    assert [each["port"] for each in rule["ports"]] == [7880]
+    assert rule["from"] == values["networkPolicy"]["gateway"]
 
 
 def test_the_route_leads_to_the_gateways_port_and_knows_its_certificate(run: Any, render: Render, gateway_api: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ EVERYTHING = (
 """Values with which there is all that the chart may make of itself."""
 
 Manifest = dict[str, Any]
+
+DOT, ESCAPED = ".", "\\."
 
 
 class Refused(Exception):
@@ -63,6 +66,18 @@ Render = Callable[..., Objects]
 
 def parse(text: str) -> Objects:
     return Objects(document for document in yaml.safe_load_all(text) if document)
+
+
+def assignments(values: Any, path: str = "") -> Iterator[str]:
+    """`a.b[0]=c` for each value of a values file, as `--set` takes them."""
+    if isinstance(values, dict):
+        for name, each in values.items():
+            yield from assignments(each, f"{path}.{name.replace(DOT, ESCAPED)}".lstrip("."))
+    elif isinstance(values, list):
+        for index, each in enumerate(values):
+            yield from assignments(each, f"{path}[{index}]")
+    else:
+        yield f"{path}={json.dumps(values) if isinstance(values, bool) else values}"
 
 
 def environment(pod_spec: Manifest) -> dict[str, str]:
