@@ -50,6 +50,12 @@ class LogLines:
         if answer is not None and not answer.done():
             answer.set_result(reply)
 
+    def unlinked(self, capsule: Capsule) -> None:
+        """Its agent's link has closed: nobody waits for what doesn't come."""
+        for (incarnation, _), answer in self.asked.items():
+            if incarnation == capsule.incarnation and not answer.done():
+                answer.set_result(_none(f"the link of capsule {capsule.name} broke"))
+
 
 def _none(problem: str) -> link_pb2.LogLinesReply:
     return link_pb2.LogLinesReply(problem=problem)

@@ -105,4 +105,5 @@ class AgentPeer:
 
     def closed(self) -> None:
         self.asking.closed()
+        self._flow.log_lines.unlinked(self._capsule)
         self._fleet.leave(self._capsule, self._send)
