@@ -77,7 +77,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "snakepit logs --call 0193f5a8c0de7bbf8f3c2a1d",
         "snakepit --kube logs digits -n team",
     ),
-    "mcp": ("snakepit mcp notes", "snakepit --kube mcp team/notes --no-sessions"),
+    "mcp": ("snakepit mcp notes", "snakepit --kube -n team mcp notes --no-sessions"),
 }
 """Of each command: shown by its help, and on the page of the command line."""
 
