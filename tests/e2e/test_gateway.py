@@ -95,14 +95,16 @@ def test_the_console_says_on_which_nodes_a_pool_is_and_what_a_call_has_logged_to
     kubectl("create", "role", "reads-logs", "-n", namespace, "--verb=get", "--resource=pods/log")
     kubectl("create", "rolebinding", "logs", "-n", namespace, "--role=reads-logs", f"--serviceaccount={namespace}:reads-logs")
     maintains, reads = [call_token(account, namespace) for account in names]
-    page = ask("GET", f"/pools/{namespace}/{POOL}", None, reads, Accept="text/html")["body"]
     nodes = {pod["spec"]["nodeName"] for pod in get("pods", namespace=namespace, selector=f"snakepit.dev/pool={POOL}")}
-    said = page.partition('id="nodes"')[2]
     assert nodes
-    assert all(f">{node}</th>" in said for node in nodes), said[:2000]
+
+    def named() -> bool:
+        page = ask("GET", f"/pools/{namespace}/{POOL}", None, reads, Accept="text/html")["body"]
+        return all(f">{node}</th>" in page.partition('id="nodes"')[2] for node in nodes)
+
+    eventually(named, f"the console names {nodes}", timeout=40)
     failed = ask("POST", f"{gateway}/tools/weigh", {"value": 5}, call_token("default", namespace))
-    call = {name.lower(): value for name, value in failed["headers"].items()}["snakepit-call-id"]
-    where = f"/pools/{namespace}/{POOL}/call?id={call}"
+    where = f"/pools/{namespace}/{POOL}/call?id={failed['headers']['snakepit-call-id']}"
     raised = "raised TypeError: object of type &#39;int&#39; has no len()"
 
     def shown() -> bool:
