@@ -23,6 +23,7 @@ from .release import Kubelet, Release
 
 NAMESPACE = "shop"
 MOST_TRIES = 20
+MOST_SESSIONS = 8
 HEARTBEAT = {"intervalSeconds": 0.5, "timeoutSeconds": 5}
 POOLS: dict[str, dict[str, Any]] = {
     "digits": {
@@ -31,6 +32,7 @@ POOLS: dict[str, dict[str, Any]] = {
         "heartbeat": HEARTBEAT,
         "restart": {"maxRestarts": 1000},
         "slo": {"availabilityPercent": 99, "latencyMilliseconds": 5000, "latencyPercent": 99},
+        "session": {"maxSessions": MOST_SESSIONS},
     },
     "tiny": {
         "replicas": 1,
@@ -142,6 +144,10 @@ class Day:
             await fails("SESSION_WORKER_UNAVAILABLE", session.call("add", {"a": 1}, timeout=10))
         self.kept = self.digits.session("eve")
         await self.kept.create()
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(MOST_SESSIONS - 2):  # beside Bob's and Eve's
+                await stack.enter_async_context(self.digits.session(f"guest-{number}", delete=True))
+            await fails("SESSION_QUOTA", self.digits.session("one-too-many").create())
 
     async def people_come_over_http(self) -> None:
         url = f"http://{self.release.gateway_address}"
