@@ -38,7 +38,7 @@ from support.tasks import task
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
-ISSUED_SECONDS = 60.0
+ISSUED_SECONDS = 120.0
 MADE = ("Service", "Certificate", "Issuer", "Role", "RoleBinding", "APIService")
 NAME = f"snakepit.{SYSTEM}"
 CERTIFICATES = f"/apis/cert-manager.io/v1/namespaces/{SYSTEM}/certificates"

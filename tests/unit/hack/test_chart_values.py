@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ import chart_readme
 import chart_values
 import jsonschema
 import pytest
+import references
+from localcluster.binaries import KUBERNETES
 
 TEXT = """# The head of the file.
 
@@ -142,6 +145,12 @@ def test_a_name_that_nobody_has_described_is_refused_wherever_there_are_names() 
         )
     ]
     assert taken == ["What a parent chart sets for all of its charts; names of others in it are passed over."]
+
+
+def test_pages_say_of_which_kubernetes_these_types_are() -> None:
+    version = re.sub(r"v(1\.\d+)\..*", r"\1", KUBERNETES)
+    for page in (chart_readme.page(), references.values_page()):
+        assert f"are those of Kubernetes {version}" in " ".join(page.split())
 
 
 def test_the_charts_schema_is_that_of_its_values() -> None:
