@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from snakepit import Client
-from snakepit.cli import forwards
+from snakepit.cli import forwards, target
 from snakepit.cli.config import Kube
 from snakepit.cli.failures import ExitStatus
 from snakepit.cli.forwards import forwarded_to_each
 from snakepit.cli.reach import Reach
+from snakepit.cli.target import Target
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support import fake_kubectl as fake
@@ -112,6 +114,21 @@ async def test_a_replica_that_no_forward_reaches_is_told_beside_figures(kubectl:
     code, _, err = await snakepit("pools")
     assert code == ExitStatus.NEVER_STARTED
     assert err.startswith("snakepit: SERVER_UNAVAILABLE: kubectl can't forward a port to system/pod/cp-")
+
+
+async def test_a_replica_that_is_forwarded_to_and_says_nothing_is_told_beside_figures(
+    kubectl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "LINK_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (kubectl / "target-cp-b").write_text(f"127.0.0.1:{silent.getsockname()[1]}")
+        reach = Reach()
+
+        async def pools(client: Client) -> int:
+            return len(await client.pools())
+
+        assert await asyncio.to_thread(Target(kube=Kube()).run, pools, reach) == 1
+    assert "of 1 of 2 replicas of the control plane: the others' links did not open within 0.3 s" in reach.remark
 
 
 async def test_a_forward_that_ends_is_begun_again_to_the_replica_that_has_none(kubectl: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 P = ParamSpec("P")
 
 DEFAULT_NAMESPACE = "default"
+LINK_SECONDS = 3.0
+"""Through forwards to several replicas, each of them has so long to be linked; it is looked for so often:"""
+LOOK_SECONDS = 0.02
 PANEL = "Where the pools are"
 PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="namespace/name; a bare name is in the namespace of -n, else `default`.")]
 
@@ -79,6 +82,8 @@ class Target(msgspec.Struct, frozen=True):
 
         async def run() -> R:
             async with self.client(reach) as made, made as client:
+                if reach is not None and reach.ready > 1:
+                    await _linked(client, reach)
                 return await work(client)
 
         return asyncio.run(run())
@@ -109,6 +114,17 @@ class Target(msgspec.Struct, frozen=True):
         from snakepit.cli.forwards import forwarded_to_each
 
         return forwarded_to_each(kube, reach, with_token=not self.token_file)
+
+
+async def _linked(client: Client, reach: Reach) -> None:
+    """Wait for a link to each replica that has a forward: who has none yet would not be asked, and nobody would miss its answer."""
+    try:
+        async with asyncio.timeout(LINK_SECONDS):
+            while client.links < reach.reached:  # noqa: ASYNC110  # a client tells nobody of its links
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        reach.reached = client.links
+        reach.problem = f"the others' links did not open within {LINK_SECONDS:g} s"
 
 
 def resolve(asked: TargetOptions, environment: Mapping[str, str], settings: Config) -> Target:
