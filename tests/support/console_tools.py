@@ -55,6 +55,7 @@ class Bench(Adapter):
     @tool(destructive=True)
     def keep(self, key: str, value: str, *, ctx: Context) -> int:
         """Write one key of the session's state."""
+        print(f"{ctx.session_id} keeps {key}")
         return ctx.state.set(key, value)
 
 

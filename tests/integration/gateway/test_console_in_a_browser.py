@@ -119,6 +119,20 @@ def busy(client: snakepit.sync.Client) -> None:
             client.pool("bench").call("fit", {"steps": random.randint(1, 20)})
 
 
+def scene(client: snakepit.sync.Client) -> None:
+    """For pictures: a session that has moved, a call that has logged something, and a pool with much to do."""
+    pool = client.pool("bench")
+    with pool.session(SESSION) as session:
+        session.call("keep", {"key": "topic", "value": "whales"})
+        bound = session.info().incarnation
+        os.kill(next(each.pid for each in pool.workers() if each.incarnation == bound), signal.SIGKILL)
+        wait_until(lambda: bound not in {each.incarnation for each in pool.workers()}, "the worker is a new one")
+        wait_until(lambda: all(each.state == "ready" for each in pool.workers()), "all workers are ready")
+        session.call("keep", {"key": "topic", "value": "whales, and what they eat"})
+    for _ in range(5):
+        threading.Thread(target=busy, args=(client,), daemon=True).start()
+
+
 def address(name: str, client: snakepit.sync.Client) -> str:
     """Of a page; of one call's and one worker's, those of the last."""
     pool = client.pool("bench")
@@ -343,8 +357,7 @@ def test_everybody_can_read_each_page_and_a_narrow_screen_has_no_sideways_scroll
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
     axe, pictures = Axe(), os.environ.get("SNAKEPIT_SCREENSHOTS")
     if pictures:
-        for _ in range(5):
-            threading.Thread(target=busy, args=(client,), daemon=True).start()
+        scene(client)
     for name in PAGES:
         page.goto(address(name, client))
         found = axe.run(page)
