@@ -20,7 +20,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda test-cert-manager test-helm demo-kubernetes bench scale soak simulate mcp-storm fuzz images sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda test-cert-manager test-helm demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -109,6 +109,12 @@ $(RELEASE_STAMP): requirements/release.txt
 sbom: wheels images $(RELEASE_STAMP) ## An SBOM (CycloneDX) beside each wheel in dist/, and of each image in dist/images/; licences are checked (IMAGE_REPOSITORY, IMAGE_TAG)
 	@.venv-release/bin/python hack/sbom.py wheels dist
 	@.venv-release/bin/python hack/sbom.py images dist/images
+
+release: setup $(BUILD_STAMP) $(RELEASE_STAMP) ## What is committed, in dist/: wheels, images and chart (OCI), SBOMs, signatures; twice the same bytes (root; COSIGN_KEY, PYTHON_IMAGE)
+	@.venv-release/bin/python hack/release dist
+
+test-release: release ## dist/ is made again elsewhere and compared, checked by its signatures, carried to a registry, and installed from there (root)
+	@hack/test-release
 
 audit: $(RELEASE_STAMP) ## Known vulnerabilities of every Python package in images and wheels (AUDIT="-s osv": which database)
 	@.venv-release/bin/python hack/audit.py $(AUDIT)

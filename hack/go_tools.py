@@ -1,9 +1,9 @@
 """Find a program written in Go, or build it once: prints its path, or says in a sentence why there is none (exit status 3).
 
-    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | otel-collector | cert-manager
+    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | otel-collector | cert-manager | cosign | oras | registry
 
-Looks at the tool's variable ($HELM, $GRPCURL, $OTEL_COLLECTOR), on PATH, at what hack/cluster has built, and at what it has built itself.
-Builds are cached outside the checkout.
+Looks at the tool's variable ($HELM, $OTEL_COLLECTOR, $SNAKEPIT_REGISTRY_PROGRAM), on PATH, at what hack/cluster has built, and at what it
+has built itself. Builds are cached outside the checkout.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ def cache_folder() -> Path:
 @dataclass(frozen=True)
 class Tool:
     """A Go module's program. `otherwise` ends the sentence that says that it can't be had. `module`: a folder beside this file that has the
-    module itself, with a go.sum."""
+    module itself, with a go.sum. `variable`: where its name in capitals would mean something else."""
 
     name: str
     package: str
     version: str
     otherwise: str
     module: str = ""
+    variable: str = ""
 
     def built(self) -> Path:
         """Where our own build is, or will be."""
@@ -68,7 +69,7 @@ class Tool:
         return HERE / self.module
 
     def candidates(self) -> Iterator[Path]:
-        if named := os.environ.get(self.name.upper().replace("-", "_")):
+        if named := os.environ.get(self.variable or self.name.upper().replace("-", "_")):
             yield Path(named)
         if on_path := shutil.which(self.name):
             yield Path(on_path)
@@ -85,6 +86,15 @@ TOOLS = {
     "helm-docs": Tool("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs", "v1.14.2", "put it on PATH, or set HELM_DOCS"),
     "otel-collector": Tool("otel-collector", ".", "", "put it on PATH, or set OTEL_COLLECTOR", module="collector"),
     "cert-manager": Tool("cert-manager", ".", "", "put it on PATH, or set CERT_MANAGER", module="certmanager"),
+    "cosign": Tool("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3", "put it on PATH, or set COSIGN"),
+    "oras": Tool("oras", "oras.land/oras/cmd/oras", "v1.3.6", "put it on PATH, or set ORAS"),
+    "registry": Tool(
+        "registry",
+        "github.com/distribution/distribution/v3/cmd/registry",
+        "v3.1.2",
+        "put it on PATH, or set SNAKEPIT_REGISTRY_PROGRAM",
+        variable="SNAKEPIT_REGISTRY_PROGRAM",
+    ),
 }
 
 

@@ -2,23 +2,29 @@
 
     python hack/sbom.py wheels FOLDER      beside each wheel in FOLDER
     python hack/sbom.py images FOLDER      of each image of a release, as hack/cluster has built it, into FOLDER
+    python hack/sbom.py images FOLDER RELEASE.json      as hack/release has built and pushed it
 
 It runs in the environment of requirements/release.txt: `make sbom`. Of a wheel it has the packages that it needs, as requirements/dev.txt
-pins them. Of an image it has what is in it: the Python packages of its environment, and Debian's.
+pins them. Of an image it has what is in it: the Python packages of its environment, and Debian's. With SOURCE_DATE_EPOCH, the same things
+give the same bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import ZipFile
 
 import licences
@@ -53,10 +59,12 @@ def python_component(metadata: Message, hashes: Iterable[str] = ()) -> Component
     found = licences.licence(metadata)
     url = XsUri("pkg:pypi/" + name)
     made = [HashTypeFactory().from_composite_str(each) for each in sorted(hashes)]
+    purl = PackageURL("pypi", None, name, version)
     return Component(
         name=name,
         version=version,
-        purl=PackageURL("pypi", None, name, version),
+        purl=purl,
+        bom_ref=str(purl),
         licenses=[LicenseFactory().make_from_string(found)] if found else [],
         external_references=[ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=url, hashes=made)] if made else [],
     )
@@ -77,11 +85,13 @@ def debian_components(root: Path) -> Iterator[Component]:
     with status.open() as lines:
         for each in Packages.iter_paragraphs(lines, use_apt_pkg=False):
             name, version = each["Package"], each["Version"]
+            purl = PackageURL("deb", "debian", name, version, {"arch": each["Architecture"]})
             yield Component(
                 name=name,
                 version=version,
                 type=ComponentType.LIBRARY,
-                purl=PackageURL("deb", "debian", name, version, {"arch": each["Architecture"]}),
+                purl=purl,
+                bom_ref=str(purl),
                 licenses=map(LicenseFactory().make_with_name, debian_licences(root, name) if told else [UNTOLD]),
             )
 
@@ -124,12 +134,16 @@ def vendored(packages: Iterable[str]) -> Iterator[Component]:
     for each in sorted(licences.STATIC.glob("*.min.js")) if "snakepit-gateway" in packages else ():
         name, version, *part = each.name.removesuffix(".min.js").split("-")
         licence = LicenseFactory().make_from_string(licences.VENDORED[name])
-        yield Component(name="-".join((name, *part)), version=version, licenses=[licence])
+        whole = "-".join((name, *part))
+        yield Component(name=whole, version=version, licenses=[licence], bom_ref=f"{whole}@{version}")
 
 
 def bom(subject: Component, components: Iterable[Component]) -> Bom:
     made = Bom(components=components)
     made.metadata.component = subject
+    if seconds := os.environ.get("SOURCE_DATE_EPOCH"):
+        made.metadata.timestamp = datetime.fromtimestamp(int(seconds), UTC)
+        made.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, f"{subject.purl} {subject.version} {seconds}")
     made.register_dependency(subject, made.components)
     return made
 
@@ -145,17 +159,36 @@ def of_wheel(wheel: Path) -> Bom:
     return bom(subject, [*python, *vendored([subject.name])])
 
 
-def of_image(name: str) -> Bom:
+class Built(NamedTuple):
+    """An image in buildah's storage, what others call it, and the digest of its manifest."""
+
+    stored: str
+    known: str
+    digest: str
+
+
+def built(name: str) -> Built:
+    """As hack/cluster has built it."""
     usual = images.Naming()
     image = images.Naming(os.environ.get("IMAGE_REPOSITORY", usual.repository), os.environ.get("IMAGE_TAG", usual.tag)).of(name)
+    return Built(image, image, str(images.inspect(image)["FromImageDigest"]))
+
+
+def released(name: str, release: Path) -> Built:
+    """As release.json has it."""
+    said = json.loads(release.read_text())
+    known = f"snakepit/{name}:{said['version']}"
+    return Built(f"localhost/{known}", known, said["images"][name])
+
+
+def of_image(name: str, image: Built) -> Bom:
     requirements = {each.name: each for each in licences.pinned(name)}
-    with mounted(image) as root:
+    with mounted(image.stored) as root:
         prefix = next(each for each in (root / "opt/snakepit", root / "usr/local") if any(each.glob(INSTALLED)))
         packages = installed(prefix)
         python = [python_component(each, requirements[at].hashes if at in requirements else ()) for at, each in packages.items()]
-        digest = str(images.inspect(image)["FromImageDigest"])
-        purl = PackageURL("oci", None, image.rpartition("/")[2].partition(":")[0], digest)
-        subject = Component(name=image, version=digest, type=ComponentType.CONTAINER, purl=purl)
+        purl = PackageURL("oci", None, image.known.rpartition("/")[2].partition(":")[0], image.digest)
+        subject = Component(name=image.known, version=image.digest, type=ComponentType.CONTAINER, purl=purl, bom_ref=str(purl))
         subject.licenses.add(LicenseFactory().make_from_string(APACHE))
         return bom(subject, [*python, *vendored(packages), *debian_components(root)])
 
@@ -200,11 +233,14 @@ def write(made: Bom, path: Path) -> list[str]:
 
 
 def main() -> None:
-    what, folder = sys.argv[1], Path(sys.argv[2])
+    what, folder, *release = sys.argv[1], *map(Path, sys.argv[2:])
     if what == "wheels":
         found = [each for wheel in sorted(folder.glob("*.whl")) for each in write(of_wheel(wheel), wheel.with_suffix(".cdx.json"))]
     else:
-        found = [each for name in IMAGES for each in write(of_image(name), folder / f"{name}.cdx.json")]
+        found = []
+        for name in IMAGES:
+            image = released(name, release[0]) if release else built(name)
+            found += write(of_image(name, image), folder / f"{name}.cdx.json")
     if found:
         sys.exit("\n".join(found))
 

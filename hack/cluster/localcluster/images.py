@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,8 +240,10 @@ def _begins_with(image: Image, naming: Naming, base: str) -> Iterator[str]:
         yield f"--build-arg=WORKER_IMAGE={naming.of(image.parent)}"
 
 
-def build_command(checkout: Path, image: Image, name: str, begins_with: list[str], volumes: list[str]) -> list[str]:
-    command = ["nice", "-n", "5", "buildah", "build", "--layers", "--force-rm", "--network=host", "--pull=never", "--format=docker"]
+def build_command(
+    checkout: Path, image: Image, name: str, begins_with: list[str], volumes: list[str], more: Sequence[str] = ("--format=docker",)
+) -> list[str]:
+    command = ["nice", "-n", "5", "buildah", "build", "--layers", "--force-rm", "--network=host", "--pull=never", *more]
     command += ["--file", str(checkout / image.dockerfile), "--tag", name]
     command += ["--target", image.target] if image.target else []
     command += begins_with

@@ -6,6 +6,8 @@ SERVER = "10.200.0.1"
 BRIDGE = "lan"
 LAN_PREFIX = 24
 API_PORT = 6443
+REGISTRY = f"{SERVER}:5000"
+"""Where nodes pull without TLS. Nobody is there, unless a test starts a registry."""
 API_URL = f"https://{SERVER}:{API_PORT}"
 
 POD_RANGE = "10.244.0.0/16"

@@ -20,6 +20,9 @@ def write(state: State, index: int) -> None:
     (folder / "net.d").mkdir(parents=True, exist_ok=True)
     (folder / "net.d/10-pods.conflist").write_text(json.dumps(cni(folder, index), indent=2))
     (folder / "containerd.toml").write_text(containerd(folder))
+    registry = folder / "registries" / network.REGISTRY
+    registry.mkdir(parents=True, exist_ok=True)
+    (registry / "hosts.toml").write_text(f'server = "http://{network.REGISTRY}"\n')
     (folder / "kubelet.json").write_text(json.dumps(kubelet_settings(state, index), indent=2))
 
 
@@ -52,6 +55,8 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{folder}/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{CNI_PLUGINS}"
     conf_dir = "{folder}/net.d"

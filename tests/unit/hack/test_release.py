@@ -1,0 +1,144 @@
+"""What a release is made of, and the files that tell what it has. `make test-release` makes one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.go_tools import go_tool
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "hack/release"))
+
+from localcluster.shell import Failure  # noqa: E402
+from making import chart, contents, images, release, source  # noqa: E402
+from making.source import Source  # noqa: E402
+
+DIGEST = "sha256:" + "a" * 64
+YEAR_2000 = 946684800
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A clone of what of this checkout says a version, with one commit."""
+    folder = tmp_path / "checkout"
+    for place in (*source.VERSIONED, *(f"{each}/pyproject.toml" for each in source.DISTRIBUTIONS)):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / place, folder / place)
+    (folder / ".gitignore").write_text("*.log\n")
+    git(folder, "init", "-q")
+    commit(folder)
+    return folder
+
+
+def git(folder: Path, *words: str) -> str:
+    author = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    date = {"GIT_COMMITTER_DATE": f"{YEAR_2000} +0000"}
+    return subprocess.check_output(["git", "-C", folder, *words], text=True, env={**os.environ, **author, **date})
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "-q", "-m", "it")
+
+
+def test_a_release_is_what_is_committed_and_has_the_commits_date(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "sdk/left.log").write_text("of a program")
+    made = source.export(checkout, tmp_path / "export")
+    assert not (made.folder / "sdk/left.log").exists()
+    assert (made.commit, made.seconds) == (git(checkout, "rev-parse", "HEAD").strip(), YEAR_2000)
+    assert made.version == source.one_version(source.versions(ROOT))
+    assert made.clock["SOURCE_DATE_EPOCH"] == str(YEAR_2000)
+
+
+def test_what_is_not_committed_is_named(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "sdk/new.py").write_text("")
+    with pytest.raises(Failure, match=r"aren't committed.*\n.*sdk/new.py"):
+        source.export(checkout, tmp_path / "export")
+
+
+def test_a_distribution_or_chart_of_another_version_is_named(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "charts/snakepit/Chart.yaml").write_text("version: 9.9.9\n")
+    commit(checkout)
+    with pytest.raises(Failure, match=r"9\.9\.9  charts/snakepit/Chart\.yaml"):
+        source.export(checkout, tmp_path / "export")
+
+
+def test_each_released_image_has_its_place_in_the_charts_values() -> None:
+    assert set(contents.VALUES) == set(images.NAMES)
+    written = json.loads(contents.values(dict.fromkeys(images.NAMES, DIGEST)))
+    assert written["test"] == {"image": {"digest": DIGEST}, "workerImage": {"digest": DIGEST}}
+
+
+def test_sums_are_of_all_that_is_the_same_in_each_run(tmp_path: Path) -> None:
+    for name in ("a.whl", "images/agent.cdx.json", "oci/index.json", "cosign.pub", "SHA256SUMS", "SHA256SUMS.sigstore.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    expected = [f"{hashlib.sha256(name.encode()).hexdigest()}  {name}" for name in ("a.whl", "images/agent.cdx.json")]
+    assert contents.sums(tmp_path).splitlines() == expected
+
+
+def test_helms_digest_is_read_and_missed() -> None:
+    assert chart.digest(f"Pushed: 127.0.0.1:1/charts/snakepit:0.1.0\nDigest: {DIGEST}\n") == DIGEST
+    with pytest.raises(Failure, match="said no digest: Error: denied"):
+        chart.digest("Error: denied\n")
+
+
+def test_a_folder_gives_way_to_a_whole_release(tmp_path: Path) -> None:
+    made, into = tmp_path / "made", tmp_path / "dist"
+    for folder, name in ((made, "new"), (into, "old")):
+        folder.mkdir()
+        (folder / name).write_text("")
+    release.replace(made, into)
+    assert [each.name for each in into.iterdir()] == ["new"]
+    assert [each.name for each in tmp_path.iterdir()] == ["dist"]
+
+
+def twice(tmp_path: Path, make: Callable[[Source, Path], object]) -> list[bytes]:
+    """What is made of two copies of this checkout's files, in two folders, the one older than the other."""
+    made = []
+    for name, seconds in (("one", YEAR_2000), ("another", YEAR_2000 * 1.5)):
+        folder, into = tmp_path / name / "source", tmp_path / name / "made"
+        for each in ("agent", "charts", "hack/images"):
+            shutil.copytree(ROOT / each, folder / each, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for path in (*folder.rglob("*"), folder):
+            os.utime(path, (seconds, seconds))
+        into.mkdir()
+        make(Source(folder, "c", YEAR_2000, "0.1.0"), into)
+        (file,) = into.iterdir()
+        made.append(file.read_bytes())
+    return made
+
+
+def test_a_chart_of_the_same_files_has_the_same_bytes(tmp_path: Path) -> None:
+    go_tool("helm")
+    one, another = twice(tmp_path, lambda of, into: chart.package(of, into, into.parent))
+    assert one == another
+    with tarfile.open(fileobj=io.BytesIO(one)) as packed:
+        about = yaml.safe_load(packed.extractfile("snakepit/Chart.yaml") or b"")
+    told = {each["image"] for each in yaml.safe_load(about["annotations"]["artifacthub.io/images"])}
+    assert about["appVersion"] == "0.1.0"
+    assert {f"snakepit/{name}:0.1.0" for name in images.NAMES} == {each for each in told if each.startswith("snakepit/")}
+
+
+def test_an_archive_with_another_date_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("snakepit/Chart.yaml"))
+    with pytest.raises(Failure, match="helm 4 is needed"):
+        chart.refuse_other_dates(tmp_path / "a.tgz", YEAR_2000)
+
+
+def test_a_wheel_of_the_same_files_has_the_same_bytes(tmp_path: Path) -> None:
+    one, another = twice(tmp_path, lambda of, into: release.wheels(ROOT, of, into, ["agent"]))
+    assert one == another
