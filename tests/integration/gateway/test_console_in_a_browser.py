@@ -68,7 +68,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         pool_file(folder, "bench", "support.console_tools:Bench", worker="processes: 3", replicas="1"),
         pool_file(folder, "sick", "support.console_tools:Sick", replicas="1"),
     ]
-    with dev(*files, "--gateway", f"127.0.0.1:{free_port()}") as running:
+    with dev(*files, "--gateway", f"127.0.0.1:{free_port()}", SNAKEPIT_NODE="node-a") as running:
         running.says("pool default/bench: 3 ready workers")
         running.says("pool default/sick: a worker can't start")
         with snakepit.sync.Client(running.server) as client:
@@ -144,6 +144,7 @@ def test_a_killed_worker_is_shown_dead_and_healed_without_a_reload(page: Page, c
     page.goto(POOL)
     page.evaluate("window.loaded = 1")
     expect(page.locator("#legend")).to_contain_text("3 idle")
+    expect(page.locator("#nodes tr", has_text="node-a")).to_contain_text("3 / 3")
     times = []
     for victim in client.pool("bench").workers():
         card = page.locator(".worker", has_text=f"Worker {victim.id.rpartition('/')[2]}")
