@@ -37,7 +37,7 @@ async def test_a_body_that_breaks_off_is_told_in_one_quiet_line(
             await writer.drain()
 
             async def begun() -> bool:
-                return (await scrape(metrics))["http_server_active_requests", {"http_request_method": "POST"}] == 1
+                return (await scrape(metrics)).total("http_server_active_requests", http_request_method="POST") == 1
 
             await eventually(begun, "it has begun")
             writer.close()
