@@ -14,7 +14,7 @@ BODY = {"type": "http.response.body", "body": b'{"id":1}'}
 
 
 class Client:
-    """Who is sent an answer, and `reads` each message in its own time."""
+    """Who is sent an answer, and `reads` its beginning in its own time."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
@@ -24,7 +24,8 @@ class Client:
 
     async def send(self, message: Any) -> None:
         self.came.set()
-        await self.reads.wait()
+        if message["type"] == "http.response.start":
+            await self.reads.wait()
         self.got.append(message)
 
     @property
