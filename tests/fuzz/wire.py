@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import socket
 from typing import Any
+from unittest import mock
 
 from google.protobuf.message import DecodeError
 
 from fuzz.target import cut, target, until_done
+from snakepit._wire import lane as lane_module
 from snakepit._wire.bulk import END, Bulk, LaneBroken, Piece
 from snakepit._wire.lane import Lane
 from snakepit.v1 import link_pb2
 
 
 class Transport(asyncio.Transport):
-    """Takes nothing, and knows whether it was hung up."""
+    """Takes nothing, and knows whether it was hung up, and whether anything may be read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.aborted = False
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def abort(self) -> None:
         self.aborted = True
@@ -39,6 +48,8 @@ async def _on_a_lane(pieces: list[bytes]) -> tuple[list[bytes], str]:
     for piece in pieces:
         if not transport.aborted:
             lane.data_received(piece)
+        while transport.paused and not transport.aborted:  # It is others' turn.
+            await asyncio.sleep(0)
     broken = lane.ended.result() if lane.ended.done() else ""
     assert bool(broken) == transport.aborted
     lane.connection_lost(None)
@@ -47,13 +58,16 @@ async def _on_a_lane(pieces: list[bytes]) -> tuple[list[bytes], str]:
 
 @target()
 def lane(data: bytes) -> None:
-    """However a stream is cut, the same frames are found, and the same fault."""
+    """However a stream is cut, and however long a turn is, the same frames are found, and the same fault."""
 
-    async def both() -> None:
+    async def each() -> None:
         pieces = cut(data)
-        assert await _on_a_lane(pieces) == await _on_a_lane([b"".join(pieces)])
+        found = await _on_a_lane(pieces)
+        assert await _on_a_lane([b"".join(pieces)]) == found
+        with mock.patch.object(lane_module, "TURN_SECONDS", 0.0):
+            assert await _on_a_lane([b"".join(pieces)]) == found
 
-    until_done(both())
+    until_done(each())
 
 
 @target()
