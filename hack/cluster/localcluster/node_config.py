@@ -10,6 +10,11 @@ from localcluster.paths import State
 PAUSE_IMAGE = "localhost/pause:1"
 CNI_PLUGINS = "/usr/lib/cni"
 MOST_PODS = 250
+PULLED_FROM = f"""server = "http://{network.REGISTRY}"
+[host."http://{network.REGISTRY}"]
+  capabilities = ["pull", "resolve"]
+"""
+"""Without the second part, containerd 1.6 would speak TLS."""
 
 LEASE_SECONDS = 4
 """Renewed four times as often: a node that is alive is never silent for as long as the controller's grace period."""
@@ -22,7 +27,7 @@ def write(state: State, index: int) -> None:
     (folder / "containerd.toml").write_text(containerd(folder))
     registry = folder / "registries" / network.REGISTRY
     registry.mkdir(parents=True, exist_ok=True)
-    (registry / "hosts.toml").write_text(f'server = "http://{network.REGISTRY}"\n')
+    (registry / "hosts.toml").write_text(PULLED_FROM)
     (folder / "kubelet.json").write_text(json.dumps(kubelet_settings(state, index), indent=2))
 
 
