@@ -52,8 +52,10 @@ class Diary(Adapter):
     def insist(self, journal: str, gate: str, *, ctx: Context) -> str:
         """Does not stop when it is told to: waits for the gate, then writes, and answers as if nothing had been."""
         write(journal, "begin insist")
-        while not Path(gate).exists():
+        while True:
             try:
+                if Path(gate).exists():
+                    break
                 time.sleep(0.002)
             except BaseException:
                 write(journal, "told to stop")

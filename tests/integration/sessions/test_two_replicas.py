@@ -238,6 +238,7 @@ async def test_a_fenced_workers_result_and_state_write_are_refused_after_a_rebin
         assert refused.value.started is Started.YES
         after = await world.sides[1].call("recall", {"key": "k"}, session_id="s")
         assert after.json.list_value.values[0].string_value == "early"
+        await world.until("told to stop")  # Or it is told while it writes, which is then no refusal.
         world.open()
         await world.until("refused STALE_EPOCH")
         assert (await world.sides[0].call("recall", {"key": "k"}, session_id="s")).json.list_value.values[1].number_value == 1
