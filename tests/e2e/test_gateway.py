@@ -87,14 +87,14 @@ def test_the_console_shows_the_pool(gateway: str, ask: Ask, namespace: str) -> N
 def test_the_console_says_on_which_nodes_a_pool_is_and_what_a_call_has_logged_to_who_may_read_the_pods_log(
     gateway: str, ask: Ask, namespace: str
 ) -> None:
-    names = ("maintains", "reads-logs")
+    names = ("looks", "looks-and-reads")
     for account in names:
         kubectl("create", "serviceaccount", account, "-n", namespace)
         of_it = f"--serviceaccount={namespace}:{account}"
         kubectl("create", "rolebinding", account, "-n", namespace, "--clusterrole=snakepit-maintainer", of_it)
-    kubectl("create", "role", "reads-logs", "-n", namespace, "--verb=get", "--resource=pods/log")
-    kubectl("create", "rolebinding", "logs", "-n", namespace, "--role=reads-logs", f"--serviceaccount={namespace}:reads-logs")
-    maintains, reads = [call_token(account, namespace) for account in names]
+    kubectl("create", "role", "reads", "-n", namespace, "--verb=get", "--resource=pods/log")
+    kubectl("create", "rolebinding", "reads", "-n", namespace, "--role=reads", f"--serviceaccount={namespace}:looks-and-reads")
+    looks, reads = [call_token(account, namespace) for account in names]
     nodes = {pod["spec"]["nodeName"] for pod in get("pods", namespace=namespace, selector=f"snakepit.dev/pool={POOL}")}
     assert nodes
 
@@ -111,7 +111,7 @@ def test_the_console_says_on_which_nodes_a_pool_is_and_what_a_call_has_logged_to
         return raised in ask("GET", where, None, reads, Accept="text/html")["body"]
 
     eventually(shown, "what the tool raised is on its page", timeout=20)
-    refused = ask("GET", where, None, maintains, Accept="text/html")["body"]
+    refused = ask("GET", where, None, looks, Accept="text/html")["body"]
     assert "You may not <code>get pods/log</code>" in refused
     assert raised not in refused
 
