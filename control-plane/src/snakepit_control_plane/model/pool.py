@@ -104,8 +104,11 @@ class Pool:
     def update(
         self, capsule: Capsule, infos: Iterable[pool_pb2.Worker], now: float, leaving: Iterable[pool_pb2.Worker] = ()
     ) -> list[Worker]:
-        """Take over a capsule's report; returns the workers whose lives have ended. `leaving`: those whose place others have taken."""
-        known = {worker.incarnation: worker for worker in capsule.everyone}
+        """Take over a capsule's report; returns the workers whose lives have ended. `leaving`: those whose place others have taken.
+
+        A worker that has not been started yet has no incarnation: of those a capsule may have several, and none of them ends.
+        """
+        known = {(worker.id, worker.incarnation): worker for worker in capsule.everyone}
         seen = {info.id: self._take(capsule, known, info) for info in infos}
         left = {info.incarnation: self._take(capsule, known, info, retiring=True) for info in leaving}
         gone = list(known.values())
@@ -117,16 +120,14 @@ class Pool:
         self.workers.update(seen)
         self.leaving.update(left)
         self.refresh(capsule, now)
-        return gone
+        return [worker for worker in gone if worker.incarnation]
 
-    def _take(self, capsule: Capsule, known: dict[str, Worker], info: pool_pb2.Worker, *, retiring: bool = False) -> Worker:
+    def _take(self, capsule: Capsule, known: dict[tuple[str, str], Worker], info: pool_pb2.Worker, *, retiring: bool = False) -> Worker:
         """The worker that the agent speaks of: one out of `known`, or a new one."""
-        worker = known.get(info.incarnation)
-        if worker is None or worker.id != info.id:
+        worker = known.pop((info.id, info.incarnation), None)
+        if worker is None:
             worker = Worker(capsule, info)
             self.slots += worker.slots
-        else:
-            del known[info.incarnation]
         self.slots += worker.take(info, retiring=retiring)
         return worker
 
