@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from snakepit._ipc.sections import LARGE_BYTES
 from snakepit.errors import PoolNotReady, ToolNotFound
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.model.capsule import Capsule, Worker
+from snakepit_control_plane.model.capsule import AHEAD_SECONDS, Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.placement import RETRY_NOT_READY_SECONDS, Wait, patience, route
 from support.calls import make_call
@@ -60,6 +61,16 @@ def test_without_a_free_slot_it_waits_for_as_long_as_the_queue_allows() -> None:
     pool = make_pool("a", "a")
     occupy(pool, "c0/0", "c1/0")
     assert route(pool, call(), 0.0) == Wait(7)
+
+
+@pytest.mark.parametrize(("size", "waits"), [(LARGE_BYTES, False), (LARGE_BYTES + 1, True)])
+def test_of_a_quick_tool_calls_go_ahead_of_slots_but_for_large_ones_however_they_came(size: int, waits: bool) -> None:
+    pool = make_pool("a")
+    pool.learn("a", AHEAD_SECONDS / 10)
+    occupy(pool, "c0/0")
+    large = call()
+    large.bytes = size
+    assert isinstance(route(pool, large, 0.0), Wait) is waits
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])

@@ -17,6 +17,7 @@ import math
 
 import msgspec
 
+from snakepit._ipc.sections import LARGE_BYTES
 from snakepit._names import nearest
 from snakepit._values.strings import quoted
 from snakepit.errors import PoolNotReady, SnakepitError, ToolNotFound
@@ -43,7 +44,9 @@ def route(pool: Pool, call: Call, now: float, *, others: bool = False) -> Outcom
     tool = call.tool
     if tool not in pool.tools:
         return unknown_tool(pool, tool)
-    return pick(pool, tool, large=call.source is not None, others=others) or Wait(pool.spec.queue.timeout_seconds)
+    # The SDK sends large ones apart from the call; who doesn't would have others wait behind them all the same.
+    large = call.source is not None or call.bytes > LARGE_BYTES
+    return pick(pool, tool, large=large, others=others) or Wait(pool.spec.queue.timeout_seconds)
 
 
 def pick(pool: Pool, tool: str, *, large: bool = False, others: bool = False) -> Worker | None:
