@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.incluster import ALL_REPLICAS, E2E, Load, call_token, probe_pool
-from support.kube import HERMETIC, SYSTEM, apply, eventually, get, install, kubectl, wait_available
+from support.bearer import bearing
+from support.conformance import BASELINE, passes
+from support.fuzzed_http import holds
+from support.incluster import ALL_REPLICAS, E2E, Load, authority, call_token, config_map, probe_pool
+from support.kube import HERMETIC, ROOT, SYSTEM, apply, eventually, get, install, kubectl, wait_available
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -24,6 +29,11 @@ print(json.dumps(web.asked(*words, **headers)))
 DIAL = "import json, sys; exec(sys.stdin.read()); print(json.dumps(dialled(sys.argv[1:])))"
 
 Ask = Callable[..., dict[str, Any]]
+EXAMPLES = {
+    "notes": (ROOT / "examples/notes/notes/tools.py", {"processes": 2}),
+    "everything": (ROOT / "tests/support/everything.py", {"profile": "thread"}),
+}
+"""Pools, each of one file, and its workers."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +56,26 @@ def ask(gateway: str, namespace: str) -> Ask:
         return dict(json.loads(kubectl(*command, stdin=json.dumps([words, headers]))))
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def plain(gateway: str, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """For programs that know neither tokens nor our authority: the gateway's URL, behind which requests have the namespace's token."""
+    ca, address = authority(tmp_path_factory.mktemp("plain")), get("service", "snakepit-gateway", namespace=SYSTEM)["spec"]["clusterIP"]
+    with bearing(call_token("default", namespace), address, 7880, f"snakepit-gateway.{SYSTEM}", ca) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def examples(gateway: str, namespace: str) -> Iterator[None]:
+    pools = [probe_pool(name, f"{file.stem}:{name.title()}", replicas=1, worker=worker) for name, (file, worker) in EXAMPLES.items()]
+    for pool in pools:
+        pool["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] = "examples"
+    apply(config_map("examples", *(file for file, _ in EXAMPLES.values())), *pools, namespace=namespace)
+    for name in EXAMPLES:
+        wait_available(name, namespace=namespace)
+    yield
+    kubectl("delete", *(f"sp/{name}" for name in EXAMPLES), "-n", namespace, "--wait=false")
 
 
 def test_a_request_is_served_as_whose_token_it_has(gateway: str, ask: Ask, namespace: str) -> None:
@@ -153,3 +183,25 @@ def test_a_tool_is_called_by_mcp_as_whose_token_the_request_has(gateway: str, as
     assert ask("POST", path, called, **headers)["status"] == 401
     found = ask("POST", path, called, call_token("default", namespace), **headers)
     assert (found["status"], f"system:serviceaccount:{namespace}:default" in found["body"]) == (200, True), found
+
+
+@pytest.mark.skipif(not HERMETIC, reason="whether the cluster's Services can be reached from here isn't known")
+def test_schemathesis_finds_no_answer_that_is_not_in_the_document_or_the_table(
+    plain: str, examples: None, namespace: str, tmp_path: Path
+) -> None:
+    """Of two gateways in turn, and two control planes: what one has written, the other reads."""
+    asyncio.run(holds(f"{plain}/v1/pools/{namespace}/notes", tmp_path))
+
+
+@pytest.mark.skipif(not HERMETIC, reason="whether the cluster's Services can be reached from here isn't known")
+def test_mcps_own_suite_passes_while_gateways_and_control_planes_are_replaced(
+    plain: str, examples: None, namespace: str, tmp_path: Path
+) -> None:
+    """Which of its scenarios is for servers that serve their own machine alone is not for this one."""
+    baseline = tmp_path / "baseline.yaml"
+    baseline.write_text(f"{BASELINE.read_text()}  - dns-rebinding-protection\n")
+    deployments = [f"deployment/snakepit-{each}" for each in ("gateway", "control-plane")]
+    kubectl("rollout", "restart", "-n", SYSTEM, *deployments)
+    asyncio.run(passes(f"{plain}/mcp/{namespace}/everything", baseline))
+    for each in deployments:
+        kubectl("rollout", "status", each, "-n", SYSTEM, "--timeout=120s")
