@@ -205,3 +205,6 @@ def test_mcps_own_suite_passes_while_gateways_and_control_planes_are_replaced(
     asyncio.run(passes(f"{plain}/mcp/{namespace}/everything", baseline))
     for each in deployments:
         kubectl("rollout", "status", each, "-n", SYSTEM, "--timeout=120s")
+    for component in ("gateway", "control-plane"):
+        pods = f"app.kubernetes.io/component={component}"
+        eventually(lambda pods=pods: len(get("pods", namespace=SYSTEM, selector=pods)) == 2, f"the old ones have ended: {component}")
