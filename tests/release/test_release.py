@@ -158,7 +158,7 @@ def test_it_serves_a_pool_whose_every_image_is_one_of_the_release(installed: She
     make_namespace(SPACE)
     apply(*pool("greetings"), namespace=SPACE)
     wait_available("greetings", namespace=SPACE)
-    call = f"snakepit --kube call {SPACE}/greetings greet name=there"
+    call = f"snakepit --kube -n {SPACE} call greetings greet name=there"
     assert installed.run(call).stdout == '"Hello there"\n'
     eventually(_only_of_the_release, "no pod runs anything else")
     kubectl("delete", "sp", "--all", "-n", SPACE)
