@@ -5,7 +5,7 @@ from typing import Any
 from localcluster import network
 from localcluster.paths import State
 
-VOLUMES_PER_NODE = 4
+VOLUMES_PER_NODE = 12
 VOLUME_SIZE = "2Gi"
 STORAGE_CLASS = "local"
 Manifest = dict[str, Any]
