@@ -146,6 +146,7 @@ class Load:
         pod = client_pod(self.name, self._script, *self._argv)
         pod["spec"]["containers"][0]["image"] = self._image
         pod["spec"] |= {"nodeName": self._node} if self._node else {}
+        kubectl("delete", "pod", self.name, "-n", self.namespace, "--ignore-not-found")  # of a test before, on its way out
         apply(pod, namespace=self.namespace)
         eventually(lambda: self._events("started"), f"{self.name} makes its first call")
         return self

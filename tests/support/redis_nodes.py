@@ -19,6 +19,7 @@ PASSWORD = "secret"
 SILENCE = ("--repl-ping-replica-period", "2", "--repl-timeout", "10")
 OPTIONS = ("--save", "", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "4", "--repl-diskless-sync-delay", "0", *SILENCE)
 ENDS_SECONDS = 20
+DOWN_AFTER_MS = "1000"
 LOOK_SECONDS = 0.2
 """Each look is a few processes."""
 
@@ -104,7 +105,7 @@ class Node:
             "DATA": str(self._folder),
             "HERE": self.address,
             "PATIENCE": "1",
-            "DOWN_AFTER_MS": "1000",
+            "DOWN_AFTER_MS": DOWN_AFTER_MS,
             "ALL_START_SECONDS": str(self._nodes.all_start_seconds),
         }
         return {**os.environ, **own}
@@ -156,19 +157,32 @@ class Nodes:
         self.settle()
         until(lambda: all(self._knows(node) for node in self.all), "the Sentinels know each other", 40, LOOK_SECONDS)
 
+    def watchful(self) -> None:
+        """As soon as no Sentinel waits longer for the primary, as each does while all start."""
+        until(
+            lambda: all(self._told(node).get("down-after-milliseconds") == DOWN_AFTER_MS for node in self.all),
+            "none waits",
+            40,
+            LOOK_SECONDS,
+        )
+
     def _named(self, node: Node) -> str:
         return node.cli("sentinel", "get-master-addr-by-name", "main", port=self.sentinel_port).partition("\n")[0]
 
     def _knows(self, node: Node) -> bool:
-        words = node.cli("sentinel", "master", "main", port=self.sentinel_port).split("\n")
-        told = dict(zip(words[::2], words[1::2], strict=False))
+        told = self._told(node)
         return (told.get("num-slaves"), told.get("num-other-sentinels"), told.get("flags")) == ("2", "2", "master")
+
+    def _told(self, node: Node) -> dict[str, str]:
+        words = node.cli("sentinel", "master", "main", port=self.sentinel_port).split("\n")
+        return dict(zip(words[::2], words[1::2], strict=False))
 
 
 @contextlib.contextmanager
-def redis_nodes(kind: str = "valkey", *, keeps: bool = False) -> Iterator[Nodes]:
+def redis_nodes(kind: str = "valkey", *, keeps: bool = False, all_start_seconds: int = 2) -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="snakepit-redis-") as folder:
         nodes = Nodes(Path(folder), kind, keeps=keeps)
+        nodes.all_start_seconds = all_start_seconds
         try:
             for node in nodes.all:
                 node.start()

@@ -86,6 +86,16 @@ async def test_writes_go_on_with_another_when_the_primarys_node_dies_and_what_co
         assert "1" in dead.cli("exists", f"snakepit:{{{POOL}}}:session:s")
 
 
+async def test_a_primary_that_dies_soon_after_all_have_started_is_replaced_as_soon_as_later() -> None:
+    """Only until its replicas are in step is it waited for."""
+    with redis_nodes(all_start_seconds=300) as nodes:
+        await asyncio.to_thread(nodes.watchful)
+        async with writing(nodes) as writer:
+            dead = await asyncio.to_thread(nodes.primary)
+            dead.kill()
+            await writer.more()
+
+
 async def test_a_primary_that_is_stopped_hands_over_first_and_no_answered_write_is_lost() -> None:
     with redis_nodes() as nodes:
         async with writing(nodes) as writer:

@@ -103,9 +103,9 @@ sentinel() {
   done
   leader=$(newest "$theirs")
   first_ms=$DOWN_AFTER_MS
-  if [ -z "$theirs" ]; then # All start. Nobody is in step yet, so the last primary is waited for.
+  if [ -z "$theirs" ]; then # All start. Until the others are in step, the last primary is waited for.
     first_ms=$((ALL_START_SECONDS * 1000))
-    { sleep "$ALL_START_SECONDS" && cli -h "$HERE" -p "$SENTINEL_PORT" sentinel set main down-after-milliseconds "$DOWN_AFTER_MS"; } >/dev/null &
+    { others_follow "$leader" && cli -h "$HERE" -p "$SENTINEL_PORT" sentinel set main down-after-milliseconds "$DOWN_AFTER_MS"; } >/dev/null &
   fi
   state='current-epoch|config-epoch|leader-epoch|known-sentinel|known-replica'
   kept=$(grep -sE "^sentinel ($state)" "$CONFIGURATION" | at_new_addresses | grep -v "^sentinel known-replica main $leader " || true)
@@ -128,6 +128,15 @@ END
   mv "$CONFIGURATION.new" "$CONFIGURATION"
   stay_calm >/dev/null 2>&1 &
   exec "$@" "$CONFIGURATION" --sentinel
+}
+
+# Returns when a primary has both others in step, after ALL_START_SECONDS in any case; not before our Sentinel can be told.
+others_follow() {
+  for _ in $(seq "$ALL_START_SECONDS"); do
+    sleep 1
+    case $(cli -h "$HERE" -p "$SENTINEL_PORT" ping) in PONG) ;; *) continue ;; esac
+    [ "$(cli -h "$1" -p "$PORT" info replication | grep -c ',state=online,')" -lt 2 ] || return 0
+  done
 }
 
 # Writes wait from here on, so that what was answered has reached the one that takes over; they fail when this one stops.
