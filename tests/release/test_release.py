@@ -159,7 +159,7 @@ def test_it_serves_a_pool_whose_every_image_is_one_of_the_release(installed: She
     apply(*pool("greetings"), namespace=SPACE)
     wait_available("greetings", namespace=SPACE)
     call = f"snakepit --kube -n {SPACE} call greetings greet name=there"
-    assert installed.run(call).stdout == '"Hello there"\n'
+    assert installed.run(call).stdout == "Hello there\n"
     eventually(_only_of_the_release, "no pod runs anything else")
     kubectl("delete", "sp", "--all", "-n", SPACE)
 
