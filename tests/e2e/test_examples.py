@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ KIND = f"""#!/bin/sh
 exec '{sys.executable}' '{ROOT}/hack/cluster' load "$3"
 """
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(660)  # The pages wait for five minutes at most, twice.
 
 
 def readme(name: str) -> str:
@@ -86,22 +87,31 @@ class Laptop:
         return self.shell.run(f"( {self.exports}\n{program})")
 
 
+@contextmanager
+def connected(folder: Path) -> Iterator[str]:
+    """`snakepit --kube connect` goes on; what it says that is to be typed."""
+    forward = Program(str(Path(sys.executable).parent / "snakepit"), "--kube", "connect", cwd=folder)
+    try:
+        forward.says("export SNAKEPIT_SERVER")
+        yield next(line for line in forward.lines if line.startswith("export "))
+    finally:
+        forward.send(signal.SIGINT)
+        forward.wait()
+        forward.end()
+
+
 @pytest.fixture(scope="module")
 def laptop(release: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "examples", folder / "examples")
     shell = shell_in(folder)
-    for name in NAMES:
-        with_images_of_the_checkout(folder / "examples" / name / "pool.yaml", name)
-        shell.run(commands(name)[0])
-    forward = Program(str(Path(sys.executable).parent / "snakepit"), "--kube", "connect", cwd=folder)
     try:
-        forward.says("export SNAKEPIT_SERVER")
-        yield Laptop(shell, next(line for line in forward.lines if line.startswith("export ")))
+        for name in NAMES:
+            with_images_of_the_checkout(folder / "examples" / name / "pool.yaml", name)
+            shell.run(commands(name)[0])
+        with connected(folder) as exports:
+            yield Laptop(shell, exports)
     finally:
-        forward.send(signal.SIGINT)
-        forward.wait()
-        forward.end()
         for name in NAMES:
             shell.run(f"kubectl delete --ignore-not-found --wait=false -f examples/{name}/pool.yaml", check=False)
         shell.run("kubectl delete --ignore-not-found --wait=false namespace models", check=False)

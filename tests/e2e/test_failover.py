@@ -45,15 +45,16 @@ def home(namespace: str) -> Iterator[str]:
         yield home
     finally:
         kubectl("uncordon", alone)
-        kubectl("delete", f"sp/{POOL}", "-n", namespace, "--timeout=30s")
         one_again()
+        kubectl("delete", f"sp/{POOL}", "-n", namespace, "--timeout=30s")
         kubectl("delete", "pvc", f"data-{REDIS}-1", f"data-{REDIS}-2", "-n", SYSTEM, "--ignore-not-found", "--wait=false")
 
 
 def one_again() -> None:
     """Other modules find one server, also after a failure here."""
-    if get("statefulset", REDIS, namespace=SYSTEM)["spec"]["replicas"] != 1:
-        kubectl("delete", "statefulset", REDIS, "-n", SYSTEM)
+    found = get("statefulsets", namespace=SYSTEM, selector="app.kubernetes.io/component=redis")
+    if [each["spec"]["replicas"] for each in found] != [1]:
+        kubectl("delete", "statefulset", REDIS, "-n", SYSTEM, "--ignore-not-found")
         install(SYSTEM, "--set", "redis.replicas=1")  # without a value helm goes on with the last ones
 
 
