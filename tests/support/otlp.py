@@ -10,22 +10,26 @@ from typing import Any
 import grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Exemplar, Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """Metrics by service and name, as they came last."""
+    """Metrics by service and name, as they came last; and the exemplars of histograms, of every push."""
 
     def __init__(self) -> None:
         self.metrics: dict[tuple[str, str], Metric] = {}
+        self.exemplars: dict[tuple[str, str], list[Exemplar]] = {}
         self.pushes = 0
 
     async def Export(self, request, context):  # noqa: N802
         self.pushes += 1
         for resource in request.resource_metrics:
             service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
-            self.metrics |= {(service, each.name): each for scope in resource.scope_metrics for each in scope.metrics}
+            for each in (each for scope in resource.scope_metrics for each in scope.metrics):
+                self.metrics[service, each.name] = each
+                points = (*each.histogram.data_points, *each.exponential_histogram.data_points)
+                self.exemplars.setdefault((service, each.name), []).extend(told for point in points for told in point.exemplars)
         return metrics_service_pb2.ExportMetricsServiceResponse()
 
 

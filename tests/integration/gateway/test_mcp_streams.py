@@ -145,13 +145,24 @@ async def test_a_gateway_that_ends_lets_its_listeners_go_in_good_order(server: R
         assert await asyncio.wait_for(listening, 20) == "ended"
 
 
+@contextlib.asynccontextmanager
+async def ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """A test that fails leaves it to nobody."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def test_a_gateway_that_ends_lets_an_older_clients_stream_finish(server: Running, agent: SimulatedAgent) -> None:
     """What makes the stream would cut it off within half a second."""
     port = free_port()
     settings = {"SERVER": server.address, "GATEWAY_LISTEN": f"127.0.0.1:{port}", "GATEWAY_LINGER_SECONDS": "0"}
     environment = {**os.environ, **{f"SNAKEPIT_{name}": value for name, value in settings.items()}}
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "snakepit_gateway", env=environment)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+    async with ended(process), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
 
         async def is_ready() -> bool:
             with contextlib.suppress(httpx.TransportError):
@@ -167,4 +178,4 @@ async def test_a_gateway_that_ends_lets_an_older_clients_stream_finish(server: R
         assert not done
         agent.let_go()
         assert '"late"' in (await asking).text
-    assert await process.wait() == 0
+        assert await process.wait() == 0
