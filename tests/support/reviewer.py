@@ -19,7 +19,7 @@ from snakepit_control_plane.policy.rights import Right
 
 @dataclass
 class Reviewer:
-    """`given`: (subject, right as text), and on what where it is not on everything. `asked`: the spec of each review.
+    """`given`: (subject, right as text), and on what where it is not on everything. `asked`: the spec of each review, `paths`: its path.
 
     While `answers` isn't set, it answers nobody. `connections`: how many were opened; `hangs_up`: it does after each answer, and says so
     to nobody. `status`: of its answers.
@@ -28,6 +28,7 @@ class Reviewer:
     url: str = ""
     given: set[tuple[str, str, str]] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     answers: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
     hangs_up: bool = False
@@ -56,6 +57,7 @@ def reviewer(tls: ssl.SSLContext | None = None) -> Iterator[Reviewer]:
         def do_POST(self) -> None:
             spec = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["spec"]
             serving.asked.append(spec)
+            serving.paths.append(self.path)
             serving.answers.wait(20)
             what = spec["resourceAttributes"]
             right = Right(what["verb"], what["subresource"], what["resource"], what["group"])

@@ -14,7 +14,7 @@ from snakepit_control_plane.authorization import reviews as module
 from snakepit_control_plane.authorization.reviews import CONNECTION_SECONDS, Reviews
 from snakepit_control_plane.authorization.rights import AT_A_TIME
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import CALL
+from snakepit_control_plane.policy.rights import AS_ACCOUNT, AS_USER, CALL, READ_LOGS
 from support.authority import Authority
 from support.issuer import Clock
 from support.reviewer import Reviewer, reviewer
@@ -85,10 +85,19 @@ async def test_a_question_that_fails_is_told_and_the_next_one_is_asked(reviews: 
     server.status = 503
     with pytest.raises(ServerUnavailable, match="it answers 503"):
         await ask(reviews)
-    server.status = 422
-    assert not await ask(reviews)
+    for never in (413, 422):
+        server.status = never
+        assert not await ask(reviews)
     server.status = 201
     assert await ask(reviews)
+
+
+async def test_what_is_in_a_namespace_is_asked_there_so_that_a_role_in_it_is_enough(reviews: Reviews, server: Reviewer) -> None:
+    """The chart gives no other right to ask with where it has `watchNamespaces`."""
+    for right, what in ((CALL, POOL), (READ_LOGS, "shop/digits-0"), (AS_USER, "/bob"), (AS_ACCOUNT, "shop/web")):
+        await reviews.ask(ADA, right, what)
+    local, everywhere = "namespaces/shop/localsubjectaccessreviews", "subjectaccessreviews"
+    assert [each.partition("/v1/")[2] for each in server.paths] == [local, local, everywhere, everywhere]
 
 
 async def test_whoever_does_not_answer_in_time_is_away_and_no_answer_goes_to_another_question(

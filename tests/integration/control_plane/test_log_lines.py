@@ -74,6 +74,28 @@ async def test_who_may_read_a_pods_log_may_read_it_here_and_nobody_else(
             await bob.pool(POOL).log_lines(agent.name)
 
 
+async def test_names_of_capsules_that_there_are_not_have_nothing_asked_but_the_right_on_all(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, pool: Pool
+) -> None:
+    how = f"kubectl auth can-i get pods --subresource=log -n {NAMESPACE} "
+    for number in range(5):
+        with pytest.raises(PermissionDenied, match=f"may not get pods/log in namespace {NAMESPACE}.*{how}"):
+            await pool.log_lines(f"made-up-{number}/0")
+    asked = [each["resourceAttributes"] for each in asks.asked]
+    assert [each["name"] for each in asked if each["subresource"] == READ_LOGS.subresource] == [""]
+
+
+@pytest.mark.parametrize("field", ["capsule", "worker", "call_id"])
+async def test_a_name_that_is_too_long_is_refused_before_anything_is_asked(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, pool: Pool, field: str
+) -> None:
+    asks.give(ADA, READ_LOGS)
+    of = {"capsule": "c" * 300, "worker": f"{agent.name}/{'1' * 300}", "call_id": agent.name}[field]
+    with pytest.raises(InvalidArguments, match=f"{field} has 3.. characters, 253 is the most"):
+        await pool.log_lines(of, call_id="i" * 300 if field == "call_id" else "")
+    assert READ_LOGS.subresource not in [each["resourceAttributes"]["subresource"] for each in asks.asked]
+
+
 async def test_what_can_not_be_asked_is_said_in_a_sentence(server: Running, agent: SimulatedAgent, asks: Reviewer, pool: Pool) -> None:
     asks.give(ADA, READ_LOGS)
     with pytest.raises(InvalidArguments, match="no capsule 'other-0' of pool"):

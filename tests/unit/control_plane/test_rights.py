@@ -55,6 +55,7 @@ class ApiServer:
         self.slow = 0.0
         self.denies: set[Right] = set()
         self.fails: Exception | None = None
+        self.fails_on: set[Right] = set()
 
     async def ask(self, caller: Caller, right: Right, pool: str) -> Answer:
         self.asked.append((caller.subject, right, pool))
@@ -63,7 +64,7 @@ class ApiServer:
         await self.waits.wait()
         if self.fails is not None:
             raise self.fails
-        if self.away:
+        if self.away or right in self.fails_on:
             raise ServerUnavailable("no route to the API server")
         return Answer(says, "" if says else "no rule allows it")
 
@@ -244,6 +245,20 @@ def test_whatever_goes_wrong_with_a_question_is_an_answer_that_did_not_come() ->
         world.server.fails = None
         await asyncio.sleep(PAUSE_SECONDS + BIT)
         assert await world.allowed()
+
+    played(play)
+
+
+def test_a_question_that_always_fails_keeps_nobody_from_answers_for_longer_than_a_pause() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed()
+        world.server.fails_on = {MAINTAIN}
+        with pytest.raises(ServerUnavailable):
+            await world.allowed(right=MAINTAIN)
+        assert world.rights.is_away
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
+        assert not world.rights.is_away
+        assert await world.allowed(right=CHANGE_SESSION)
 
     played(play)
 

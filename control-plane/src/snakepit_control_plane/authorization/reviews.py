@@ -1,7 +1,7 @@
 """Asks the API server whether somebody may do something: a review over HTTPS, on connections that are kept for a while.
 
-On pools of the local kind, so that a Role in their namespace is enough to ask with. On who may pass others' identities on, of the kind
-for the whole cluster: users and groups are in no namespace.
+On pools and pods of the local kind, so that a Role in their namespace is enough to ask with. On who may pass others' identities on, of
+the kind for the whole cluster: users and groups are in no namespace.
 https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/local-subject-access-review-v1/
 """
 
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.authorization.rights import AT_A_TIME
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import RESOURCE, Answer, Right, attributes
+from snakepit_control_plane.policy.rights import Answer, Right, attributes
 
 GROUP = "authorization.k8s.io/v1"
 ASK_SECONDS = 3.0
@@ -33,8 +33,8 @@ CONNECTION_SECONDS = 60.0
 CREATED = (200, 201)
 
 FORBIDDEN = 403
-NEVER = (400, 422)
-"""It is there, and will say nothing else of such a question: a strange name, say."""
+NEVER = (400, 413, 422)
+"""It is there, and will say nothing else of such a question: a strange name, say, or one that is too long."""
 
 MAY_NOT_ASK = Answer(allowed=False, reason="the control plane may not create subjectaccessreviews, so nobody's identity is passed on here")
 """In an installation that has no ClusterRoles."""
@@ -64,7 +64,7 @@ class Reviews:
         what = attributes(right, pool)
         body = {"apiVersion": GROUP, "spec": {"user": caller.subject, "groups": list(caller.groups), "resourceAttributes": what}}
         url = f"{self._path}/apis/{GROUP}"
-        if right.resource == RESOURCE:
+        if right.verb != "impersonate":
             body |= {"kind": "LocalSubjectAccessReview", "metadata": {"namespace": what["namespace"]}}
             url += f"/namespaces/{what['namespace']}/localsubjectaccessreviews"
         else:

@@ -57,6 +57,8 @@ class Rights(Access):
         self._turns = asyncio.Semaphore(AT_A_TIME)
         self._away: ServerUnavailable | None = None
         self._trying: asyncio.TimerHandle | None = None
+        # What was answered last: whether anybody answers again is asked with this, as a question that failed may fail for what it asks.
+        self._answered: tuple[Key, Caller] | None = None
 
     @property
     def kept(self) -> int:
@@ -132,6 +134,7 @@ class Rights(Access):
                 self._failed(key, caller, error)
                 raise
         self._away = None
+        self._answered = key, caller
         self._kept[key] = _Kept(answer, asked)
         self._kept.move_to_end(key)
         if len(self._kept) > MOST_KEPT:
@@ -158,4 +161,4 @@ class Rights(Access):
         if self._away is not None:
             self._try_again_later(key, caller)
             with contextlib.suppress(ServerUnavailable):  # Too many are asked for: it is asked the next time.
-                self._start(key, caller, again=True)
+                self._start(*(self._answered or (key, caller)), again=True)

@@ -99,8 +99,8 @@ def denied(subject: str, right: Right, what: str, reason: str) -> PermissionDeni
     namespace, _, name = what.partition("/")
     kind = f"{right.resource}.{right.group}" if right.group else right.resource
     within = (f" --subresource={right.subresource}" if right.subresource else "") + (f" -n {namespace}" if namespace else "")
-    ask = f"kubectl auth can-i {right.verb} {kind}/{name}{within} --as={subject}"
-    on = f"of pool {what}" if right.resource == RESOURCE else quoted(what.removeprefix("/"))
+    ask = f"kubectl auth can-i {right.verb} {kind}{f'/{name}' if name else ''}{within} --as={subject}"
+    on = f"of pool {what}" if right.resource == RESOURCE else quoted(what.removeprefix("/")) if name else f"in namespace {namespace}"
     why = f" ({reason[:200]})" if reason else ""
     message = f"{quoted(subject)} may not {right} {on}{why}: bind it to a role with that verb; `{ask}` says whether it holds"
     return PermissionDenied(message, details={"verb": right.verb, "resource": str(right).partition(" ")[2]})

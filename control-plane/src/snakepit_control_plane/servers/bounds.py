@@ -11,10 +11,10 @@ from snakepit._names import POOL_CHARACTERS
 from snakepit._values.strings import ECHOED
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit.errors import InvalidArguments
-from snakepit.v1 import link_pb2
+from snakepit.v1 import link_pb2, pool_pb2
 
 NAME_CHARACTERS = 253
-"""Of a pod, as Kubernetes has it; of incarnations and versions too."""
+"""Of a pod, as Kubernetes has it; of incarnations, versions and what log lines are asked for, too."""
 
 SPEC_BYTES = 256 * 1024
 MOST_WORKERS = 10_000
@@ -23,6 +23,7 @@ MOST_WORKERS = 10_000
 MOST_TOOLS = 10_000
 """Of one capsule."""
 
+DEFAULT_LINES = 100
 MOST_LINES = 1000
 MOST_LINE_BYTES = 256 * 1024
 """Of one answer about log lines, in all."""
@@ -51,6 +52,15 @@ def check_hello(hello: link_pb2.Hello) -> None:
             raise InvalidArguments(f"{name} has {len(text)} characters, {most} is the most")
     if len(hello.running) > MOST_FRAMES:
         raise InvalidArguments(f"hello.running has {len(hello.running)} calls, {MOST_FRAMES} is the most")
+
+
+def check_log_lines(asked: pool_pb2.ListLogLinesRequest) -> None:
+    """Raises InvalidArguments."""
+    for name, text in (("capsule", asked.capsule), ("worker", asked.worker), ("call_id", asked.call_id)):
+        if len(text) > NAME_CHARACTERS:
+            raise InvalidArguments(f"{name} has {len(text)} characters, {NAME_CHARACTERS} is the most")
+    if not 0 <= asked.limit <= MOST_LINES:
+        raise InvalidArguments(f"limit {asked.limit} can't be: {MOST_LINES} is the most, and 0 means {DEFAULT_LINES}")
 
 
 def overlong(kind: str | None, frame: link_pb2.Frame) -> str:

@@ -14,11 +14,9 @@ from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Worker
 from snakepit_control_plane.model.catalogue import Catalogue, get_tool, list_tools
 from snakepit_control_plane.policy.rights import LOOK, MAINTAIN, READ_LOGS
-from snakepit_control_plane.servers.bounds import MOST_LINES
+from snakepit_control_plane.servers.bounds import DEFAULT_LINES, check_log_lines
 from snakepit_control_plane.servers.door import Door, find_pool
 from snakepit_control_plane.servers.rpc import full_name
-
-DEFAULT_LINES = 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -60,11 +58,12 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
     ) -> pool_pb2.ListLogLinesResponse:
         """Its lines are the API server's to show, by `kubectl logs`: who may see them there may see them here."""
         caller = await self._door.caller(context)
+        check_log_lines(request)
         pool = self._flow.pools.find(full_name(request.pool))
-        await self._door.access.check(caller, READ_LOGS, f"{pool.name.partition('/')[0]}/{request.capsule}")
-        if not 0 <= request.limit <= MOST_LINES:
-            raise InvalidArguments(f"limit {request.limit} can't be: {MOST_LINES} is the most, and 0 means {DEFAULT_LINES}")
-        capsule = next((each for each in pool.capsules.values() if each.name == request.capsule and each.linked), None)
+        named = [each for each in pool.capsules.values() if each.name == request.capsule]
+        # Of a pod that there is, or of all: whoever makes names up has nothing asked.
+        await self._door.access.check(caller, READ_LOGS, f"{pool.name.partition('/')[0]}/{request.capsule if named else ''}")
+        capsule = next((each for each in named if each.linked), None)
         if capsule is None:
             raise InvalidArguments(f"no capsule {quoted(request.capsule)} of pool {pool.name} is linked to this replica")
         wanted = link_pb2.LogLinesRequest(worker=request.worker, call_id=request.call_id, limit=request.limit or DEFAULT_LINES)
