@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from snakepit import Client
-from snakepit.errors import CallNotFound, Cancelled, PermissionDenied, ToolError
+from snakepit.errors import CallNotFound, Cancelled, PermissionDenied, ToolError, Unauthenticated
+from snakepit.v1.call_pb2 import GetCallRequest, ListCallsRequest
+from snakepit.v1.call_pb2_grpc import CallServiceStub
 from snakepit_control_plane.policy.rights import CALL, CANCEL_CALL, LIST_CALLS, LOOK, READ_CALL
 from snakepit_control_plane.server import Running
 from support.callers import ADA, BOB, known_agent, put, token
-from support.control_plane import eventually
+from support.control_plane import eventually, rpc
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
 
@@ -82,3 +86,32 @@ async def test_of_all_pools_calls_are_listed_and_found_that_one_may_see_there(
         assert (await ada.call_info(hers[1].id)).pool == POOL
         with pytest.raises(CallNotFound, match="of any pool"):
             await ada.call_info(bobs[0].id)
+
+
+@pytest.mark.parametrize("shown", ["", token(ADA, aud=["others"])], ids=["no token", "a token for others"])
+async def test_no_record_is_looked_at_for_somebody_who_is_not_known(
+    server: Running, agent: SimulatedAgent, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    looks: list[str] = []
+
+    class Watched:
+        def __iter__(self) -> Iterator[Any]:
+            looks.append("at each")
+            return iter(())
+
+        def __len__(self) -> int:
+            looks.append("whether there is any")
+            return 0
+
+    monkeypatch.setattr(server.flow.pools[POOL], "records", Watched())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stranger = CallServiceStub(channel)
+        metadata = (("authorization", f"Bearer {shown}"),) if shown else ()
+        for asked in (
+            stranger.ListCalls(ListCallsRequest(), metadata=metadata),
+            stranger.GetCall(GetCallRequest(call_id="c"), metadata=metadata),
+            stranger.GetCall(GetCallRequest(call_id="c", pool=POOL), metadata=metadata),
+        ):
+            with pytest.raises(Unauthenticated):
+                await rpc(asked)
+    assert not looks

@@ -60,10 +60,8 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
         self._replica = replica
 
     async def ListCalls(self, request: call_pb2.ListCallsRequest, context: Context) -> call_pb2.ListCallsResponse:  # noqa: N802
-        # A caller's rights are asked for where there is something to see.
-        everybody = dict.fromkeys(self._flow.pools.values(), _all)
-        having = {pool for pool, _ in self._open(everybody)} | {pool for pool in everybody if pool.records}
-        admitted = await self._admit(context, LIST_CALLS, request.pool, having)
+        caller = await self._door.caller(context)
+        admitted = await self._admit(caller, LIST_CALLS, request.pool, self._having)
         if request.limit < 0:
             raise InvalidArguments(f"limit {request.limit} is negative: 0 means {DEFAULT_LIMIT}")
         fitting = (each for each in self._known(admitted, request.state) if _fits(each.record, request))
@@ -75,9 +73,8 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
         return response
 
     async def GetCall(self, request: call_pb2.GetCallRequest, context: Context) -> call_pb2.GetCallResponse:  # noqa: N802
-        everybody = dict.fromkeys(self._flow.pools.values(), _all)
-        having = () if request.pool else {each.pool for each in self._known(everybody, 0, request.call_id)}
-        admitted = await self._admit(context, READ_CALL, request.pool, having)
+        caller = await self._door.caller(context)
+        admitted = await self._admit(caller, READ_CALL, request.pool, lambda: self._having(request.call_id))
         response = call_pb2.GetCallResponse()
         for found in islice(self._known(admitted, 0, request.call_id), MOST_OF_AN_ID):
             message = self._info(found)
@@ -115,12 +112,18 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
             response.minutes.add(begin_time=begin, seconds=minute.seconds, queue_seconds=minute.queue_seconds, errors=minute.errors)
         return response
 
-    async def _admit(self, context: Context, right: Right, name: str, pools: Collection[Pool]) -> dict[Pool, Sees]:
-        """The pool of that name; where none is named, those of the pools that the caller may see calls of. With each, which it may see.
+    def _having(self, call_id: str | None = None) -> Collection[Pool]:
+        """Pools with calls to see, or with that one: only on them a caller's rights are asked for."""
+        everybody = dict.fromkeys(self._flow.pools.values(), _all)
+        if call_id is not None:
+            return {each.pool for each in self._known(everybody, 0, call_id)}
+        return {pool for pool, _ in self._open(everybody)} | {pool for pool in everybody if pool.records}
 
-        Raises PoolNotFound, PermissionDenied, and ServerUnavailable where rights can't be known now.
+    async def _admit(self, caller: Caller, right: Right, name: str, pools: Callable[[], Collection[Pool]]) -> dict[Pool, Sees]:
+        """The pool of that name; where none is named, those of `pools` that the caller may see calls of. With each, which it may see.
+
+        To look for `pools` takes long. Raises PoolNotFound, PermissionDenied, and ServerUnavailable where rights can't be known now.
         """
-        caller = await self._door.caller(context)
         if name:
             pool = self._flow.pools.find(full_name(name))
             sees = await self._sees(caller, right, pool)
@@ -128,7 +131,7 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
                 await self._door.access.check(caller, CALL, pool.name)
             return {pool: sees or _own(caller)}
         admitted: dict[Pool, Sees] = {}
-        asked = list(pools)
+        asked = list(pools())
         for start in range(0, len(asked), RIGHTS_AT_ONCE):
             some = asked[start : start + RIGHTS_AT_ONCE]
             seen = await asyncio.gather(*(self._sees(caller, right, pool) for pool in some))
