@@ -29,11 +29,21 @@ def rendered(helm: Path, values: Manifest, folder: Path) -> str:
 def test_with_what_the_page_says_nothing_of_it_changes_from_one_sync_to_the_next(helm: Path, tmp_path: Path) -> None:
     source = written("Application")["spec"]["source"]
     values = source["helm"]["valuesObject"]
-    assert source["path"] == str(CHART.relative_to(CHART.parents[1]))
     first = rendered(helm, values, tmp_path)
     assert rendered(helm, values, tmp_path) == first
     assert "volumeClaimTemplates" in parse(first).get("StatefulSet", "snakepit-redis")["spec"]
     assert rendered(helm, {}, tmp_path) != rendered(helm, {}, tmp_path), "then the page says too much"
+
+
+def test_the_chart_of_the_page_is_a_releases_so_that_its_images_are(helm: Path, tmp_path: Path) -> None:
+    source, about = written("Application")["spec"]["source"], yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (source["chart"], source["targetRevision"]) == (about["name"], about["version"])
+    assert "path" not in source, "whose images would have the tag of a checkout"
+    carry = blocks("docs/releasing.md", "sh", "Carry it to a registry")[0].text
+    assert f"$REGISTRY/{source['repoURL'].partition('/')[2]}/{source['chart']}:$VERSION" in carry
+    objects = parse(rendered(helm, source["helm"]["valuesObject"], tmp_path))
+    (operator,) = containers(dict(objects.pod_specs())["snakepit-operator"])
+    assert operator["image"].startswith(f"{source['repoURL'].partition('/')[0]}/snakepit/operator:")
 
 
 def test_the_password_of_the_page_is_one_that_redis_and_the_control_plane_find(render: Render) -> None:

@@ -38,6 +38,11 @@ def test_a_password_is_said_once(render: Render) -> None:
         render("redis.password=one", "redis.passwordSecret=mine")
 
 
+def test_a_secret_of_your_own_is_not_the_charts(render: Render) -> None:
+    with pytest.raises(Refused, match=r"redis\.passwordSecret=pits-snakepit-redis is the chart's own Secret"):
+        render("redis.passwordSecret=pits-snakepit-redis", release="pits")
+
+
 THREE = ("redis.replicas=3", "redis.command={/opt/bin/redis-server}")
 
 

@@ -177,6 +177,9 @@ dns:///{{ include "snakepit.fullname" . }}-control-plane.{{ .Release.Namespace }
 {{- if and .Values.redis.password .Values.redis.passwordSecret -}}
 {{- fail "redis.password and redis.passwordSecret are both set: keep the one that says what the bundled Redis' password is" -}}
 {{- end -}}
+{{- if eq .Values.redis.passwordSecret (printf "%s-redis" (include "snakepit.fullname" .)) -}}
+{{- fail (printf "redis.passwordSecret=%s is the chart's own Secret, which helm would delete: make one of another name" .Values.redis.passwordSecret) -}}
+{{- end -}}
 {{- default (printf "%s-redis" (include "snakepit.fullname" .)) .Values.redis.passwordSecret -}}
 {{- end -}}
 
