@@ -148,10 +148,10 @@ crds: setup ## Generate crds/ from snakepit.spec
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
 	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release docs; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make requirements" $$set.in -o $$set.txt; done
+	    --custom-compile-command "make requirements" $$set.in -o $$set.txt || exit 1; done
 	@for set in examples/*/requirements.in; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make requirements" -c requirements/dev.txt $$set -o $${set%.in}.txt; done
+	    --custom-compile-command "make requirements" -c requirements/dev.txt $$set -o $${set%.in}.txt || exit 1; done
 
 docs: setup ## Generate references and pictures, check what the documents point at, and make the site
 	@$(BIN)/python hack/docs.py
@@ -173,4 +173,4 @@ recording: setup ## Record `make demo` on a terminal: docs/images/demo.cast, and
 	@$(BIN)/python hack/recording
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .venv-build .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist site
+	@rm -rf .venv .venv-build .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist .dist.unfinished site
