@@ -19,8 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-BUILD_SECONDS = 900
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE / "cluster"))
+from localcluster.binaries import GRPCURL, HELM  # noqa: E402  # One version, whoever builds it.
+
+BUILD_SECONDS = 900
 
 
 class NoTool(Exception):
@@ -79,10 +82,10 @@ class Tool:
 
 
 TOOLS = {
-    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "`make test-cluster` brings its own and runs these tests too"),
+    "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", HELM, "`make test-cluster` brings its own and runs these tests too"),
     "helm-3": Tool("helm-3", "helm.sh/helm/v3/cmd/helm", "v3.22.0", "put it on PATH under that name, or set HELM_3"),
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0", "put it on PATH, or set KWOK"),
-    "grpcurl": Tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4", "put it on PATH, or set GRPCURL"),
+    "grpcurl": Tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", GRPCURL, "put it on PATH, or set GRPCURL"),
     "helm-docs": Tool("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs", "v1.14.2", "put it on PATH, or set HELM_DOCS"),
     "otel-collector": Tool("otel-collector", ".", "", "put it on PATH, or set OTEL_COLLECTOR", module="collector"),
     "cert-manager": Tool("cert-manager", ".", "", "put it on PATH, or set CERT_MANAGER", module="certmanager"),

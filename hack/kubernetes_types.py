@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+DOWNLOAD_SECONDS = 600
 FILE = HERE / "kubernetes_types.json"
 TYPES = {
     "api/v1": (
@@ -98,7 +99,8 @@ def _module() -> Path:
     from localcluster.binaries import KUBERNETES
 
     command = [go() or "go", "mod", "download", "-json", f"k8s.io/kubernetes@{KUBERNETES}"]
-    return Path(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["Dir"])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=True)
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def main() -> None:

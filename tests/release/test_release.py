@@ -38,12 +38,13 @@ INSTALL_SECONDS = 480
 HERE = {
     "registry.example": network.REGISTRY,
     "0.1.0": RELEASE["version"],
+    "release.pub": "dist/cosign.pub",
     "oras cp ": "oras cp --no-tty --to-plain-http ",
     "cosign verify ": "cosign verify --allow-http-registry ",
     "cosign verify-attestation ": "cosign verify-attestation --allow-http-registry ",
     "helm install snakepit ": "helm install snakepit --plain-http ",
 }
-"""Of the page: the registry of the cluster has no TLS."""
+"""Of the page: the registry of the cluster has no TLS, and nobody else has the key of a release that has just been made."""
 CODE = """
 from snakepit import Adapter, tool
 
@@ -104,7 +105,7 @@ def test_its_sums_are_signed_and_what_was_changed_is_refused(shell: Shell, tmp_p
     changed.write_text((DIST / contents.SUMS).read_text().replace("0", "1", 1))
     line = check.splitlines()[1].removesuffix(f" dist/{contents.SUMS}")
     assert shell.run(f"{line} {changed}", check=False).returncode != 0
-    foreign = line.replace("dist/cosign.pub", str(AGAIN / "cosign.pub"))
+    foreign = line.replace("release.pub", str(AGAIN / "cosign.pub"))
     assert shell.run(f"{foreign} dist/{contents.SUMS}", check=False).returncode != 0
 
 

@@ -5,20 +5,28 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
-CONTAINED = (*_ENDS_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+CONTAINED = (*ENDS_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 """A process tree with mounts of its own that ends with the thread that started it, however that one ends. Namespaces need root."""
 
 TAIL_LINES = 30
+OUTPUT_SECONDS = 900.0
+"""Over any that we run, on a busy machine: a pull of an image, the wheels, the SBOMs."""
 
 
 class Failure(Exception):
     """Something that the person at the keyboard has to know; the message is the whole answer."""
 
 
-def output(*argv: str | Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run a quick command for its output."""
-    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, env=environment, check=False)
+def output(*argv: str | Path, environment: Mapping[str, str] | None = None, seconds: float = OUTPUT_SECONDS) -> str:
+    """Run a quick command for its output. It has no input, so that none waits for somebody to type."""
+    command = [str(a) for a in argv]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failure(f"`{' '.join(command)}` took longer than {seconds:g} s") from error
     if done.returncode != 0:
         raise Failure(f"`{' '.join(map(str, argv))}` failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
@@ -37,7 +45,7 @@ def logged(
 ) -> None:
     """Run a long command, contained as far as we may, with its output in a file; a failure shows the end of it."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [*(CONTAINED if os.geteuid() == 0 else _ENDS_WITH_US), *map(str, argv)]
+    command = [*(CONTAINED if os.geteuid() == 0 else ENDS_WITH_US), *map(str, argv)]
     with log.open("ab") as file:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd, env=environment, check=False)
     if done.returncode != 0:

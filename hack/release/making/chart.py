@@ -25,19 +25,19 @@ def package(source: Source, into: Path, work: Path) -> Path:
     about = staged / "Chart.yaml"
     about.write_text(OF_A_CHECKOUT.sub(rf"\1:{source.version}", about.read_text()))
     date(staged, source.seconds)
-    command = [tools.path("helm"), "package", staged, "--version", source.version, "--app-version", source.version, "--destination", into]
+    command = [tools.helm(), "package", staged, "--version", source.version, "--app-version", source.version, "--destination", into]
     shell.output(*command, environment={**os.environ, **source.clock})
     archive = into / f"snakepit-{source.version}.tgz"
-    refuse_other_dates(archive, source.seconds)
+    refuse_other_dates(archive, source.seconds, tools.helm())
     date(archive, source.seconds)  # helm push writes it down.
     return archive
 
 
-def refuse_other_dates(archive: Path, seconds: int) -> None:
+def refuse_other_dates(archive: Path, seconds: int, helm: str) -> None:
     """helm 3 writes down when it ran. Raises Failure."""
     with tarfile.open(archive) as packed:
         if {each.mtime for each in packed} != {seconds}:
-            raise Failure(f"{archive.name} has dates of today: helm 4 is needed, and {tools.path('helm')} is older. Let HELM name it.")
+            raise Failure(f"{archive.name} has dates of today: helm 4 is needed, and {helm} is older. Let HELM name it.")
 
 
 def date(path: Path, seconds: int) -> None:
@@ -48,7 +48,7 @@ def date(path: Path, seconds: int) -> None:
 
 def push(archive: Path, address: str, clock: dict[str, str]) -> str:
     """Its digest in the registry, where it is `charts/snakepit`."""
-    words = [tools.path("helm"), "push", archive, f"oci://{address}/{REPOSITORY}", "--plain-http"]
+    words = [tools.helm(), "push", archive, f"oci://{address}/{REPOSITORY}", "--plain-http"]
     return digest(shell.output("sh", "-c", 'exec "$@" 2>&1', "sh", *words, environment={**os.environ, **clock}))
 
 

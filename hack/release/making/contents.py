@@ -30,12 +30,13 @@ def values(digests: Mapping[str, str]) -> str:
     return json.dumps(made, indent=2) + "\n"
 
 
-def record(source: Source, base: Base, digests: Mapping[str, str], chart: str) -> str:
-    """What was made of what."""
+def record(source: Source, base: Base, digests: Mapping[str, str], chart: str, tools: Mapping[str, str]) -> str:
+    """What was made of what, and by which versions of `tools`."""
     said = {
         "version": source.version,
         "commit": source.commit,
         "seconds": source.seconds,
+        "tools": dict(sorted(tools.items())),
         "base": {"name": base.name, "digest": base.digest},
         "images": dict(sorted(digests.items())),
         "chart": chart,

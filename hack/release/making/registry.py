@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
-from localcluster.shell import Failure, tail
+from localcluster.shell import ENDS_WITH_US, Failure, tail
 
 from making import tools
 
@@ -34,7 +34,8 @@ def running(folder: Path, address: str) -> Iterator[str]:
     settings, log = folder / "registry.json", folder / "registry.log"
     settings.write_text(json.dumps(configuration(folder / "data", address)))
     with log.open("wb") as file:
-        process = subprocess.Popen([tools.path("registry"), "serve", settings], stdout=file, stderr=file)
+        command = [*ENDS_WITH_US, tools.path("registry"), "serve", str(settings)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
         _wait(process, address, log)
         yield address

@@ -5,7 +5,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from localcluster import host, paths, progress, shell
 
 from making import chart, contents, images, registry, tools
 from making.images import Store
-from making.signatures import Signer
+from making.signatures import Signer, refuse_locked
 from making.source import DISTRIBUTIONS, Source, export
 
 
@@ -28,16 +28,18 @@ class Wishes:
 
 def make(checkout: Path, wishes: Wishes) -> None:
     """Make it. Raises Failure."""
+    refuse_locked(wishes.key, os.environ)
     host.prepare(paths.from_environment())
-    for each in ("helm", "registry", "oras", "cosign"):
+    for each in ("registry", "oras", "cosign"):
         tools.path(each)
+    versions = tools.versions()
     with tempfile.TemporaryDirectory(prefix="snakepit-release-") as name:
         work = Path(name)
         source, made = export(checkout, work / "source"), work / "made"
         made.mkdir()
         wheels(checkout, source, made)
         with registry.running(work / "registry", f"127.0.0.1:{_free_port()}") as address:
-            Making(checkout, source, work, made, address).all(wishes)
+            Making(checkout, source, work, made, address, versions).all(wishes)
         replace(made, wishes.into)
     progress.say(f"{wishes.into}: {source.version}, of {source.commit[:12]}")
 
@@ -59,16 +61,20 @@ class Making:
     work: Path
     made: Path
     address: str
+    versions: Mapping[str, str]
+    """Of the tools."""
 
     def all(self, wishes: Wishes) -> None:
         store = Store(self.work / "store")
         base = store.base(wishes.base)
-        built = {name: store.build(self.source, name, base, self.work / f"{name}.log") for name in images.NAMES}
+        logs = paths.from_environment().cache / "log"
+        built = {name: store.build(self.source, name, base, logs / f"release-{name}.log") for name in images.NAMES}
         digests = {name: store.push(local, self._reference(name)) for name, local in built.items()}
         packed = chart.package(self.source, self.made, self.work)
         chart_digest = chart.push(packed, self.address, self.source.clock)
         (self.made / "images.yaml").write_text(contents.values(digests))
-        (self.made / "release.json").write_text(contents.record(self.source, store.base_of(built["agent"]), digests, chart_digest))
+        record = contents.record(self.source, store.base_of(built["agent"]), digests, chart_digest, self.versions)
+        (self.made / "release.json").write_text(record)
         self._sboms(store)
         (self.made / contents.SUMS).write_text(contents.sums(self.made))
         self._sign(Signer(wishes.key, self.work / "signing"), digests, chart_digest)

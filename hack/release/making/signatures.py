@@ -2,9 +2,11 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from localcluster import shell
+from localcluster.shell import Failure
 
 from making import tools
 
@@ -13,6 +15,20 @@ NOBODY = {
     "trusted-root": {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"},
 }
 """Files without anybody's certificate authority, transparency log and clock: cosign would fetch Sigstore's."""
+
+
+COSIGN_SECONDS = 120.0
+"""One that takes longer waits for a key management service, or for somebody."""
+
+
+def refuse_locked(key: str, environment: Mapping[str, str]) -> None:
+    """A file that can't be opened, long before it is needed. Raises Failure."""
+    if not key or ":" in key:  # awskms://…, env://…, pkcs11:…
+        return
+    if not os.access(key, os.R_OK):
+        raise Failure(f"COSIGN_KEY names {key}, which can't be read: name a file, or a key as cosign calls it.")
+    if "COSIGN_PASSWORD" not in environment:
+        raise Failure(f"COSIGN_KEY names {key}, and COSIGN_PASSWORD is not set: set it to what opens that file, or to nothing.")
 
 
 class Signer:
@@ -52,4 +68,4 @@ class Signer:
         return [f"--key={self.key}", *self._files]
 
     def _cosign(self, *words: str | Path) -> str:
-        return shell.output(tools.path("cosign"), *words, environment=self._environment)
+        return shell.output(tools.path("cosign"), *words, environment=self._environment, seconds=COSIGN_SECONDS)

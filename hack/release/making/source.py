@@ -1,8 +1,6 @@
 """Owns what a release is made of: a commit, unpacked into a folder of its own, so that nothing else can get in; and its one clock."""
 
 import re
-import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +36,10 @@ def export(checkout: Path, folder: Path) -> Source:
     _refuse_changes(shell.output("git", "-C", checkout, "status", "--porcelain"))
     commit, seconds = shell.output("git", "-C", checkout, "log", "-1", "--format=%H %ct").split()
     folder.mkdir(parents=True)
-    with subprocess.Popen(["git", "-C", checkout, "-c", "tar.umask=022", "archive", commit], stdout=subprocess.PIPE) as archive:
-        assert archive.stdout is not None
-        with tarfile.open(fileobj=archive.stdout, mode="r|") as stream:
-            stream.extractall(folder, filter="tar")
-    if archive.returncode:
-        raise Failure(f"`git archive {commit}` ended with {archive.returncode}")
+    archive = folder.with_name(f"{folder.name}.tar")
+    shell.output("git", "-C", checkout, "-c", "tar.umask=022", "archive", f"--output={archive}", commit)
+    shell.output("tar", "--extract", "--same-permissions", f"--directory={folder}", f"--file={archive}")
+    archive.unlink()
     return Source(folder, commit, int(seconds), one_version(versions(folder)))
 
 

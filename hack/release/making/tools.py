@@ -1,8 +1,11 @@
 """Owns where the programs written in Go are that a release needs: hack/go_tools.py finds or builds each."""
 
 import functools
+import os
+import platform
 
 import go_tools
+from localcluster import shell
 from localcluster.shell import Failure
 
 
@@ -14,3 +17,25 @@ def path(name: str) -> str:
         return str(go_tools.find(tool) or go_tools.build(tool))
     except go_tools.NoTool as error:
         raise Failure(str(error)) from error
+
+
+def helm() -> str:
+    """What $HELM names, else our own build: the bytes of the chart are as the version of helm makes them. Raises Failure."""
+    tool = go_tools.TOOLS["helm"]
+    if "HELM" in os.environ:
+        return os.environ["HELM"]
+    try:
+        return str(tool.built() if tool.built().exists() else go_tools.build(tool))
+    except go_tools.NoTool as error:
+        raise Failure(str(error)) from error
+
+
+def versions() -> dict[str, str]:
+    """Of what the bytes of a release depend on, beside what is committed and the base."""
+    buildah = shell.output("buildah", "--version").split()  # buildah version 1.28.2 (image-spec 1.0.2-dev, runtime-spec 1.0.2-dev)
+    named = "HELM" in os.environ
+    return {
+        "buildah": buildah[2],
+        "helm": shell.output(helm(), "version", "--template", "{{.Version}}") if named else go_tools.TOOLS["helm"].version,
+        "python": platform.python_version(),
+    }

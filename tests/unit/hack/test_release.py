@@ -10,19 +10,22 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from support.go_tools import go_tool
+from support.go_tools import BUILD_SECONDS, go_tool
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "hack/release"))
 
+import go_tools  # noqa: E402
+from localcluster import shell  # noqa: E402
 from localcluster.shell import Failure  # noqa: E402
-from making import chart, contents, images, release, source  # noqa: E402
+from making import chart, contents, images, release, source, tools  # noqa: E402
+from making.signatures import refuse_locked  # noqa: E402
 from making.source import Source  # noqa: E402
 
 DIGEST = "sha256:" + "a" * 64
@@ -121,8 +124,19 @@ def twice(tmp_path: Path, make: Callable[[Source, Path], object]) -> list[bytes]
     return made
 
 
+@pytest.fixture
+def helm_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release would build its own, which takes minutes: any does here."""
+    program = go_tool("helm")
+    version = subprocess.check_output([program, "version", "--template", "{{.Version}}"], text=True)
+    if not version.startswith("v4."):
+        pytest.skip(f"{program} is helm {version}: a release needs helm 4. Let HELM name it.")
+    monkeypatch.setenv("HELM", str(program))
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 60)
+@pytest.mark.usefixtures("helm_4")
 def test_a_chart_of_the_same_files_has_the_same_bytes(tmp_path: Path) -> None:
-    go_tool("helm")
     one, another = twice(tmp_path, lambda of, into: chart.package(of, into, into.parent))
     assert one == another
     with tarfile.open(fileobj=io.BytesIO(one)) as packed:
@@ -136,9 +150,63 @@ def test_an_archive_with_another_date_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("snakepit/Chart.yaml"))
     with pytest.raises(Failure, match="helm 4 is needed"):
-        chart.refuse_other_dates(tmp_path / "a.tgz", YEAR_2000)
+        chart.refuse_other_dates(tmp_path / "a.tgz", YEAR_2000, "helm")
 
 
 def test_a_wheel_of_the_same_files_has_the_same_bytes(tmp_path: Path) -> None:
+    if not (ROOT / ".venv-build/bin/pip").exists():
+        pytest.skip("`make test` makes .venv-build, which builds wheels")
     one, another = twice(tmp_path, lambda of, into: release.wheels(ROOT, of, into, ["agent"]))
     assert one == another
+
+
+@pytest.mark.usefixtures("no_go")
+def test_a_release_takes_the_helm_of_its_version_and_not_what_is_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "helm").write_text("#!/bin/sh\n")
+    (tmp_path / "helm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Failure, match="helm is not here"):
+        tools.helm()
+    built = go_tools.TOOLS["helm"].built()
+    built.parent.mkdir(parents=True)
+    built.write_text("")
+    assert tools.helm() == str(built)
+    monkeypatch.setenv("HELM", str(tmp_path / "helm"))
+    assert tools.helm() == str(tmp_path / "helm")
+
+
+@pytest.fixture
+def no_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is built here, and nothing has been."""
+    monkeypatch.delenv("HELM", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(go_tools, "go", lambda: None)
+
+
+def test_a_file_with_a_key_says_what_opens_it_before_anything_is_made(tmp_path: Path) -> None:
+    key = tmp_path / "cosign.key"
+    with pytest.raises(Failure, match="which can't be read"):
+        refuse_locked(str(key), {"COSIGN_PASSWORD": "x"})
+    key.write_text("")
+    with pytest.raises(Failure, match="COSIGN_PASSWORD is not set"):
+        refuse_locked(str(key), {})
+    for opened, environment in ((str(key), {"COSIGN_PASSWORD": ""}), ("awskms:///alias/a", {}), ("", {})):
+        refuse_locked(opened, environment)
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """Somebody who could type, and does not."""
+    kept, (ours, theirs) = os.dup(0), os.pipe()
+    os.dup2(ours, 0)
+    yield
+    os.dup2(kept, 0)
+    for each in (kept, ours, theirs):
+        os.close(each)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_program_that_waits_for_somebody_is_told_that_nobody_is_there_and_ended() -> None:
+    assert shell.output("sh", "-c", "read line || echo nobody", seconds=20) == "nobody\n"
+    with pytest.raises(Failure, match=r"`sleep 60` took longer than 0\.1 s"):
+        shell.output("sleep", "60", seconds=0.1)
