@@ -19,6 +19,7 @@ from mcp.server.subscriptions import ToolsListChanged
 
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
+from snakepit_gateway.mcp import older
 from support.control_plane import eventually
 from support.gateway import served
 from support.ports import free_port
@@ -81,6 +82,23 @@ async def test_an_older_client_gets_json_where_nothing_is_said_before_the_result
         answer = await http.post(url, json=request("tools/call", name="echo", arguments={"text": "tea"}, _meta=meta), headers=accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
     assert '"isError":false' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("application/json", "application/json"), (BOTH["Accept"], "text/event-stream"), ("*/*", "text/event-stream")],
+)
+async def test_an_older_clients_answer_that_takes_long_becomes_a_stream_only_where_it_takes_one(
+    agent: SimulatedAgent, url: str, monkeypatch: pytest.MonkeyPatch, accept: str, kind: str
+) -> None:
+    monkeypatch.setattr(older, "PING_SECONDS", 0.001)
+    async with httpx.AsyncClient(timeout=30) as http:
+        asking = asyncio.create_task(http.post(url, json=request("tools/call", name="hang"), headers={**OLD, "Accept": accept}))
+        await runs(agent)
+        agent.let_go()
+        answer = await asking
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    assert '"late"' in answer.text
 
 
 async def test_an_older_clients_word_that_a_request_is_cancelled_interrupts_its_tool_and_no_others(agent: SimulatedAgent, url: str) -> None:

@@ -109,6 +109,11 @@ async def test_a_replica_that_no_forward_reaches_is_told_beside_figures(kubectl:
         "through kubectl's forwards, figures are of 1 of 2 replicas of the control plane: kubectl can't forward a port to system/pod/cp-b"
     )
     assert (code, err.startswith(said), err.count("\n")) == (0, True, 1)
+    _, listed, _ = await snakepit("calls", "-o", "json")
+    (call,) = json.loads(listed)
+    (found, _, beside), (missed, _, why) = await asyncio.gather(snakepit("explain", call["id"]), snakepit("explain", "made-up"))
+    assert (found, beside) == (0, err)
+    assert (missed, why.startswith("snakepit: CALL_NOT_FOUND: "), said in why) == (ExitStatus.USAGE, True, True)
     (kubectl / "refuses-cp-a").touch()
     code, _, err = await snakepit("pools")
     assert code == ExitStatus.NEVER_STARTED

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from mcp import Client as McpClient
 from opentelemetry import baggage, context, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 
 from snakepit import Client
 from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
@@ -89,6 +90,19 @@ async def test_a_programs_own_baggage_goes_with_its_calls(server: Running, agent
     await pool.call("work")
     found = [dict(each.metadata) for each in agent.calls]
     assert found == [{BAGGAGE: "customer=ada,tier=gold"}, {BAGGAGE: "by=hand", "mine": "1"}, {}]
+
+
+async def test_a_programs_own_baggage_that_is_too_long_is_left_out_and_the_call_goes_on(
+    server: Running, agent: SimulatedAgent, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("_MAX_PAIR_LENGTH", "_MAX_HEADER_LENGTH"):  # OpenTelemetry 1.40, which a program may have, writes all that there is.
+        monkeypatch.setattr(W3CBaggagePropagator, limit, 1_000_000, raising=False)
+    token = context.attach(baggage.set_baggage("customer", "a" * 70_000))
+    try:
+        assert await client.pool(POOL).call("work") == "done"
+    finally:
+        context.detach(token)
+    assert dict(agent.calls[0].metadata) == {}
 
 
 async def test_what_a_stranger_says_beyond_measure_is_left_out_and_the_call_goes_on(

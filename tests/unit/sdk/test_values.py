@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import pickle
@@ -237,3 +238,12 @@ def test_a_result_that_is_too_deep_for_a_value_says_what_to_ask_for() -> None:
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
         shown = json_form.to_value(common_pb2.Payload(data=opening * json_form.MAX_DEPTH + b"1" + closing * json_form.MAX_DEPTH))
         assert struct_pb2.Value.FromString(shown.SerializeToString()) == shown
+
+
+def test_fields_whose_annotations_only_a_type_checker_can_read_are_carried() -> None:
+    """No such name, no such member of a module, and no expression."""
+    for annotation in ("Nowhere", "json.Nowhere", "1 +"):
+        made = dataclasses.make_dataclass("Made", [("number", annotation), ("file", annotation)], namespace={"__module__": __name__})
+        encoded = payloads.encode(made(1, Attachment("text/plain", b"tea")))
+        assert json.loads(encoded.data) == {"number": 1, "file": {"$attachment": 0}}
+        assert [bytes(each.data) for each in encoded.attachments] == [b"tea"]

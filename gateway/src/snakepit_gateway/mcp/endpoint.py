@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 
+from mcp.server.streamable_http import check_accept_headers
 from mcp.server.subscriptions import ServerEvent
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from starlette.requests import Request
@@ -78,7 +79,8 @@ class Endpoint:
         if message.hears_progress:
             await self._managers.streaming.handle_request(request.scope, receive, send)
             return
-        async with older.json_in_time(send) as send_json:
+        _, may_stream = check_accept_headers(request)
+        async with older.json_in_time(send, may_stream=may_stream) as send_json:
             await attended(self._managers.whole.handle_request(request.scope, receive, send_json), request.receive)
 
     async def _find(self, request: Request) -> Asked:

@@ -67,8 +67,14 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 @asynccontextmanager
-async def json_in_time(send: Send) -> AsyncIterator[Send]:
-    """For an answer of JSON as a whole: if it isn't there by `PING_SECONDS`, a stream begins, of which it is the only event."""
+async def json_in_time(send: Send, *, may_stream: bool = True) -> AsyncIterator[Send]:
+    """For an answer of JSON as a whole: if it isn't there by `PING_SECONDS`, a stream begins, of which it is the only event.
+
+    `may_stream`: the client takes one; who doesn't waits for JSON.
+    """
+    if not may_stream:
+        yield send
+        return
     answer = _Answer(send)
     timer = asyncio.get_running_loop().call_later(PING_SECONDS, answer.stream)
     try:

@@ -185,7 +185,7 @@ def _has_room(annotation: Any, seen: set[Any]) -> bool:
         seen.add(annotation)
         try:
             inner += get_type_hints(annotation).values()
-        except (NameError, TypeError):  # an annotation that only a type checker can read
+        except Exception:  # not swallowed: an annotation that only a type checker can read may mean anything
             return True
     return any(_has_room(each, seen) for each in inner)
 

@@ -13,6 +13,7 @@ from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.reach import Reach
 from snakepit.cli.target import Target, with_target
 from snakepit.client import Client, views
+from snakepit.errors import CallNotFound
 
 _POOL = "namespace/name; a bare name is in the namespace of -n, else `default`. Without one: calls of every pool."
 
@@ -55,7 +56,15 @@ def explain(
         asked = client if pool is None else client.pool(target.pool(pool))
         return await asked.call_info(call_id)
 
-    call = target.run(ask, Reach())
+    reach = Reach()
+    try:
+        call = target.run(ask, reach)
+    except CallNotFound as error:
+        if reach.remark:
+            error.add_note(reach.remark)
+        raise
+    if reach.remark:
+        print(reach.remark, file=sys.stderr)
     if output.is_for_people:
         show_rows(tables.call_attributes(call), tables.ATTRIBUTES, output)
         print()

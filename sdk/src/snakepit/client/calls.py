@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Never, TypeVar, cast
 
 from snakepit._ipc import frames
 from snakepit._telemetry import baggage, spans, tracing
-from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
+from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE, carried
 from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._telemetry.tracing import Span
 from snakepit.author.pending_call import misplaced, seconds
@@ -162,10 +162,10 @@ class Calls:
         metadata: Mapping[str, str] | None,
         priority: requests.Priority | None,
     ) -> tuple[link_pb2.Frame, frames.Payload | None]:
-        """A call of this program's own; the baggage that is current goes along."""
+        """A call of this program's own; the baggage that is current goes along, unless it is longer than any may be."""
         frame, large = requests.call_frame(self._target, tool, arguments, idempotency_key, metadata, priority, self._connection.caller)
         if (said := baggage.current()) and BAGGAGE not in frame.call.metadata:
-            frame.call.metadata[BAGGAGE] = said
+            frame.call.metadata.update(carried([(BAGGAGE, said)], ""))
         return frame, large
 
     def _span(self, call: link_pb2.Call, traceparent: str = "") -> Span | None:
