@@ -85,8 +85,8 @@ def _status(program: subprocess.Popen[bytes]) -> str:
 def _written(terminal: int, until: float) -> Iterator[tuple[float, str]]:
     """Until the program and all that came of it have closed the terminal."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    while True:
-        readable, _, _ = select.select([terminal], [], [], max(0.0, until - time.monotonic()))
+    while (left := until - time.monotonic()) > 0:
+        readable, _, _ = select.select([terminal], [], [], left)
         if not readable:
             return
         try:

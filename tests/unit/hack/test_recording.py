@@ -41,10 +41,11 @@ def test_a_program_that_fails_is_no_recording(tmp_path: Path) -> None:
         asciicast.record(("sh", "-c", "echo why; exit 3"), tmp_path, columns=40, rows=3, seconds=30)
 
 
-def test_a_program_that_never_ends_is_no_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("program", [("sleep", "60"), ("sh", "-c", "for each in $(seq 2000); do echo more; sleep 0.01; done")])
+def test_a_program_that_never_ends_is_no_recording(program: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asciicast, "ENDS_SECONDS", 0.1)
     with pytest.raises(RuntimeError, match="did not end in time"):
-        asciicast.record(("sleep", "60"), tmp_path, columns=40, rows=3, seconds=0.1)
+        asciicast.record(program, tmp_path, columns=40, rows=3, seconds=0.1)
 
 
 def test_a_recording_of_another_version_is_refused() -> None:
