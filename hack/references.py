@@ -38,7 +38,8 @@ pod was made for: the pod's grace period can't be changed.
 VALUES = """# Values of the chart
 
 Generated from the comments of `charts/snakepit/values.yaml` by `make docs`; don't edit. A name that is not here is
-refused. The most used ones stand in [operations](operations.md#values).
+refused, but for those in `global`, which other charts read too. The most used ones stand in
+[operations](operations.md#values).
 
 `operator`, `controlPlane`, `gateway` and `redis` may have each field of `pods` too. What one of them says takes the
 place of what `pods` says of that field, as a whole. Kubernetes' own types, such as Toleration, are those of Kubernetes

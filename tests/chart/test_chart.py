@@ -349,6 +349,7 @@ def test_the_crd_can_be_left_to_somebody_else(render: Render) -> None:
         ("networkPolicy.callers[0].podSelectr.matchLabels.a=b", "additional properties 'podSelectr' not allowed"),
         ("redis.extraVolumes[0].configMap.nam=ca", "additional properties 'nam' not allowed"),
         ("gateway.securityContext.privilegd=true", "additional properties 'privilegd' not allowed"),
+        ("callerIssuers[0].issuer.audienceMatchPolicy=MatchAll", "value must be 'MatchAny'"),
         ("callerIssuers[0].issuer.uri=https://a", "additional properties 'uri' not allowed"),
     ],
     ids=lambda each: each.split("=")[0] if "=" in each else "",

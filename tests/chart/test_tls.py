@@ -116,8 +116,8 @@ def test_with_an_authority_for_clients_there_is_a_port_where_they_show_a_certifi
 
 def test_callers_of_another_issuer_are_known_by_its_tokens(render: Render) -> None:
     username = ["claimMappings.username.claim=email", "claimMappings.username.prefix=oidc:"]
-    issuer = ["issuer.url=https://login.example.com", "issuer.audiences={snakepit}", *username]
+    issuer = ["issuer.url=https://login.example.com", "issuer.audiences={snakepit,all}", "issuer.audienceMatchPolicy=MatchAny", *username]
     variables = environment(dict(render(*(f"callerIssuers[0].{each}" for each in issuer)).pod_specs())["snakepit-control-plane"])
     (found,) = parse_issuers(variables["SNAKEPIT_AUTH_ISSUERS"])
-    assert (found.issuer.url, found.issuer.audiences) == ("https://login.example.com", ("snakepit",))
+    assert (found.issuer.url, found.issuer.audiences) == ("https://login.example.com", ("snakepit", "all"))
     assert "SNAKEPIT_AUTH_ISSUERS" not in environment(dict(render().pod_specs())["snakepit-control-plane"])

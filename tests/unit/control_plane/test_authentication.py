@@ -167,6 +167,10 @@ def issued(name: str) -> Issued:
             r"\[0\].issuer.url .* is no https URL",
         ),
         ({"issuer": {"url": "https://login.example.com", "audiences": []}}, r"issuer.audiences is empty"),
+        (
+            {"issuer": {"url": "https://login.example.com", "audiences": ["a", "b"], "audienceMatchPolicy": "MatchAll"}},
+            r"'MatchAll' - at `\$\[0\].issuer.audienceMatchPolicy`",
+        ),
         ({"claimMappings": {"username": {"claim": "sub"}}}, r"username.prefix is missing"),
         ({"claimMappings": {"username": {"prefix": ""}}}, r"username.claim is missing"),
         ({"claimValidationRules": []}, r"unknown field `claimValidationRules`"),

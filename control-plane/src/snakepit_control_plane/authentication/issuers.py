@@ -1,4 +1,4 @@
-"""Whose tokens callers may bring, beside the cluster's own: as the API server's AuthenticationConfiguration says it, or a part of it.
+"""Whose tokens callers may bring, beside the cluster's own: by these fields of the API server's AuthenticationConfiguration.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/#using-authentication-configuration
 """
@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#using-au
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,11 +14,13 @@ from msgspec import Struct
 
 
 class Url(Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
-    """`audiences`: a token must be for one of them. `certificate_authority`: PEM, instead of the machine's authorities."""
+    """`audiences`: a token must be for one of them, which is what an API server calls MatchAny.
+    `certificate_authority`: PEM, instead of the machine's authorities."""
 
     url: str
     audiences: tuple[str, ...]
     discovery_url: str = msgspec.field(name="discoveryURL", default="")
+    audience_match_policy: Literal["", "MatchAny"] = ""
     certificate_authority: str = ""
 
 
