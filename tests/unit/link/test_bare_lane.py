@@ -16,6 +16,7 @@ import pytest
 from snakepit._wire import lane as module
 from snakepit._wire.channels import LONGEST_BYTES
 from snakepit._wire.lane import AT_ONCE, Lane, in_turns
+from snakepit._wire.link import Link
 from snakepit.v1 import link_pb2
 
 pytestmark = pytest.mark.timeout(20)
@@ -170,6 +171,62 @@ async def test_a_lane_that_is_aborted_meanwhile_hands_nothing_more_over() -> Non
         await asyncio.sleep(0)
     assert taken == [AT_ONCE]
     there.abort()
+
+
+async def with_a_message(count: int) -> tuple[Lane, socket.socket]:
+    """A lane to which a message of so many calls has been sent, by that socket."""
+    there, here = socket.socketpair()
+    here.setblocking(False)
+    lane = await Lane.on(here)
+    message = calls(0, count)
+    there.sendall(struct.pack("<I", len(message)) + message)
+    return lane, there
+
+
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_of_a_lane_that_breaks_meanwhile_all_that_had_come_is_handed_over_unless_it_is_given_up(given_up: bool) -> None:
+    here, there = await with_a_message(1000)
+    taker = Taker(1000)
+
+    def take(frames: Sequence[link_pb2.Frame]) -> None:
+        taker.take(frames)
+        assert not here.ended.done()
+        if len(taker.ids) == AT_ONCE:
+            there.close()
+            here.write(b"nobody reads this")
+        elif given_up and len(taker.ids) == 5 * AT_ONCE:
+            here.abort()
+
+    here.attach(take, lambda: None)
+    assert "the lane broke: " in await asyncio.wait_for(here.ended, 10)
+    assert taker.ids == list(range(5 * AT_ONCE if given_up else 1000))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(taker.ids) == (5 * AT_ONCE if given_up else 1000)
+
+
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closing"])
+async def test_of_a_link_that_is_cancelled_or_closed_meanwhile_all_that_had_come_is_handed_over(closed: bool) -> None:
+    """As where a peer has died, whose stream broke first."""
+    lane, there = await with_a_message(1000)
+    ids: list[int] = []
+
+    def take(link: Link, frames: Sequence[link_pb2.Frame]) -> None:
+        ids.extend(frame.call.id for frame in frames)
+        if len(ids) == AT_ONCE:
+            there.close()
+            lane.write(b"nobody reads this")
+            over.set_result(None) if closed else running.cancel()
+
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    link = Link(take)
+    link.use(lane, over)
+    running = asyncio.create_task(link.run())
+    await asyncio.wait((running,), timeout=10)
+    assert running.cancelled() is not closed
+    assert ids == list(range(1000))
 
 
 @pytest.mark.usefixtures("no_time")

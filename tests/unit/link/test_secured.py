@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from snakepit._wire import lane as lane_module
 from snakepit._wire.bulk import MESSAGE, PIECE, Bulk, LaneBroken, Piece
 from snakepit._wire.connect import accept, admit, dial
 from snakepit._wire.lane import Lane
@@ -272,3 +273,43 @@ async def test_new_keys_now_and_then_and_records_of_one_byte_harm_nobody(authori
                 except BlockingIOError:
                     await asyncio.sleep(0)
         assert await other.read() == (MESSAGE, content(20_000))
+
+
+def with_a_farewell(end: Secured, message: bytes, after: bytes = b"") -> bytes:
+    """The message, a `close_notify`, as other implementations of TLS send it, and what comes after that, as bytes for the socket."""
+    end.tls.write(message)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        end.tls.unwrap()
+    return end.outgoing.read() + after
+
+
+@pytest.mark.parametrize("after", [b"", b"\x17\x03\x03\x00\x20" + bytes(32)], ids=["nothing", "another record"])
+async def test_a_farewell_ends_a_lane_after_the_message_that_came_with_it_whatever_comes_later(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, after: bytes
+) -> None:
+    monkeypatch.setattr(lane_module, "TURN_SECONDS", 0.0)
+    taken: list[int] = []
+
+    def take(frames: Sequence[link_pb2.Frame]) -> None:
+        assert not lane.ended.done()
+        taken.extend(frame.call.id for frame in frames)
+
+    async with ends(authority) as (dialled, other), asyncio.timeout(30):
+        lane = await Lane.on(other)
+        lane.attach(take, lambda: None)
+        frames = [link_pb2.Frame(call=link_pb2.Call(id=number)) for number in range(200)]
+        message = link_pb2.LinkRequest(frames=frames).SerializeToString()
+        dialled.sock.send(with_a_farewell(dialled, struct.pack("<I", len(message)) + message, after))
+        assert await lane.ended == "the peer ended the lane"
+        assert taken == list(range(200))
+        lane.abort()
+        await asyncio.sleep(0)
+
+
+async def test_a_farewell_ends_a_bulk_lane_after_the_message_that_came_with_it(authority: Authority) -> None:
+    async with ends(authority) as (dialled, other), asyncio.timeout(30):
+        dialled.sock.send(with_a_farewell(dialled, struct.pack("<IB", 2, MESSAGE) + b"hi"))
+        lane = Bulk(other)
+        assert await lane.read() == (MESSAGE, b"hi")
+        with pytest.raises(LaneBroken):
+            await lane.read()

@@ -78,6 +78,9 @@ class Lane(asyncio.Protocol):
         self._until = 0.0
         self._next: asyncio.Handle | None = None
         self._at_eof = False
+        # Why the connection is lost, while the rest of what had come on it is handed over; and whether nobody wants that.
+        self._lost = ""
+        self._given_up = False
 
     @classmethod
     async def on(cls, connection: Connection) -> Lane:
@@ -114,10 +117,20 @@ class Lane(asyncio.Protocol):
         if not transport.is_closing():
             with contextlib.suppress(OSError):  # The peer's reset has not been told yet.
                 transport.write_eof()
-            await asyncio.wait((self.ended,), timeout=seconds)
+        await asyncio.wait((self.ended,), timeout=seconds)
         transport.close()
 
+    async def catch_up(self, seconds: float) -> None:
+        """Hang up, and hand over what has come and waits for its turn: it is worth as much as before. Results, say."""
+        if self._next is not None and self._transport is not None:
+            self._transport.close()
+            await asyncio.wait((self.ended,), timeout=seconds)
+
     def abort(self) -> None:
+        """Nothing more is sent, or handed over."""
+        self._given_up = True
+        if self._lost:
+            self._end(self._lost)
         if self._transport is not None:
             self._transport.abort()
 
@@ -149,7 +162,11 @@ class Lane(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._unfinished is not None:
             self._unfinished.cancel()
-        self._end(f"the lane broke: {error}" if error else "the lane was closed")
+        why = f"the lane broke: {error}" if error else "the lane was closed"
+        if self._next is None or self._given_up:
+            self._end(why)
+        else:  # When the rest is handed over.
+            self._lost = why
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -178,19 +195,22 @@ class Lane(asyncio.Protocol):
     def _go_on(self) -> None:
         """It is this lane's turn again."""
         self._next = None
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._given_up:
             return
         self._until = time.perf_counter() + TURN_SECONDS
         if self._hand_over_parts():
             self._catch_up()
         if self._next is None:
-            self._transport.resume_reading()
-            if self._at_eof:
-                self._end("the peer ended the lane")
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+            elif not self._at_eof:
+                self._lost = self._lost or "the lane was closed"
+            if self._lost or self._at_eof:
+                self._end(self._lost or "the peer ended the lane")
 
     def _stop_here(self) -> None:
         """The turn is over, and there is more."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
         self._next = asyncio.get_running_loop().call_soon(self._go_on)
 
@@ -297,6 +317,9 @@ class StreamLane:
         await asyncio.wait(self._tasks[:1], timeout=seconds)
         if self._done_writing is not None and not self.ended.done():
             await asyncio.wait((self.ended,), timeout=seconds)
+
+    async def catch_up(self, seconds: float) -> None:
+        """As of a Lane, whose turns these have not."""
 
     def abort(self) -> None:
         for task in self._tasks:

@@ -181,7 +181,7 @@ class Link:
             self._lane.abort()
 
     async def run(self) -> str:
-        """Move frames until either end closes; returns the reason. Cancelling it closes the link at once."""
+        """Move frames until either end closes; returns the reason. Cancelled, it closes the link: what had come is handed over."""
         lane, over = self._lane, self._stream
         assert lane is not None
         closed = self._closed = asyncio.get_running_loop().create_future()
@@ -195,6 +195,10 @@ class Link:
             self.close(lane.ended.result() if lane.ended.done() else "the peer ended the stream")
             self._flush(last=True)
             await lane.finish(FAREWELL_SECONDS)
+        except asyncio.CancelledError:  # The peer's stream broke, say.
+            self.close("cancelled")
+            await lane.catch_up(FAREWELL_SECONDS)
+            raise
         finally:
             self.close("cancelled")
             lane.abort()

@@ -133,6 +133,8 @@ class Secured:
                 came = read_into(most - size, view[size:most])
                 self._idle.came(0, came)
                 size += came
+                if not came:  # A farewell: nothing comes after it, and it is read again and again.
+                    break
             except ssl.SSLWantReadError:
                 if not self._more(size):
                     break
@@ -211,13 +213,18 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         self._incoming.write(data)
         came: list[bytes] = []
+        at_end = False
         try:
             while self._tls.pending() or self._incoming.pending:
                 came.append(self._tls.read(READ_BYTES))
+                if not came[-1]:  # A farewell. What comes after it is nobody's, and is never read.
+                    at_end = True
+                    self._incoming.read()
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self._user.eof_received()
+            at_end = True
+            self._incoming.read()
         except ssl.SSLError as error:
             self._abort(error)
             return
@@ -231,6 +238,8 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
             self._bare.write(self._outgoing.read())
         if content:
             self._user.data_received(content)
+        if at_end:
+            self._user.eof_received()
 
     def _abort(self, error: Exception) -> None:
         self._user.connection_lost(error)
