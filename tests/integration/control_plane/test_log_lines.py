@@ -139,6 +139,31 @@ async def test_only_so_many_ask_at_once_and_nobody_answers_for_another_capsule(
         assert [each.message for each in await waiting] == ["true"]
 
 
+async def test_the_end_of_an_old_link_answers_no_question_that_the_new_one_was_asked(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 20.0)
+    asks.give(ADA, READ_LOGS)
+    asked: list[link_pb2.LogLinesRequest] = []
+    newer = SimulatedAgent(server.address, name=agent.name, pool=POOL, pod_uid=agent.pod_uid, token_file=agent.token_file)
+    newer.incarnation, newer.lives, newer.on_log_lines = agent.incarnation, agent.lives, asked.append
+    agent.silent = True
+    await newer.start()
+    try:
+        links = server.links.links
+        assert len(links) >= 2
+        waiting = asyncio.create_task(pool.log_lines(agent.name))
+        (request,) = await eventually(lambda: asked)
+        before = len(links)
+        await agent.stop()
+        await eventually(lambda: len(links) == before - 1, "the old link has ended")
+        newer.send(log_lines_reply=link_pb2.LogLinesReply(id=request.id, lines=encoded("true")))
+        found = await waiting
+        assert ([each.message for each in found], found.problem) == (["true"], "")
+    finally:
+        await newer.stop()
+
+
 @pytest.mark.parametrize("lines", [["{}"] * 1001, ["x" * 300_000]], ids=["too many", "too long"])
 async def test_an_agent_that_tells_more_than_it_may_is_hung_up_on(
     server: Running, agent: SimulatedAgent, asks: Reviewer, pool: Pool, lines: list[str]

@@ -198,6 +198,7 @@ async def test_a_session_that_the_store_has_lost_while_it_was_used_is_counted_an
 async def test_operations_on_state_are_counted_whoever_asks_for_them(server: Running, caller: Caller) -> None:
     async def remember(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
         await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="k", value=payload(41)))
+        await agent.ask_state(call, keys=link_pb2.StateRequest.Keys())
         stale = link_pb2.Call()
         stale.CopyFrom(call)
         stale.session_epoch += 1
@@ -222,7 +223,7 @@ async def test_operations_on_state_are_counted_whoever_asks_for_them(server: Run
         ("set", "OK"): 1,
         ("get", "STALE_EPOCH"): 1,
         ("get", "OK"): 1,
-        ("list", "OK"): 1,
+        ("list", "OK"): 2,
         ("set", "STATE_QUOTA"): 1,
         ("delete", "OK"): 1,
     }

@@ -105,5 +105,6 @@ class AgentPeer:
 
     def closed(self) -> None:
         self.asking.closed()
-        self._flow.log_lines.unlinked(self._capsule)
+        if self._flow.agents.senders.get(self._capsule) is self._send:  # Or its new link is asked now, and answers.
+            self._flow.log_lines.unlinked(self._capsule)
         self._fleet.leave(self._capsule, self._send)

@@ -349,7 +349,8 @@ async def _answered(flow: Flow, store: Store, pool: str, request: link_pb2.State
         reply.error.CopyFrom(to_frame(error))
     if known is not None:
         outcome = reply.error.reason if reply.HasField("error") else "OK"
-        flow.telemetry.state_operations.add(pool, request.WhichOneof("operation") or "list", outcome)
+        operation = request.WhichOneof("operation") or "keys"
+        flow.telemetry.state_operations.add(pool, "list" if operation == "keys" else operation, outcome)
     return reply
 
 
