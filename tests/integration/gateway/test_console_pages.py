@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
+from snakepit_gateway.console import shared
 from support.control_plane import calling
 from support.eventually import eventually
 from support.simulated_agent import POOL, payload, settings, simulated_agent
@@ -93,6 +97,33 @@ async def test_calls_of_all_pools_are_on_one_page_and_an_id_leads_to_its_call_an
         assert made.count("/call?id=") == 1, "no other one"
         missing = await http.get("/calls", params={"id": "nobodys"})
         assert (missing.status_code, "CALL_NOT_FOUND" in missing.text) == (404, True)
+
+
+async def test_the_page_of_a_call_that_has_ended_seldom_has_a_replica_look_through_its_records(
+    server: Running, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with simulated_agent(server.address) as agent, calling(server.address) as caller:
+        await caller.call("echo")
+        page, query = f"/pools/{POOL}/call", {"id": agent.calls[0].call_id}
+        records, looks = list(server.flow.pools[POOL].records or ()), list[str]()
+
+        class Watched(list[Any]):
+            def __iter__(self) -> Iterator[Any]:
+                looks.append("at each")
+                return super().__iter__()
+
+        clock = SimpleNamespace(now=0.0)
+        monkeypatch.setattr(shared, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        monkeypatch.setattr(server.flow.pools[POOL], "records", Watched(records))
+        assert "echo" in (await http.get(page, params=query)).text
+        once = len(looks)
+        assert once >= 2, "for the call, and for those that it has made"
+        for clock.now in (1.0, 5.0, shared.SETTLED_SECONDS - 0.1):
+            assert "echo" in (await http.get(page, params=query)).text
+        assert len(looks) == once
+        clock.now = shared.SETTLED_SECONDS
+        assert "echo" in (await http.get(page, params=query)).text
+        assert len(looks) == 2 * once
 
 
 async def test_a_pool_says_on_which_nodes_it_is_and_how_many_of_their_workers_serve(server: Running, http: httpx.AsyncClient) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from snakepit.errors import ServerUnavailable
-from snakepit_gateway.console.shared import MOST_KEPT, Shared
+from snakepit_gateway.console import shared as module
+from snakepit_gateway.console.shared import MOST_KEPT, SETTLED_SECONDS, Shared
 
 
 class Asked:
@@ -70,3 +72,21 @@ async def test_only_so_much_is_kept() -> None:
     for at in range(MOST_KEPT + 10):
         await shared.get(at, 60.0, asked)
     assert len(shared._kept) == MOST_KEPT  # noqa: SLF001
+
+
+async def test_what_is_settled_is_asked_for_after_longer_and_a_failure_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    shared, asked = Shared(), Asked()
+    asked.go.set()
+    for at, times in ((0.0, 1), (0.5, 2), (1.0, 3), (1.0 + SETTLED_SECONDS - 0.1, 3), (1.0 + SETTLED_SECONDS, 4)):
+        now = at
+        assert await shared.get("call", 0.4, asked, lambda found: found == 3) == times
+
+    async def fails() -> int:
+        raise ServerUnavailable("no link")
+
+    with pytest.raises(ServerUnavailable):
+        await shared.get("other", 0.4, fails, lambda _: True)
+    now += 0.5
+    assert await shared.get("other", 0.4, asked) == 5

@@ -45,6 +45,10 @@ Sees = Callable[[Record], bool]
 """May the caller see that call?"""
 
 
+def _all(_: Record) -> bool:
+    return True
+
+
 class Found(NamedTuple):
     pool: Pool
     record: Record
@@ -64,7 +68,7 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
         admitted = await self._admit(caller, LIST_CALLS, request.pool, self._having)
         if request.limit < 0:
             raise InvalidArguments(f"limit {request.limit} is negative: 0 means {DEFAULT_LIMIT}")
-        fitting = (each for each in self._known(admitted, request.state) if _fits(each.record, request))
+        fitting = self._known(admitted, request.state, fits=lambda record: _fits(record, request))
         response = call_pb2.ListCallsResponse()
         for n, found in enumerate(list(islice(fitting, min(request.limit or DEFAULT_LIMIT, MAX_LIMIT)))):
             if n % AT_ONCE == AT_ONCE - 1:
@@ -149,8 +153,8 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
             if call.pool is not None and call.pool in pools and call_id in (None, call.call_id):
                 yield call.pool, call
 
-    def _known(self, pools: Mapping[Pool, Sees], state: int, call_id: str | None = None) -> Iterator[Found]:
-        """What is known of calls in that state (0: any), and may be seen; of all or those of that id."""
+    def _known(self, pools: Mapping[Pool, Sees], state: int, call_id: str | None = None, fits: Sees = _all) -> Iterator[Found]:
+        """What is known of calls in that state (0: any), and may be seen; of all or those of that id, and that `fits` holds for."""
         now = self._flow.clock()
         if state != ENDED:
             runs = {(pool, call.call_id) for pool, call in self._open(pools, call_id) if call.request.leads}
@@ -158,23 +162,20 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
                 its = RUNNING if call.state is SENT or call.state is LEFT else QUEUED
                 if state in (0, its) and not (call.state is JOINED and (pool, call.call_id) in runs):
                     record = record_of(call, None, "", now)
-                    if pools[pool](record):
+                    if fits(record) and pools[pool](record):
                         yield Found(pool, record, its)
         if state in (0, ENDED):
-            ended = merge(*map(_ended, pools), key=lambda each: each.record.ended, reverse=True)
-            yield from (each for each in ended if call_id in (None, each.record.call_id) and pools[each.pool](each.record))
+            wanted = fits if call_id is None else lambda record: record.call_id == call_id and fits(record)
+            ended = (_ended(pool, wanted, sees) for pool, sees in pools.items())
+            yield from merge(*ended, key=lambda each: each.record.ended, reverse=True)
 
     def _info(self, found: Found) -> call_pb2.CallInfo:
         return info(found.pool.name, self._replica, found.record, found.state, wall=time.time() - self._flow.clock())
 
 
-def _ended(pool: Pool) -> Iterator[Found]:
-    """The newest first."""
-    return (Found(pool, record, ENDED) for record in pool.records or ())
-
-
-def _all(_: Record) -> bool:
-    return True
+def _ended(pool: Pool, wanted: Sees, sees: Sees) -> Iterator[Found]:
+    """The newest first. Most are not wanted, so that nothing is made of them."""
+    return (Found(pool, record, ENDED) for record in pool.records or () if wanted(record) and sees(record))
 
 
 def _own(caller: Caller) -> Sees:

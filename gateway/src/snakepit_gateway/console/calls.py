@@ -12,7 +12,8 @@ from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit_gateway.console import log_lines, picture
 from snakepit_gateway.console.desk import Context, Elsewhere, href, pool_of, said
 from snakepit_gateway.console.pool import head
-from snakepit_gateway.console.viewer import CANCEL, Viewer
+from snakepit_gateway.console.shared import SETTLED_SECONDS
+from snakepit_gateway.console.viewer import CANCEL, ENDED, Viewer
 
 SHOWN = 50
 MOST_WITHIN = 20
@@ -60,17 +61,18 @@ def _seconds(text: str) -> float:
 async def call(viewer: Viewer, request: Request) -> Context:
     """What one call's page shows."""
     name, id_ = pool_of(request), said(request, "id")
-    top, found, made, who = await asyncio.gather(head(viewer, name), viewer.call(name, id_), _made_by(viewer, id_), viewer.who())
+    top, found, who = await asyncio.gather(head(viewer, name), viewer.call(name, id_), viewer.who())
+    made = await _made_by(viewer, found)
     may = CANCEL in top["rights"] or bool(who.subject and found.caller == who.subject)
     log = await log_lines.gather(viewer, top, found.worker.rpartition("/")[0], id_)
     shown = {"call": found, "made": made, "stages": picture.stages(found), **log}
     return {**top, **shown, "may": may, "done": request.query_params.get("done", "")}
 
 
-async def _made_by(viewer: Viewer, id_: str) -> list[CallInfo]:
+async def _made_by(viewer: Viewer, call: CallInfo) -> list[CallInfo]:
     """Those that a call has made; where they can't be told, the rest of its page is worth having."""
     try:
-        return await viewer.all_calls(limit=MOST_WITHIN, within=id_)
+        return await viewer.all_calls(SETTLED_SECONDS if call.state == ENDED else 1.0, limit=MOST_WITHIN, within=call.id)
     except SnakepitError:
         return []
 

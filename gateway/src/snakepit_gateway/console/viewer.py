@@ -21,6 +21,9 @@ READ_LOGS = "get pods/log"
 SESSION = {"read": "get snakepools/sessions", "rebind": "update snakepools/sessions", "delete": "delete snakepools/sessions"}
 """On those of others. One's own are one's own."""
 
+ENDED = "ended"
+"""A call's state, after which it changes no more."""
+
 RIGHTS_SECONDS = 10.0
 """Until they are looked at again."""
 
@@ -73,17 +76,19 @@ class Viewer:
         key = "calls " + repr(sorted(filters.items()))
         return await self._shared(key, name, every, lambda: self.pool(name).calls(**filters))
 
-    async def all_calls(self, **filters: Any) -> CallList:
+    async def all_calls(self, every: float = 1.0, **filters: Any) -> CallList:
         """Of every pool, those that its reader may see."""
         key = "calls " + repr(sorted(filters.items()))
-        return await self._shared(key, "", 1.0, lambda: self.pools.calls(**filters))
+        return await self._shared(key, "", every, lambda: self.pools.calls(**filters))
 
     async def find_call(self, call_id: str) -> CallInfo:
         """Of whichever pool."""
         return await self._shared(f"call {call_id}", "", 0.4, lambda: self.pools.call_info(call_id))
 
     async def call(self, name: str, call_id: str) -> CallInfo:
-        return await self._shared(f"call {call_id}", name, 0.4, lambda: self.pool(name).call_info(call_id))
+        """Each question has every replica look through its records: of a call that has ended it is seldom asked."""
+        key = (self.identity, name, f"call {call_id}")
+        return await self.shared.get(key, 0.4, lambda: self.pool(name).call_info(call_id), lambda found: found.state == ENDED)
 
     async def log_lines(self, name: str, worker: str, call_id: str, limit: int) -> LogLines:
         """Of a worker or a capsule."""
