@@ -10,6 +10,9 @@ from types import FrameType
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Who sends these wants the program to end."""
+
 
 def main() -> None:
     """Run the command in sys.argv and exit with one of the statuses of `codes`. A failure is one sentence on stderr."""
@@ -17,9 +20,9 @@ def main() -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import snakepit._grpc_threads  # noqa: F401
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _leave)
+            signal.signal(number, leave)
     try:
         try:
             from snakepit.cli.app import run
@@ -33,7 +36,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def _leave(number: int, _: FrameType | None) -> None:
+def leave(number: int, _: FrameType | None) -> None:
     """As after Ctrl-C, what a command has started ends with it."""
     raise SystemExit(128 + number)
 

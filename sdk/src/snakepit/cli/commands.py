@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ import typer
 
 from snakepit._names import parse_worker
 from snakepit._tasks import ask_each
-from snakepit.cli import tables
+from snakepit.cli import signals, tables
 from snakepit.cli.config import Kube
 from snakepit.cli.output import Output, OutputOption, show, show_rows
 from snakepit.cli.reach import Reach
@@ -143,4 +142,4 @@ def connect(
             print("forwarding until Ctrl-C; paste the line above where your programs run", file=sys.stderr, flush=True)
             raise ServerUnavailable(await forward.ended())
 
-    asyncio.run(stay(target.kube))
+    signals.run(stay(target.kube))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import sys
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from snakepit._telemetry.log_lines import LogLine, as_text, encode
+from snakepit.cli import signals
 from snakepit.cli.config import Kube
 from snakepit.cli.target import Target, with_target
 
@@ -74,7 +74,7 @@ def logs(
     if target.kube is None:
         found = _of_dev(target, of, view, tail, follow=follow)
     else:
-        found = asyncio.run(_of_pods(target.kube, target.namespace, of, view, tail, follow=follow))
+        found = signals.run(_of_pods(target.kube, target.namespace, of, view, tail, follow=follow))
     if call and not found:
         print(f"no line of call {call} is there: it said nothing, or its lines are gone", file=sys.stderr)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVa
 import msgspec
 import typer
 
-from snakepit.cli import config, failures
+from snakepit.cli import config, failures, signals
 from snakepit.cli.config import Config, Kube
 from snakepit.cli.output import Output
 from snakepit.client import Client
@@ -86,7 +86,7 @@ class Target(msgspec.Struct, frozen=True):
                     await _linked(client, reach)
                 return await work(client)
 
-        return asyncio.run(run())
+        return signals.run(run())
 
     @contextlib.asynccontextmanager
     async def client(self, reach: Reach | None = None) -> AsyncIterator[Client]:

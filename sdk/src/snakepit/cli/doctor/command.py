@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snakepit.cli import signals
 from snakepit.cli.failures import ExitStatus
 from snakepit.cli.output import Output, OutputOption, show
 from snakepit.cli.target import Target, with_target
@@ -26,7 +26,7 @@ def doctor(
     """Walk from here to the store and the pools: what is wrong, and what to do? Exit status 1 if there is anything."""
     from snakepit.cli.doctor.examination import examine  # Every other command begins without it.
 
-    report = asyncio.run(examine(target, target.pool(pool) if pool else None))
+    report = signals.run(examine(target, target.pool(pool) if pool else None))
     wrong = [each for each in report.findings if each.severity == "error"]
     if output.is_for_people:
         _tell(report, wrong, pool)
