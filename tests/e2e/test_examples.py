@@ -95,9 +95,11 @@ def connected(folder: Path) -> Iterator[str]:
         forward.says("export SNAKEPIT_SERVER")
         yield next(line for line in forward.lines if line.startswith("export "))
     finally:
-        forward.send(signal.SIGINT)
-        forward.wait()
-        forward.end()
+        forward.send(signal.SIGTERM)  # Where tests run in the background, Ctrl-C's signal is ignored.
+        try:
+            forward.wait()
+        finally:
+            forward.end()
 
 
 @pytest.fixture(scope="module")
