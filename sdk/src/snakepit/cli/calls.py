@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from snakepit.cli import tables
-from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.output import Output, OutputOption, remark, show, show_rows
 from snakepit.cli.reach import Reach
 from snakepit.cli.target import Target, with_target
 from snakepit.client import Client, views
@@ -38,8 +37,7 @@ def calls(
 
     reach = Reach()
     found = target.run(ask, reach)
-    for remark in filter(None, [reach.remark, tables.unanswered(found.missing)]):
-        print(remark, file=sys.stderr)
+    remark(reach.remark, tables.unanswered(found.missing))
     show_rows(found, tables.calls(datetime.now(UTC)), output)
 
 
@@ -63,8 +61,7 @@ def explain(
         if reach.remark:
             error.add_note(reach.remark)
         raise
-    if reach.remark:
-        print(reach.remark, file=sys.stderr)
+    remark(reach.remark)
     if output.is_for_people:
         show_rows(tables.call_attributes(call), tables.ATTRIBUTES, output)
         print()

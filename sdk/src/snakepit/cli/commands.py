@@ -14,7 +14,7 @@ from snakepit._names import parse_worker
 from snakepit._tasks import ask_each
 from snakepit.cli import signals, tables
 from snakepit.cli.config import Kube
-from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.output import Output, OutputOption, remark, show, show_rows
 from snakepit.cli.reach import Reach
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.cli.type_stubs import render
@@ -32,8 +32,8 @@ def pools(target: Target, output: OutputOption = Output.table) -> None:
     """List every pool."""
     reach = Reach()
     show_rows(target.run(_pools, reach), tables.POOLS, output)
-    if reach.remark and output.is_for_people:
-        print(reach.remark, file=sys.stderr)
+    if output.is_for_people:
+        remark(reach.remark)
 
 
 async def _pools(client: Client) -> list[PoolInfo]:

@@ -109,6 +109,12 @@ def rendered(value: Any, output: Output, *, piece: bool = False) -> str:
     return (as_json(value, pretty=True) if len(text) > _LONG and not piece else text) + "\n"
 
 
+def remark(*said: str) -> None:
+    """Print what is to be known beside what was found on standard error, a line each. Empty ones say nothing."""
+    for each in filter(None, said):
+        print(each, file=sys.stderr)
+
+
 class Sink:
     """Where the results of a call go: standard output, or a file that is written once there is something to write.
 

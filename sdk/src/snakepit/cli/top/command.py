@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from snakepit._names import nearest
-from snakepit.cli.output import Output, OutputOption, show, show_rows
+from snakepit.cli.output import Output, OutputOption, remark, show, show_rows
 from snakepit.cli.reach import Reach
 from snakepit.cli.tables import WORKERS, unanswered
 from snakepit.cli.target import Target, with_target
@@ -43,8 +43,8 @@ def top(
     if once or not output.is_for_people or not (sys.stdin.isatty() and sys.stdout.isatty()):
         all_workers = not output.is_for_people or name is not None
         _show(target.run(lambda client: _first(client, name, only, all_workers=all_workers), reach), state, name, output)
-        if reach.remark and output.is_for_people:
-            print(reach.remark, file=sys.stderr)
+        if output.is_for_people:
+            remark(reach.remark)
         return
 
     async def stay(client: Client) -> None:
@@ -66,8 +66,7 @@ async def _first(client: Client, name: str | None, filter: str, *, all_workers: 
 
 
 def _show(found: Look, state: State, name: str | None, output: Output) -> None:
-    for problem in filter(None, [found.problem, unanswered(found.missing)]):
-        print(problem, file=sys.stderr)
+    remark(found.problem, unanswered(found.missing))
     if not output.is_for_people:
         show(found, output)
         return
