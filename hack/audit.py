@@ -14,17 +14,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SETS = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
+sys.path.append(str(ROOT / "hack/cluster"))
+from localcluster.images import RELEASED  # noqa: E402
 
 
 def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
-    """What is said of each package of all sets, once of each version; and of why there is none, the last line.
+    """What is said of each package of all images, once of each version; and of why there is none, the last line.
 
-    Set by set: pip-audit takes a package that two files pin at two versions for a mistake, and says nothing at all then.
+    Image by image: pip-audit takes a package that two files pin at two versions for a mistake, and says nothing at all then.
     """
     found: dict[tuple[object, object], dict[str, object]] = {}
     problem = ""
-    for name in SETS:
+    for name in RELEASED:
         packages, said = _asked_of(ROOT / f"requirements/{name}.txt", options)
         found |= {(each["name"], each.get("version")): each for each in packages}
         if not packages:

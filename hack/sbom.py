@@ -46,7 +46,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "hack/cluster"))
 from localcluster import images  # noqa: E402
 
-IMAGES = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
 INSTALLED = "lib/python3.*/site-packages"
 APACHE = "Apache-2.0"
 UNTOLD = "unknown: the base image has no copyright files"
@@ -238,7 +237,7 @@ def main() -> None:
         found = [each for wheel in sorted(folder.glob("*.whl")) for each in write(of_wheel(wheel), wheel.with_suffix(".cdx.json"))]
     else:
         found = []
-        for name in IMAGES:
+        for name in images.RELEASED:
             image = released(name, release[0]) if release else built(name)
             found += write(of_image(name, image), folder / f"{name}.cdx.json")
     if found:

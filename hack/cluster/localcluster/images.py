@@ -61,6 +61,8 @@ IMAGES = (
     Image("redis", "hack/cluster/redis/Dockerfile", ("hack/cluster/redis",), target="redis"),
 )
 BY_NAME = {image.name: image for image in IMAGES}
+RELEASED = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
+"""Those that a release has. What each brings along is pinned in requirements/NAME.txt."""
 
 
 @dataclass(frozen=True)

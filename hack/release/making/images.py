@@ -9,7 +9,6 @@ from localcluster import host_settings, images, paths, progress, shell
 
 from making.source import Source
 
-NAMES = ("agent", "control-plane", "operator", "gateway", "cli", "worker")
 REPOSITORY = "snakepit"
 LICENCE = "Apache-2.0"
 ANNOTATION = "org.opencontainers.image"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster import host, paths, progress, shell
+from localcluster.images import RELEASED
 
 from making import chart, contents, images, registry, tools
 from making.images import Store
@@ -68,7 +69,7 @@ class Making:
         store = Store(self.work / "store")
         base = store.base(wishes.base)
         logs = paths.from_environment().cache / "log"
-        built = {name: store.build(self.source, name, base, logs / f"release-{name}.log") for name in images.NAMES}
+        built = {name: store.build(self.source, name, base, logs / f"release-{name}.log") for name in RELEASED}
         digests = {name: store.push(local, self._reference(name)) for name, local in built.items()}
         packed = chart.package(self.source, self.made, self.work)
         chart_digest = chart.push(packed, self.address, self.source.clock)
@@ -104,7 +105,7 @@ class Making:
     def _layout(self) -> None:
         """Images and chart with what was signed, in one OCI layout: what they share is there once."""
         version = self.source.version
-        names = {f"{images.REPOSITORY}/{name}": name for name in images.NAMES} | {f"{chart.REPOSITORY}/snakepit": "chart"}
+        names = {f"{images.REPOSITORY}/{name}": name for name in RELEASED} | {f"{chart.REPOSITORY}/snakepit": "chart"}
         with progress.step("the folder oci"):
             for repository, name in names.items():
                 target = f"{self.made / 'oci'}:{name}-{version}"

@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 import licences
 import pytest
+from localcluster.images import RELEASED
 
-OURS = ("agent", "control-plane", "operator", "gateway", "cli", "worker", "digits")
+OURS = (*RELEASED, "digits")
 
 
 @pytest.mark.parametrize("image", OURS)

@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT / "hack/release"))
 
 import go_tools  # noqa: E402
 from localcluster import shell  # noqa: E402
+from localcluster.images import RELEASED  # noqa: E402
 from localcluster.shell import Failure  # noqa: E402
-from making import chart, contents, images, release, source, tools  # noqa: E402
+from making import chart, contents, release, source, tools  # noqa: E402
 from making.signatures import refuse_locked  # noqa: E402
 from making.source import Source  # noqa: E402
 
@@ -79,8 +80,8 @@ def test_a_distribution_or_chart_of_another_version_is_named(checkout: Path, tmp
 
 
 def test_each_released_image_has_its_place_in_the_charts_values() -> None:
-    assert set(contents.VALUES) == set(images.NAMES)
-    written = json.loads(contents.values(dict.fromkeys(images.NAMES, DIGEST)))
+    assert set(contents.VALUES) == set(RELEASED)
+    written = json.loads(contents.values(dict.fromkeys(RELEASED, DIGEST)))
     assert written["test"] == {"image": {"digest": DIGEST}, "workerImage": {"digest": DIGEST}}
 
 
@@ -143,7 +144,7 @@ def test_a_chart_of_the_same_files_has_the_same_bytes(tmp_path: Path) -> None:
         about = yaml.safe_load(packed.extractfile("snakepit/Chart.yaml") or b"")
     told = {each["image"] for each in yaml.safe_load(about["annotations"]["artifacthub.io/images"])}
     assert about["appVersion"] == "0.1.0"
-    assert {f"snakepit/{name}:0.1.0" for name in images.NAMES} == {each for each in told if each.startswith("snakepit/")}
+    assert {f"snakepit/{name}:0.1.0" for name in RELEASED} == {each for each in told if each.startswith("snakepit/")}
 
 
 def test_an_archive_with_another_date_is_refused(tmp_path: Path) -> None:
