@@ -28,7 +28,7 @@ def output(*argv: str | Path, environment: Mapping[str, str] | None = None, seco
     except subprocess.TimeoutExpired as error:
         raise Failure(f"`{' '.join(command)}` took longer than {seconds:g} s") from error
     if done.returncode != 0:
-        raise Failure(f"`{' '.join(map(str, argv))}` failed: {(done.stderr or done.stdout).strip()}")
+        raise Failure(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 

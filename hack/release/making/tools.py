@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+from pathlib import Path
 
 import go_tools
 from localcluster import shell
@@ -13,19 +14,20 @@ from localcluster.shell import Failure
 def path(name: str) -> str:
     """Of that program. Raises Failure where it can't be had."""
     tool = go_tools.TOOLS[name]
-    try:
-        return str(go_tools.find(tool) or go_tools.build(tool))
-    except go_tools.NoTool as error:
-        raise Failure(str(error)) from error
+    return str(go_tools.find(tool) or _built(tool))
 
 
 def helm() -> str:
     """What $HELM names, else our own build: the bytes of the chart are as the version of helm makes them. Raises Failure."""
-    tool = go_tools.TOOLS["helm"]
     if "HELM" in os.environ:
         return os.environ["HELM"]
+    tool = go_tools.TOOLS["helm"]
+    return str(tool.built() if tool.built().exists() else _built(tool))
+
+
+def _built(tool: go_tools.Tool) -> Path:
     try:
-        return str(tool.built() if tool.built().exists() else go_tools.build(tool))
+        return go_tools.build(tool)
     except go_tools.NoTool as error:
         raise Failure(str(error)) from error
 
