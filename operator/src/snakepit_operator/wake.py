@@ -140,7 +140,7 @@ def _registry(on_wake: OnWake, pods: bool, tell: Told) -> kopf.OperatorRegistry:
             on_wake("" if type is None else f"{namespace}/{pool}", "")
 
     async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
-        return None if (found := _login(**kwargs)) is None else _Told(found, tell)
+        return None if (found := _login(**kwargs)) is None else _Telling(found, tell)
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
@@ -153,7 +153,7 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
 
 
-class _Told(kopf.AiohttpSession):
+class _Telling(kopf.AiohttpSession):
     """A login whose session tells of its requests; it is made when kopf first wants it, which also closes it.
 
     Two are equal whose logins are: kopf remembers those that were refused, and asks for no other before there is a new one.
@@ -179,7 +179,7 @@ class _Told(kopf.AiohttpSession):
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Told) and self.login == other.login
+        return isinstance(other, _Telling) and self.login == other.login
 
     def __hash__(self) -> int:
         return hash(self.login)
