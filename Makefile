@@ -145,13 +145,12 @@ protos-release: setup ## Keep today's proto/ as that of a release, which later o
 crds: setup ## Generate crds/ from snakepit.spec
 	@$(BIN)/python hack/crds.py
 
+PIN := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements"
+
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
 	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release docs; do \
-	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make requirements" $$set.in -o $$set.txt || exit 1; done
-	@for set in examples/*/requirements.in; do \
-	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command "make requirements" -c requirements/dev.txt $$set -o $${set%.in}.txt || exit 1; done
+	  $(PIN) $$set.in -o $$set.txt || exit 1; done
+	@for set in examples/*/requirements.in; do $(PIN) -c requirements/dev.txt $$set -o $${set%.in}.txt || exit 1; done
 
 docs: setup ## Generate references and pictures, check what the documents point at, and make the site
 	@$(BIN)/python hack/docs.py
