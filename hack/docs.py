@@ -74,7 +74,7 @@ The column "fault" says [how a pool's objectives count it](slo.md#what-counts): 
 |---|---|---|---|---|---|---|
 """
 
-PATH = re.compile(r"(?:sdk|agent|control-plane|operator|local|worker-image|proto|charts|crds|docs|examples|hack|tests)/[\w./*-]*")
+PATH = re.compile(r"(?:sdk|agent|control-plane|operator|gateway|local|worker-image|proto|charts|crds|docs|examples|hack|tests)/[\w./*-]*")
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
 VARIABLE = re.compile(r"\bSNAKEPIT_[A-Z_]+[A-Z]\b")
 SKIPPED = re.compile(r"^(https?|mailto)$")
