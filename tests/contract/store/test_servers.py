@@ -11,7 +11,6 @@ import pytest
 from snakepit.errors import StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2
-from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import Store
 from support.eventually import eventually
@@ -27,13 +26,8 @@ from support.redis_server import (
     sentinel_world,
 )
 from support.redis_tls import tls_cluster, tls_sentinel_world, tls_server
+from support.stored import POOL, until, wanted
 from support.tls import certificate, terminator
-
-POOL = "default/shapes"
-
-
-def wanted(name: str = "s", pool: str = POOL) -> SessionRecord:
-    return SessionRecord(pool, name, "uid", 0.0, 0.0, 60.0, 1)
 
 
 @asynccontextmanager
@@ -44,12 +38,6 @@ async def opened(url: str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
-
-
-async def until_answering(store: Store) -> None:
-    async with asyncio.timeout(20):
-        while store.problem:
-            await asyncio.sleep(0.02)
 
 
 async def writes(store: Store, pool: str = POOL) -> int:
@@ -119,7 +107,7 @@ async def test_sentinels_and_the_master_that_they_name_are_used_over_tls(tmp_pat
             world.primary.kill()
             with pytest.raises(StoreUnavailable):
                 await writes(store)
-            await until_answering(store)
+            await until(store, ready=True, seconds=20)
             assert await writes(store) == 2
 
 
@@ -143,7 +131,7 @@ async def test_a_sentinels_fail_over_is_followed_and_the_scripts_are_loaded_ther
             world.primary.kill()
             with pytest.raises(StoreUnavailable):
                 await writes(store)
-            await until_answering(store)
+            await until(store, ready=True, seconds=20)
             assert world.names(world.replica)
             assert await writes(store) == version + 1
             assert (await store.get_session(POOL, "s")).uid == "uid"
@@ -161,7 +149,7 @@ async def test_a_primary_that_was_replaced_is_left_though_it_still_answers_as_on
                 try:
                     await writes(store)
                 except StoreUnavailable:
-                    await until_answering(store)
+                    await until(store, ready=True, seconds=20)
                 return b"k" in world.replica.command("HKEYS", f"snakepit:{{{POOL}}}:state:s")
 
             async with asyncio.timeout(5):
@@ -205,7 +193,7 @@ async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_kill
                 try:
                     versions.append(await writes(store, pools[len(versions)]))
                 except StoreUnavailable:
-                    await until_answering(store)
+                    await until(store, ready=True, seconds=20)
         assert set(versions) <= {1, 2}
 
 

@@ -1,0 +1,123 @@
+"""What lies in a server: which keys there are and for how long, and what is right after it has forgotten some of them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import redis.asyncio
+
+from snakepit.errors import SessionNotFound, SnakepitError, StaleEpoch
+from snakepit.spec.fields import SessionSpec
+from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.redis import RedisStore
+from support.redis_server import RedisServer
+from support.stored import POOL, value, wanted
+
+from .conftest import BOTH
+
+
+@BOTH
+async def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(server: RedisServer, store: RedisStore) -> None:
+    server.command("SCRIPT", "FLUSH")
+    outcomes = await asyncio.gather(*(store.create_session(wanted(f"s{i}"), 100) for i in range(20)))
+    assert all(created for _, created in outcomes)
+
+
+@BOTH
+async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer, store: RedisStore) -> None:
+    await store.create_session(replace(wanted(), owner="ada"), 10)
+    await store.set_state(POOL, "s", "k", common_pb2.Payload(data=b"1"), None, SessionSpec(), None)
+    await store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True)
+    await store.renew_leases(POOL, {"i": 60})
+    await store.declare_lost(POOL, "j", 60)
+    keys = {line for line in server.command("KEYS", "*").decode().split("\r\n") if line.startswith("snakepit")} - {"snakepit:{probe}"}
+    assert len(keys) == 11
+    for key in keys:
+        assert int(server.command("PTTL", key).decode().strip()[1:]) > 0, key
+        assert key == "snakepit:pools" or key.startswith(f"snakepit:{{{POOL}}}:"), key
+
+
+@BOTH
+async def test_a_session_that_the_server_has_lost_is_told_from_one_that_was_deleted(server: RedisServer, store: RedisStore) -> None:
+    for name in ("deleted", "lost"):
+        await store.create_session(replace(wanted(), id=name), 10)
+    await store.delete_session(POOL, "deleted")
+    server.command("DEL", f"snakepit:{{{POOL}}}:session:lost")
+    assert await store.touch_sessions(POOL, ["deleted", "lost"]) == [None, None]
+    assert await store.were_deleted(POOL, ["deleted", "lost"]) == [True, False]
+    assert int(server.command("PTTL", f"snakepit:{{{POOL}}}:deleted").decode().strip()[1:]) > 0
+
+
+async def test_where_too_many_were_deleted_to_know_each_nobody_was_lost(server: RedisServer, store: RedisStore) -> None:
+    for first in range(0, 10_000, 500):
+        filling = [str(each) for number in range(first, first + 500) for each in (number, f"s{number}")]
+        server.command("ZADD", f"snakepit:{{{POOL}}}:deleted", *filling)
+    assert await store.were_deleted(POOL, ["s7", "another"]) == [True, True]
+    await store.create_session(wanted(), 10)
+    await store.delete_session(POOL, "s")
+    assert await store.were_deleted(POOL, ["s7", "s"]) == [False, True], "those of a minute ago are forgotten"
+
+
+async def test_of_the_ends_that_nobody_takes_the_last_ten_thousand_are_kept(server: RedisServer, store: RedisStore) -> None:
+    bound, _ = await store.create_session(replace(wanted(), ttl_seconds=1.0), 10)
+    await store.bind_session(bound, "c/0", "i0", "a0")
+    ended = f"snakepit:{{{POOL}}}:ended"
+    async with redis.asyncio.Redis(port=server.port) as direct:
+        await direct.rpush(ended, *(f"{number}\nuid\nc/0\ni0" for number in range(1, 10_051)))
+    async with asyncio.timeout(10):
+        while await store.count_sessions(POOL):
+            await asyncio.sleep(0.02)
+    assert server.command("LLEN", ended) == b":10000\r\n"
+    oldest, *_ = await store.take_ended(POOL, 1)
+    assert (oldest.id, oldest.worker) == ("52", "c/0"), "the oldest go first, and one has come"
+
+
+@BOTH
+async def test_what_a_server_has_forgotten_of_a_pools_sessions_is_nobodys(server: RedisServer, store: RedisStore) -> None:
+    """As one that evicts does: the sessions and their list are gone, and whose they were is still there."""
+    own = replace(wanted("s"), owner="ada")
+    await store.create_session(own, 10, 1)
+    server.command("DEL", f"snakepit:{{{POOL}}}:session:s", f"snakepit:{{{POOL}}}:expiry")
+    await store.create_session(replace(own, id="t"), 10, 1)
+    await store.delete_session(POOL, "t")
+    left = server.command("KEYS", f"snakepit:{{{POOL}}}:own*").decode()
+    assert left == "*0\r\n", "no count of an owner without sessions is kept"
+
+
+@BOTH
+async def test_a_session_that_is_made_anew_where_it_was_lost_counts_once(server: RedisServer, store: RedisStore) -> None:
+    own = replace(wanted("s"), owner="ada")
+    await store.create_session(replace(own, id="other"), 10, 2)
+    for _ in range(3):
+        server.command("DEL", f"snakepit:{{{POOL}}}:session:s")
+        assert (await store.create_session(own, 10, 3))[1]
+    assert server.command("HGET", f"snakepit:{{{POOL}}}:owned", "ada").endswith(b"2\r\n")
+
+
+async def test_a_flushed_server_admits_nobody_old(server: RedisServer, store: RedisStore) -> None:
+    record, _ = await store.create_session(wanted(), 10)
+    server.command("FLUSHALL")
+    with pytest.raises(SessionNotFound):
+        await store.set_state(POOL, "s", "k", value(b"1"), None, SessionSpec(), record.fence)
+    again, created = await store.create_session(replace(wanted(), uid="next life"), 10)
+    assert created
+    assert again.epoch == record.epoch
+    with pytest.raises(StaleEpoch):
+        await store.set_state(POOL, "s", "k", value(b"1"), None, SessionSpec(), record.fence)
+    assert not store.problem
+
+
+async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(server: RedisServer, store: RedisStore) -> None:
+    """A stranger, or another release, has written to it; the pool's other sessions are touched all the same."""
+    for name in ("s", "t"):
+        await store.create_session(wanted(name), 10)
+    async with redis.asyncio.from_url(server.url) as stranger:
+        (key,) = [key async for key in stranger.scan_iter(_type="hash") if await stranger.hget(key, "id") == b"s"]
+        await stranger.hset(key, "epoch", "one")
+    with pytest.raises(SnakepitError, match=r"record of session 's' of pool default/test can't be read .*: delete the session"):
+        await store.get_session(POOL, "s")
+    broken, whole = await store.touch_sessions(POOL, ["s", "t"])
+    assert broken is None
+    assert whole is not None
+    assert await store.delete_session(POOL, "s") is not None
+    assert [each.id for each in await store.list_sessions(POOL, "", 10)] == ["t"]
