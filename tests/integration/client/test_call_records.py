@@ -90,6 +90,8 @@ async def test_calls_are_found_by_what_is_known_of_them(server: Running, agent: 
         await pool.calls(state="gone")  # type: ignore[arg-type]
     with pytest.raises(InvalidArguments, match="limit -1"):
         await pool.calls(limit=-1)
+    with pytest.raises(TypeError, match="sesion"):
+        await client.calls(sesion="s")  # type: ignore[call-arg]
     with pytest.raises(CallNotFound, match="maxCallRecords"):
         await pool.call_info("nobody")
     agent.let_go()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import TypedDict
 
 from snakepit.client import requests, views
 from snakepit.client.connection import Connection
@@ -22,18 +22,30 @@ class CallFilters(TypedDict, total=False):
     within: str | None
 
 
-async def list_calls(connection: Connection, pool: str, limit: int, **filters: Unpack[CallFilters]) -> views.CallList:
+async def list_calls(
+    connection: Connection,
+    pool: str,
+    limit: int,
+    *,
+    state: requests.CallState | None = None,
+    tool: str | None = None,
+    caller: str | None = None,
+    session: str | None = None,
+    reason: str | None = None,
+    slower_than: float | None = None,
+    within: str | None = None,
+) -> views.CallList:
     """Calls of a pool, or (empty) of every pool, the newest first. Raises InvalidArguments, PermissionDenied."""
     request = call_pb2.ListCallsRequest(
         pool=pool,
-        state=requests.call_state(filters.get("state")),
-        tool=filters.get("tool") or "",
-        caller=filters.get("caller") or "",
-        session_id=filters.get("session") or "",
-        reason=filters.get("reason") or "",
-        slower_than_seconds=filters.get("slower_than") or 0.0,
+        state=requests.call_state(state),
+        tool=tool or "",
+        caller=caller or "",
+        session_id=session or "",
+        reason=reason or "",
+        slower_than_seconds=slower_than or 0.0,
         limit=limit,
-        parent_call_id=filters.get("within") or "",
+        parent_call_id=within or "",
     )
     replies, missing = await connection.ask_all(request, call_pb2.ListCallsResponse)
     return views.call_list(replies, limit, missing)

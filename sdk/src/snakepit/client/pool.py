@@ -9,7 +9,7 @@ import msgspec
 
 from snakepit._names import new_id, parse_pool, pool_name
 from snakepit.client import codec, requests, views
-from snakepit.client.call_lists import CallFilters, find_call, list_calls
+from snakepit.client.call_lists import find_call, list_calls
 from snakepit.client.calls import Calls
 from snakepit.client.connection import Connection
 from snakepit.client.history import PoolHistory, pool_history
@@ -116,9 +116,18 @@ class Pool(Calls):
         `slower_than`: seconds in all; `within`: those that a tool made while it ran the call of this id. At most 1000. Raises
         InvalidArguments.
         """
-        filters: CallFilters = {"state": state, "tool": tool, "caller": caller, "session": session, "reason": reason}
-        filters["slower_than"], filters["within"] = slower_than, within
-        return await list_calls(self._connection, self.name, limit, **filters)
+        return await list_calls(
+            self._connection,
+            self.name,
+            limit,
+            state=state,
+            tool=tool,
+            caller=caller,
+            session=session,
+            reason=reason,
+            slower_than=slower_than,
+            within=within,
+        )
 
     async def call_info(self, call_id: str) -> views.CallInfo:
         """One call, with its `events`; of one that was sent again, the latest. Raises CallNotFound where no replica knows of it (any
