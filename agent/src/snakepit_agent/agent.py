@@ -160,7 +160,7 @@ class Agent:
         lines = self.workers.log_lines
         reply = link_pb2.LogLinesReply(id=asked.id, lines=lines.last(asked.limit, asked.worker, asked.call_id))
         if not lines.are_kept:
-            reply.problem = "its worker image is of a version that keeps no lines"
+            reply.problem = "no keeper has brought lines: none is there yet, or its worker image is of a version that keeps none"
         self.uplink.send(replica, link_pb2.Frame(log_lines_reply=reply))
 
     def _capsule(self) -> link_pb2.Capsule:

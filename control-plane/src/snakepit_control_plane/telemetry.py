@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from snakepit._names import parse_pool
 from snakepit._telemetry.metrics import control_plane as rows
-from snakepit._telemetry.metrics.control_plane import OUTCOMES, PRIORITIES
 from snakepit._telemetry.metrics.instruments import MOST_SERIES, Reading, Registry
 from snakepit._telemetry.metrics.row import OTHER
 from snakepit._telemetry.metrics.series import Distribution, Tally
@@ -29,17 +28,11 @@ GONE_SECONDS = 300.0
 """A tool that its pool doesn't offer any more is told of for so long, and then forgotten."""
 
 _KEPT = ("", OTHER)
-_OUTCOMES = frozenset(OUTCOMES)
 
 LAG_SECONDS = 15.0
 """Whoever scrapes this often misses nothing."""
 
 _STATES = {value: name.removeprefix("WORKER_STATE_").lower() for name, value in pool_pb2.WorkerState.items()}
-
-
-def known_outcome(outcome: str) -> str:
-    """How a call ended, as a label. What workers and clients say is passed on, and may be anything: a word of their own is OTHER."""
-    return outcome if outcome in _OUTCOMES else OTHER
 
 
 @dataclass(slots=True)
@@ -113,8 +106,9 @@ class Telemetry:
             of = self._of(pool, tool)
         tally = of.outcomes.get(outcome)
         if tally is None:
-            known = known_outcome(outcome)
-            tally = of.outcomes[known] = self.calls.of(pool, of.tool, known)
+            tally = self.calls.of(pool, of.tool, outcome)
+            if outcome in rows.OUTCOMES:  # And no word of a worker's own, which is counted as OTHER.
+                of.outcomes[outcome] = tally
         tally.count += 1
         if traceparent and is_sampled(traceparent):
             of.whole.observe(seconds, trace_id(traceparent), span_id(traceparent))
@@ -200,7 +194,7 @@ class Telemetry:
 def pool_readings(pool: Pool) -> Iterator[Reading]:
     """What there is of a pool now."""
     name = pool.name
-    for priority, depth in zip(PRIORITIES, pool.queue.depths, strict=True):
+    for priority, depth in zip(rows.PRIORITIES, pool.queue.depths, strict=True):
         yield rows.QUEUE_DEPTH, (name, priority), depth
     busy = pool.busy_slots
     yield rows.SLOTS, (name, "busy"), busy

@@ -27,7 +27,7 @@ RANKS = 3
 """High, normal, low."""
 
 SHARE = 8
-"""A queue of this size or a smaller one may be one caller's."""
+"""What has so many places, or fewer, may be one caller's: a queue, and a pool's sessions (`quotas.may_own`)."""
 
 _arrival = attrgetter("arrival")
 

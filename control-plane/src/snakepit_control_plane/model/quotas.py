@@ -1,4 +1,5 @@
-"""Limits, and what is counted against them: calls of one caller in a pool, bytes of calls that wait, and how full something is. Pure.
+"""Limits, and what is counted against them: calls and sessions of one caller in a pool, bytes of calls that wait, and how full something
+is. Pure.
 
 A limit `max_tools_per_client` is SNAKEPIT_MAX_TOOLS_PER_CLIENT in the environment, and maxToolsPerClient wherever people read of it.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from snakepit._wire.channels import MAX_LARGE_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES
 from snakepit.errors import PoolSaturated
 from snakepit_control_plane.model.call import Call, Stage
-from snakepit_control_plane.model.queue import place_of
+from snakepit_control_plane.model.queue import SHARE, place_of
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class Callers(Stage):
             self._open[caller] = left
         else:
             del self._open[caller]
+
+
+def may_own(mine: int, free: int, per_owner: int) -> bool:
+    """May an owner of `mine` sessions make one more, where so many places are free? `per_owner`: session.maxPerCaller; 0: none is set, and
+    nobody takes all of them, as in a pool's queue."""
+    return mine < (per_owner or SHARE * free)
 
 
 SMALL_BYTES = 4 * 1024

@@ -12,7 +12,6 @@ from snakepit_control_plane.model.caller import Caller
 IDLE_SECONDS = 60.0
 """A session that nobody used for this long is forgotten by the replica (it stays in the store)."""
 
-
 REBIND = "rebind"
 """Why a session has moved: somebody has asked for it."""
 
@@ -70,16 +69,6 @@ class SessionRecord:
     @property
     def expires(self) -> float:
         return self.last_used + self.ttl_seconds
-
-
-SHARE = 8
-"""Without a number for each, an owner may have so many times as many sessions as are still free: one alone takes all but a ninth, and
-whoever comes next finds some, as in a pool's queue. A quota of this size or a smaller one may be one owner's."""
-
-
-def may_own(mine: int, free: int, per_owner: int) -> bool:
-    """May an owner of `mine` sessions make one more, where so many places are free? `per_owner`: session.maxPerCaller; 0: none is set."""
-    return mine < (per_owner or SHARE * free)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from snakepit_control_plane.servers.asking import Asking
 from snakepit_control_plane.servers.bounds import overlong
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.door import Door
-from snakepit_control_plane.servers.sessions import answer_state
+from snakepit_control_plane.servers.state import answer_state
 from snakepit_control_plane.store.interface import Store
 
 

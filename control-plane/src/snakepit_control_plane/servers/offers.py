@@ -34,7 +34,6 @@ from snakepit_control_plane.policy.admission import payload_bytes
 from snakepit_control_plane.policy.rights import LOOK_AGAIN_SECONDS, OFFER, denied
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import full_name
-from snakepit_control_plane.telemetry import known_outcome
 
 PROVIDER_CHARACTERS = 64
 
@@ -82,7 +81,7 @@ class ClientCall:
             return
         self._closed = True
         self._timer.cancel()
-        self._provider.forget(self, known_outcome(outcome_of(result)))
+        self._provider.forget(self, outcome_of(result))
         if self._span is not None:
             spans.end_asked(self._span, result)
         self._answer(result)
@@ -130,7 +129,7 @@ class Provider:
         return running
 
     def forget(self, call: ClientCall, outcome: str) -> None:
-        """It has ended. The outcome is one of the table's words, whatever the client said."""
+        """It has ended. Of the outcome, which the client says, the metric's row knows what is a word of ours."""
         self._flow.telemetry.asked.add(call.pool, outcome)
         self.calls.pop(call.id, None)
         self._nested.client_calls.pop(call.call_id, None)

@@ -1,4 +1,4 @@
-"""PoolService and ToolService: looking at pools, at their workers and tools, and maintenance of one worker."""
+"""PoolService and ToolService: looking at pools, at their workers, log lines and tools, and maintenance of one worker."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sessions and their state: for clients (SessionService), and for running calls, off the agents' links.
-
-What the store answers is told to the sessions' stage. Operations of calls are fenced by (session uid, epoch), and end with their deadline.
-"""
+"""SessionService: sessions and their state, for clients. What the store answers is told to the sessions' stage."""
 
 from __future__ import annotations
 
@@ -16,26 +13,21 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from snakepit._names import check_session, check_state_key, new_id, parse_pool
 from snakepit._values.strings import quoted
-from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import (
     CallerLimit,
-    DeadlineExceeded,
     InvalidArguments,
     PermissionDenied,
-    PoolNotFound,
     SessionNotFound,
     SessionQuota,
     SnakepitError,
-    Started,
 )
-from snakepit.v1 import common_pb2, link_pb2, session_pb2, session_pb2_grpc
-from snakepit_control_plane.flow import spans
+from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import Fence, Move, SessionRecord
+from snakepit_control_plane.model.session import Move, SessionRecord
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, READ_SESSION, Right
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.door import Door, find_pool
@@ -316,59 +308,3 @@ def _time(seconds: float) -> Timestamp:
     stamp = Timestamp()
     stamp.FromNanoseconds(int(seconds * 1e9))
     return stamp
-
-
-# ---- for running calls
-
-_WRITES = ("set", "delete")
-
-
-async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
-    """Carry out one operation. The pool is the agent's own, whatever the request says."""
-    span = spans.stored(pool, request) if request.traceparent else None
-    reply = await _answered(flow, store, pool, request)
-    if span is not None:
-        span.end(*((reply.error.reason, from_frame(reply.error).started) if reply.HasField("error") else ()))
-    return reply
-
-
-async def _answered(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
-    reply = link_pb2.StateReply(id=request.id)
-    known = flow.pools.get(pool)
-    try:
-        if known is None:
-            raise PoolNotFound(f"pool {pool} has been deleted")
-        if not (timeout := request.timeout_seconds) >= 0:
-            raise InvalidArguments(f"timeout_seconds {timeout:g} of a state operation must be a positive number of seconds, or 0 for none")
-        async with asyncio.timeout(timeout or None):
-            await _carry_out(store, known, request, reply)
-    except TimeoutError:
-        started = Started.MAYBE if request.WhichOneof("operation") in _WRITES else Started.NO
-        reply.error.CopyFrom(to_frame(DeadlineExceeded("the call's deadline passed before the session store answered", started=started)))
-    except SnakepitError as error:
-        reply.error.CopyFrom(to_frame(error))
-    if known is not None:
-        outcome = reply.error.reason if reply.HasField("error") else "OK"
-        operation = request.WhichOneof("operation") or "keys"
-        flow.telemetry.state_operations.add(pool, "list" if operation == "keys" else operation, outcome)
-    return reply
-
-
-async def _carry_out(store: Store, pool: Pool, request: link_pb2.StateRequest, reply: link_pb2.StateReply) -> None:
-    session, fence = request.session_id, Fence(request.session_uid, request.session_epoch)
-    match request.WhichOneof("operation"):
-        case "get":
-            stored = await store.get_state(pool.name, session, request.get.key, fence)
-            if stored is not None:
-                reply.found, reply.version = True, stored.version
-                reply.value.CopyFrom(stored.value)
-        case "set":
-            expected = request.set.expected_version if request.set.HasField("expected_version") else None
-            check_state_key(request.set.key)
-            written = await store.set_state(pool.name, session, request.set.key, request.set.value, expected, pool.spec.session, fence)
-            reply.written, reply.version = written.done, written.version
-        case "delete":
-            reply.found = await store.delete_state(pool.name, session, request.delete.key, fence)
-        case _:
-            keys = await store.list_state(pool.name, session, fence)
-            reply.keys.extend(each.key for each in keys)

@@ -85,7 +85,7 @@ class Store(Protocol):
         """The incarnations that hold a lease there. One that began while the store was full may be missing."""
 
     async def create_session(self, wanted: SessionRecord, max_sessions: int, per_owner: int = 0) -> tuple[SessionRecord, bool]:
-        """Create, or give back the one that exists; the flag says which. `per_owner`: see `session.may_own`. Owners
+        """Create, or give back the one that exists; the flag says which. `per_owner`: see `quotas.may_own`. Owners
         without a name have no bound."""
 
     async def get_session(self, pool: str, session: str) -> SessionRecord:

@@ -12,7 +12,8 @@ from snakepit._values.strings import quoted
 from snakepit.errors import CallerLimit, SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord, may_own
+from snakepit_control_plane.model.quotas import may_own
+from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
 from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
 

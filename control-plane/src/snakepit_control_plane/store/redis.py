@@ -16,7 +16,8 @@ from typing import Any
 from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.session import MOST_MOVES, REBIND, SHARE, Ended, Fence, Move, SessionRecord
+from snakepit_control_plane.model.queue import SHARE
+from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect

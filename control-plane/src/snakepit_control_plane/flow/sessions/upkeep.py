@@ -86,7 +86,7 @@ class Upkeep:
         """How many sessions known here are bound to workers of this capsule."""
         return sum(e.record is not None and e.record.worker.rpartition("/")[0] == capsule for e in self._entries.values())
 
-    async def count_strict(self, entry: SessionEntry, record: SessionRecord, why: str) -> None:
+    async def count_lost(self, entry: SessionEntry, record: SessionRecord, why: str) -> None:
         """A call was refused as the session's worker is gone. It is counted where the store hears of that first."""
         try:
             if await self._store.note_lost(record):
