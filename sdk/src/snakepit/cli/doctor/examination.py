@@ -59,7 +59,7 @@ async def examine(target: Target, pool: str | None) -> Report:
 
 
 async def _in_cluster(target: Target, kube: Kube, pool: str | None) -> Report:
-    """By the login of kubectl: through the release's Service, and what is written of it."""
+    """By the login of kubectl: what the release's replicas say through its forwards, and what is written of it in the cluster."""
     try:
         kubectl = program(kube)
         service = chosen(await services(kubectl, kube), kube)
