@@ -9,7 +9,7 @@ import pytest
 from snakepit._ipc import frames
 from snakepit._wire import Link
 from snakepit._wire.dial import Replica
-from snakepit._wire.lane import StreamLane
+from snakepit._wire.stream_lane import StreamLane
 from snakepit.client.codec import decode, encode_answer, encode_state, fill_arguments, outcome
 from snakepit.client.peer import NotWritten, Peer
 from snakepit.client.requests import affinity_value

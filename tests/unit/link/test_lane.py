@@ -20,8 +20,9 @@ from snakepit._wire import link as link_module
 from snakepit._wire.channels import LONGEST_BYTES
 from snakepit._wire.dial import Lanes as Wish
 from snakepit._wire.dial import Replica
-from snakepit._wire.lane import Lane, StreamLane
+from snakepit._wire.lane import Lane
 from snakepit._wire.protocol import NEWEST
+from snakepit._wire.stream_lane import StreamLane
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from snakepit_control_plane.servers.lanes import Lanes
 from support.gate import Gate, gate

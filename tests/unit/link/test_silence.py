@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from snakepit._wire import Link
-from snakepit._wire.lane import StreamLane
 from snakepit._wire.silence import GONE_SECONDS, LOOK_SECONDS, SUSPECT_SECONDS, Sign, Silence
+from snakepit._wire.stream_lane import StreamLane
 from snakepit.v1 import link_pb2
 
 HEARD, EXPECTED, IDLE = {"heard": True, "expecting": True}, {"heard": False, "expecting": True}, {"heard": False, "expecting": False}

@@ -16,8 +16,9 @@ from snakepit import _wire as links
 from snakepit._wire import LinkClosed
 from snakepit._wire.channels import MOST_FRAMES
 from snakepit._wire.connect import Connection
-from snakepit._wire.lane import Lane, StreamLane, in_turns
+from snakepit._wire.lane import Lane, in_turns
 from snakepit._wire.protocol import agreed, said
+from snakepit._wire.stream_lane import StreamLane
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet

@@ -21,11 +21,12 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 from snakepit._retry import Backoff
 from snakepit._wire.bulk_calls import BulkLanes
 from snakepit._wire.connect import dial
-from snakepit._wire.lane import Lane, StreamLane
+from snakepit._wire.lane import Lane
 from snakepit._wire.link import Link, LinkClosed, OnFrames
 from snakepit._wire.protocol import NEWEST, OLDEST, agreed, said
 from snakepit._wire.silence import LOOK_SECONDS, Sign, Silence
 from snakepit._wire.status import Metadata, from_cancelled, from_rpc_error
+from snakepit._wire.stream_lane import StreamLane
 from snakepit._wire.trust import OFF, Trust
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc

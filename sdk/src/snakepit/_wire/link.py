@@ -16,7 +16,8 @@ from typing import Any
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from snakepit._wire.channels import MOST_FRAMES
-from snakepit._wire.lane import Lane, StreamLane
+from snakepit._wire.lane import Lane
+from snakepit._wire.stream_lane import StreamLane
 from snakepit.v1 import link_pb2
 
 MESSAGE_BYTES = 1024 * 1024
