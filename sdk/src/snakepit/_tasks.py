@@ -37,11 +37,12 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
-        """Start `work` in the running loop. What it raises is logged by asyncio, like that of any task which nobody awaits."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
+        """Start `work` in the running loop. What it raises is logged by asyncio, unless whoever takes the task asks it."""
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
     def cancel(self) -> None:
         """Tell all of them to end, and don't wait."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from snakepit._tasks import ask_each
 from snakepit._values.strings import quoted
 from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, Started
 from snakepit.v1 import call_pb2, call_pb2_grpc
@@ -134,13 +135,9 @@ class CallServicer(call_pb2_grpc.CallServiceServicer):
             if sees is None:
                 await self._door.access.check(caller, CALL, pool.name)
             return {pool: sees or _own(caller)}
-        admitted: dict[Pool, Sees] = {}
         asked = list(pools())
-        for start in range(0, len(asked), RIGHTS_AT_ONCE):
-            some = asked[start : start + RIGHTS_AT_ONCE]
-            seen = await asyncio.gather(*(self._sees(caller, right, pool) for pool in some))
-            admitted.update({pool: sees for pool, sees in zip(some, seen, strict=True) if sees is not None})
-        return admitted
+        seen = await ask_each(asked, lambda pool: self._sees(caller, right, pool), at_once=RIGHTS_AT_ONCE)
+        return {pool: sees for pool, sees in zip(asked, seen, strict=True) if sees is not None}
 
     async def _sees(self, caller: Caller, right: Right, pool: Pool) -> Sees | None:
         if not caller.subject or await self._door.access.may(caller, right, pool.name):

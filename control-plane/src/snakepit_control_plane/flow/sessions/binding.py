@@ -113,7 +113,7 @@ class Binding:
         why = pool.why_gone(record.worker, record.incarnation)
         if entry.lost != record.fence:
             entry.lost = record.fence
-            self._sessions.beside(self._sessions.upkeep.count_lost(entry, record, why), f"session {entry.id} is lost")
+            self._sessions.beside.spawn(self._sessions.upkeep.count_lost(entry, record, why), f"session {entry.id} is lost")
         message = f"worker {record.worker} of session {record.id!r} is gone ({why}): call RebindSession to go on with another"
         self._calls.fail(call, SessionWorkerUnavailable(message, details={"why": why}))
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from snakepit._tasks import Tasks
 from snakepit.errors import SnakepitError, Started, WorkerBusy
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.dispatcher import Dispatcher
@@ -49,7 +50,8 @@ class Sessions(Stage):
         self.releases = Releases(agents)
         self.binding = Binding(self)
         self.upkeep = Upkeep(self, agents)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.beside = Tasks()
+        """Questions to the store, and work that no call waits for."""
         self.not_theirs: Callable[[Caller, str, str], None] = lambda who, pool, session: None
 
     # ---- a call comes in
@@ -177,21 +179,13 @@ class Sessions(Stage):
 
     # ---- questions
 
-    def beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """No call waits for it."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def ask(self, entry: SessionEntry, question: Coroutine[Any, Any, None]) -> None:
         """Calls wait until the question is answered."""
         entry.busy = True
-        task = asyncio.create_task(question, name=f"session {entry.id}")
-        self._tasks.add(task)
+        task = self.beside.spawn(question, name=f"session {entry.id}")
         task.add_done_callback(lambda task: self._answered(entry, task))
 
     def _answered(self, entry: SessionEntry, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Nobody has foreseen it; whoever waits is told instead of waiting for a deadline.
             of = {"pool": entry.pool, "session": entry.id}
@@ -231,6 +225,4 @@ class Sessions(Stage):
                 self.calls.fail(call, error)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.beside.stop()
