@@ -15,7 +15,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest  # What runs as kubectl needs none.
 
 FOLDER = Path(os.environ.get("FAKE_KUBECTL", "."))
 
@@ -110,6 +113,17 @@ def copy(one: socket.socket, other: socket.socket) -> None:
     except OSError:
         for each in (one, other):
             each.close()
+
+
+def put_on_path(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """It is `kubectl` now, with that folder, and nothing else says where a release is."""
+    script = folder / "kubectl"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} "$@"\n')
+    script.chmod(0o755)
+    patch.setenv("PATH", str(folder), prepend=os.pathsep)
+    patch.setenv("FAKE_KUBECTL", str(folder))
+    patch.setenv("XDG_CONFIG_HOME", str(folder / "none"))
+    patch.delenv("SNAKEPIT_SERVER", raising=False)
 
 
 def service(namespace: str, release: str, name: str = "", audience: str = "", ca: str = "", **spec: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import ssl
 import subprocess
@@ -256,11 +255,7 @@ async def test_who_connects_and_never_shakes_hands_is_hung_up_on(authority: Auth
 async def test_the_command_line_reaches_a_release_with_tls_through_kubectl(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {fake.__file__} "$@"\n')
-    kubectl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path))
+    fake.put_on_path(tmp_path, monkeypatch)
     service = fake.service("snakepit-system", "snakepit", ca="snakepit-ca")
     (tmp_path / "services.json").write_text(json.dumps({"items": [service]}))
 

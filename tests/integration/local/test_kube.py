@@ -24,8 +24,6 @@ from support.ports import free_port
 
 from .conftest import Command
 
-KUBECTL = Path(__file__).parents[2] / "support/fake_kubectl.py"
-
 
 class Kubectl:
     """The folder of a fake one, which is on the PATH."""
@@ -33,9 +31,6 @@ class Kubectl:
     def __init__(self, folder: Path, target: str) -> None:
         self.folder = folder
         (folder / "target").write_text(target)
-        script = folder / "kubectl"
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} {KUBECTL} "$@"\n')
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
         self.lists(fake.service("snakepit-system", "snakepit"), fake.service("snakepit-system", "snakepit", "agents", clusterIP="None"))
 
     def lists(self, *services: dict[str, Any]) -> None:
@@ -58,10 +53,7 @@ class Kubectl:
 @pytest.fixture
 def kubectl(tmp_path: Path, server: Dev, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubectl]:
     made = Kubectl(tmp_path, server.server)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.delenv("SNAKEPIT_SERVER", raising=False)
+    fake.put_on_path(tmp_path, monkeypatch)
     yield made
     assert made.running == []
 

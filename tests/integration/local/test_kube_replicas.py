@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import stat
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,7 +27,6 @@ from support import fake_kubectl as fake
 from support.control_plane import calling, eventually, replica
 from support.simulated_agent import POOL, simulated_agent
 
-KUBECTL = Path(__file__).parents[2] / "support/fake_kubectl.py"
 NAMES = ("cp-a", "cp-b")
 
 pytestmark = pytest.mark.timeout(60)
@@ -54,17 +52,12 @@ async def servers() -> AsyncIterator[list[Running]]:
 @pytest.fixture
 def kubectl(tmp_path: Path, servers: list[Running], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a fake one, which is on the PATH."""
-    script = tmp_path / "kubectl"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} {KUBECTL} "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
     (tmp_path / "services.json").write_text(json.dumps({"items": [fake.service("system", "snakepit")]}))
     (tmp_path / "target").write_text(servers[0].address)
     for name, server in zip((*NAMES, "cp-c"), servers, strict=True):
         (tmp_path / f"target-{name}").write_text(server.address)
     (tmp_path / "replicas").write_text(" ".join(NAMES))
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    fake.put_on_path(tmp_path, monkeypatch)
     monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", "")
     return tmp_path
 

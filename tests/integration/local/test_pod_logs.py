@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from snakepit.cli.failures import ExitStatus
+from support import fake_kubectl as fake
 from support import log_lines
 from support.dev_server import wait_until
 
 from .conftest import Command
 
-KUBECTL = Path(__file__).parents[2] / "support/fake_kubectl.py"
 CALL = "0193f5a8c0de7bbf8f3c2a1d"
 
 
@@ -40,15 +38,9 @@ LOG = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    script = tmp_path / "kubectl"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} {KUBECTL} "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
     (tmp_path / "pods").write_text("digits-1-x digits\ndigits-2-y digits\ntiny-1-z tiny\n")
     (tmp_path / "log").write_text("".join(f"{line}\n" for line in LOG))
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.delenv("SNAKEPIT_SERVER", raising=False)
+    fake.put_on_path(tmp_path, monkeypatch)
     yield tmp_path
     wait_until(lambda: not [pid for pid in (tmp_path / "pids").read_text().split() if Path("/proc", pid).exists()], "kubectl is gone")
 

@@ -30,6 +30,7 @@ from snakepit_operator.pods import AgentImage, pod, pool_settings
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
+from support import fake_kubectl as fake
 from support import stuck
 from support.admin import CRD, Admin, Object, Refused, crd, namespaced, place, rendered
 from support.api_server import ADMIN, TEAMS_OPERATOR, ApiServer
@@ -39,7 +40,6 @@ from support.simulated_agent import SimulatedAgent
 from support.stuck import ROWS, Row
 from support.tasks import task
 
-FAKE = Path(__file__).parents[2] / "support/fake_kubectl.py"
 MAY_LIST = {"": "services", "snakepit.dev": "snakepools"}
 """Of a login that may do little, and in its own namespace."""
 
@@ -118,7 +118,7 @@ async def control_plane() -> AsyncIterator[Running]:
 def kubectl(server: ApiServer, control_plane: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """The real one; logs in as whom the test says, and as the administrator."""
     script = tmp_path / "kubectl"
-    played, real = f'{sys.executable} {FAKE} "$@"', f'{server.programs / "kubectl"} "$@"'
+    played, real = f'{sys.executable} {fake.__file__} "$@"', f'{server.programs / "kubectl"} "$@"'
     script.write_text(
         f'#!/bin/sh\nexport KUBECONFIG="$(cat {tmp_path / "login"})"\ncase "$*" in *port-forward*) exec {played};; *) exec {real};; esac\n'
     )
