@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from support.chart import CHART, Manifest, Render, containers, environment, parse
+from support.chart import CHART, Manifest, Render, containers, parse
 from support.pages import blocks
 
 
@@ -64,9 +64,6 @@ def test_the_password_of_the_page_is_one_that_redis_and_the_control_plane_find(r
 def test_without_the_internet_every_image_comes_from_the_registry_of_the_page(render: Render) -> None:
     (install,) = blocks("docs/how-to/air-gapped.md", "sh")
     objects = render(*re.findall(r"--set (\S+)", install.text), "gateway.enabled=true", "redis.replicas=3", hooks=True)
-    pods = [*(pod for _, pod in objects.pod_specs()), *(each["spec"] for each in objects.of("Pod"))]
-    pods += [each["spec"]["template"]["spec"] for each in objects.of("SnakePool")]
-    images = {each["image"] for pod in pods for each in containers(pod)}
-    images.add(environment(dict(objects.pod_specs())["snakepit-operator"])["SNAKEPIT_AGENT_IMAGE"])
     carried = {"control-plane", "operator", "agent", "gateway", "worker", "cli"}
-    assert images == {f"registry.internal/platform/snakepit/{each}:0.1.0" for each in carried} | {"registry.internal/valkey:8-alpine"}
+    ours = {f"registry.internal/platform/snakepit/{each}:0.1.0" for each in carried}
+    assert objects.images() == ours | {"registry.internal/valkey:8-alpine"}

@@ -59,6 +59,13 @@ class Objects(list[Manifest]):
             if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
                 yield each["metadata"]["name"], each["spec"]["template"]["spec"]
 
+    def images(self) -> set[str]:
+        """All that its pods run, those of pools, of `helm test`, and that the operator puts agents into."""
+        pods = [*(pod for _, pod in self.pod_specs()), *(each["spec"] for each in self.of("Pod"))]
+        pods += [each["spec"]["template"]["spec"] for each in self.of("SnakePool")]
+        agent = environment(dict(self.pod_specs())["snakepit-operator"])["SNAKEPIT_AGENT_IMAGE"]
+        return {agent, *(container["image"] for pod in pods for container in containers(pod))}
+
 
 Render = Callable[..., Objects]
 """`render("a=b", release=…, namespace=…)`: the objects of `helm template --set a=b`."""
