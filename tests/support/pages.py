@@ -133,6 +133,11 @@ class Shell:
         return done
 
 
+def here(server: str, gateway: str) -> dict[str, str]:
+    """The addresses that pages name, each with the one that it is in this run."""
+    return {f"{host}:{port}": at for host in ("localhost", "127.0.0.1") for port, at in ((7800, server), (7880, gateway))}
+
+
 def checkout_in(folder: Path) -> Path:
     """This checkout as somebody else's, whose `dist` is its own."""
     checkout = folder / "checkout"

@@ -21,7 +21,7 @@ import pytest
 
 from support.dev_server import Program, wait_until
 from support.go_tools import BUILD_SECONDS, go_tool
-from support.pages import SHELL, Block, Shell, blocks, checkout_in
+from support.pages import SHELL, Block, Shell, blocks, checkout_in, here
 from support.ports import free_port
 from support.walk import as_shown, steps
 
@@ -61,8 +61,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     folder = tmp_path_factory.mktemp("newcomer")
     server, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
     start = f"exec snakepit dev pool.yaml --listen {server} --gateway {gateway}"
-    here = {f"{host}:{port}": at for host in ("localhost", "127.0.0.1") for port, at in ((7800, server), (7880, gateway))}
-    instead = {"~/": f"{folder}/", **here, "snakepit dev pool.yaml": start}
+    instead = {"~/": f"{folder}/", **here(server, gateway), "snakepit dev pool.yaml": start}
     shell = Shell(checkout_in(folder), folder / "state", instead, SNAKEPIT_SERVER=server, COLUMNS="200")
     todo = iter(steps("README.md", HERE))
     for block, _ in takewhile(lambda step: not is_start(step[0]), todo):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import BLOCK_SECONDS, ROOT, Shell, blocks
+from support.pages import BLOCK_SECONDS, ROOT, Shell, blocks, here
 from support.ports import free_port
 from support.walk import Walker, as_shown
 
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.timeout(BLOCK_SECONDS + 60)
 
 def walker(folder: Path) -> Iterator[Walker]:
     server, gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    here = {f"{host}:{port}": at for host in ("localhost", "127.0.0.1") for port, at in ((7800, server), (7880, gateway))}
-    instead = {"~/": f"{folder}/", **here}
+    instead = {"~/": f"{folder}/", **here(server, gateway)}
     go = shutil.which("go") or "/usr/local/go/bin/go"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], str(Path(go).parent)])
     shell = Shell(ROOT, folder / "state", instead, PATH=path, SNAKEPIT_SERVER=server, COLUMNS="120", PYTHONDONTWRITEBYTECODE="1")

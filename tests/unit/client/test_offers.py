@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +12,7 @@ from snakepit.client.offers import AGAIN_SECONDS, REPLY_SECONDS, Offer, Offers
 from snakepit.client.peer import Peer
 from snakepit.errors import PermissionDenied, ServerUnavailable, SnakepitError
 from snakepit.v1 import link_pb2
-from support.virtual_time import VirtualLoop
+from support.virtual_time import run
 
 AWAY = ServerUnavailable("rights can't be asked for")
 NEVER = PermissionDenied("you may not")
@@ -75,14 +73,8 @@ class World:
         return Offer(self.offers, tell, "default/p", "")
 
 
-@pytest.fixture
-def loop() -> Iterator[asyncio.Runner]:
-    with contextlib.closing(asyncio.Runner(loop_factory=VirtualLoop)) as runner:
-        yield runner
-
-
 @pytest.mark.parametrize(("first", "later"), [(AWAY, 0.0), (SILENT, REPLY_SECONDS)], ids=["can't know", "says nothing"])
-def test_where_it_can_not_be_taken_now_it_is_offered_again_until_it_is(loop: asyncio.Runner, first: Answer, later: float) -> None:
+def test_where_it_can_not_be_taken_now_it_is_offered_again_until_it_is(first: Answer, later: float) -> None:
     async def play() -> None:
         world = World((TAKEN,), (first, first, first, TAKEN))
         async with world.offer():
@@ -93,10 +85,10 @@ def test_where_it_can_not_be_taken_now_it_is_offered_again_until_it_is(loop: asy
         assert late.asked == pytest.approx(steps)
         assert late.withdrawn
 
-    loop.run(play())
+    run(play())
 
 
-def test_an_offer_that_is_over_is_not_made_again(loop: asyncio.Runner) -> None:
+def test_an_offer_that_is_over_is_not_made_again() -> None:
     async def play() -> None:
         world = World((TAKEN,), (AWAY,))
         async with world.offer():
@@ -105,11 +97,11 @@ def test_an_offer_that_is_over_is_not_made_again(loop: asyncio.Runner) -> None:
         await asyncio.sleep(10)
         assert len(world.replicas[1].asked) == asked
 
-    loop.run(play())
+    run(play())
 
 
 @pytest.mark.parametrize("answers", [[TAKEN, NEVER], [AWAY, NEVER], [AWAY, AWAY]])
-def test_where_one_says_no_or_nobody_can_answer_it_is_refused_and_withdrawn(loop: asyncio.Runner, answers: list[Answer]) -> None:
+def test_where_one_says_no_or_nobody_can_answer_it_is_refused_and_withdrawn(answers: list[Answer]) -> None:
     async def play() -> None:
         world = World(*((each,) for each in answers))
         with pytest.raises(type(answers[1])):
@@ -119,4 +111,4 @@ def test_where_one_says_no_or_nobody_can_answer_it_is_refused_and_withdrawn(loop
         await asyncio.sleep(10)
         assert all(each.asked == [0] for each in world.replicas)
 
-    loop.run(play())
+    run(play())

@@ -15,7 +15,7 @@ from snakepit._wire.token import Token
 from snakepit.client.peer import Peer
 from snakepit.client.renewals import Renewals
 from snakepit.v1 import link_pb2
-from support.virtual_time import VirtualLoop
+from support.virtual_time import run
 
 
 class Recorder:
@@ -38,8 +38,7 @@ def played(script: Callable[[Recorder, Peer, Renewals], Coroutine[Any, Any, None
         peer = Peer(Replica(link, None, "127.0.0.1:1", "r", 0, 0))  # type: ignore[arg-type]
         await script(link, peer, Renewals(Token(file), random=lambda: chance))
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(play())
+    run(play())
     return link
 
 

@@ -14,7 +14,7 @@ from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.servers.credentials import Credentials
 from snakepit_control_plane.servers.door import Door
-from support.virtual_time import VirtualLoop
+from support.virtual_time import run
 
 
 class Names(Gate):
@@ -73,8 +73,7 @@ def test_a_flood_of_tokens_that_are_not_right_is_looked_at_now_and_then_and_the_
         opened.credentials.renew("garbage")
         opened.credentials.closed()
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(play())
+    run(play())
 
 
 def test_tokens_that_are_right_are_taken_at_once_and_end_the_pauses() -> None:
@@ -89,8 +88,7 @@ def test_tokens_that_are_right_are_taken_at_once_and_end_the_pauses() -> None:
         assert opened.said == [1000, *range(2000, 2005)]
         opened.credentials.closed()
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(play())
+    run(play())
 
 
 def test_a_token_of_somebody_else_changes_nothing_and_the_link_expires_with_the_one_that_it_has(caplog: pytest.LogCaptureFixture) -> None:
@@ -104,6 +102,5 @@ def test_a_token_of_somebody_else_changes_nothing_and_the_link_expires_with_the_
         assert opened.expired
         opened.credentials.closed()
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(play())
+    run(play())
     assert "a new token of ada is not taken: it is one of bob" in caplog.text

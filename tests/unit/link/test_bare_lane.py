@@ -37,6 +37,13 @@ async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes
     assert not lane.is_open
 
 
+async def on_both(*ends: socket.socket) -> list[Lane]:
+    """A lane at each end."""
+    for end in ends:
+        end.setblocking(False)
+    return [await Lane.on(end) for end in ends]
+
+
 def unread(sock: socket.socket) -> int:
     """Bytes that have come there and that nobody has read."""
     return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
@@ -44,7 +51,7 @@ def unread(sock: socket.socket) -> int:
 
 async def test_a_lane_keeps_what_comes_before_it_is_wanted() -> None:
     sockets = socket.socketpair()
-    ends = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    ends = await on_both(*sockets)
     ends[0].write(link_pb2.LinkRequest(frames=[link_pb2.Frame(call=link_pb2.Call(id=1))]).SerializeToString())
     taken: list[int] = []
     came = asyncio.Event()
@@ -113,8 +120,7 @@ def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_takes_longer_than_a_turn_is_handed_over_in_order_with_turns_of_others_between_and_then_its_end(
     messages: Sequence[int],
 ) -> None:
-    sockets = socket.socketpair()
-    there, here = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    there, here = await on_both(*socket.socketpair())
     taker = Taker(3000)
     here.attach(taker.take, lambda: None)
     first = 0
@@ -132,8 +138,7 @@ async def test_what_takes_longer_than_a_turn_is_handed_over_in_order_with_turns_
 
 @pytest.mark.usefixtures("no_time")
 async def test_while_a_lane_catches_up_nothing_more_is_read() -> None:
-    sockets = socket.socketpair()
-    there, here = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    there, here = await on_both(*socket.socketpair())
     full_halfway: list[bool] = []
     taker = Taker(60_000)
 
@@ -155,8 +160,7 @@ async def test_while_a_lane_catches_up_nothing_more_is_read() -> None:
 
 @pytest.mark.usefixtures("no_time")
 async def test_a_lane_that_is_aborted_meanwhile_hands_nothing_more_over() -> None:
-    sockets = socket.socketpair()
-    there, here = [await Lane.on(end) for end in sockets if end.setblocking(False) is None]
+    there, here = await on_both(*socket.socketpair())
     taken: list[int] = []
 
     def take(frames: Sequence[link_pb2.Frame]) -> None:
