@@ -30,7 +30,8 @@ from support.documents import scaled_object
 from support.eventually import eventually
 from support.go_tools import ROOT
 from support.keda import Keda
-from support.simulated_agent import SimulatedAgent, success
+from support.simulated_agent import SimulatedAgent
+from support.simulated_tools import success
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 

@@ -10,7 +10,8 @@ from snakepit._wire.bulk_calls import BulkLanes
 from snakepit._wire.dial import Replica
 from snakepit.v1 import link_pb2
 from support.control_plane import eventually
-from support.simulated_agent import POOL, payload
+from support.simulated_agent import POOL
+from support.simulated_tools import payload
 
 
 class Client:

@@ -11,7 +11,8 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import Caller, calling, eventually, replica
-from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, success
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import success
 
 
 class Pair:

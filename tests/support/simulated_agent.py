@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +19,9 @@ from snakepit._wire.trust import Trust
 from snakepit.errors import SnakepitError
 from snakepit.spec import SnakePoolSpec, encode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, pool_pb2_grpc
-from snakepit_agent.model.call import HeldCall
-from snakepit_agent.model.slots import Ledger
 
-Tool = Callable[["SimulatedAgent", link_pb2.Call], Awaitable[link_pb2.Result]]
+from .simulated_slots import Slots
+from .simulated_tools import TOOLS, Tool
 
 POOL = "default/test"
 OBSERVER_TOKEN = "whoever-looks-at-workers"
@@ -38,39 +36,6 @@ def pool_spec(**sections: object) -> SnakePoolSpec:
 
 def settings(pool: str = POOL, *, generation: int = 1, uid: str = "uid-1", **sections: object) -> link_pb2.PoolSettings:
     return link_pb2.PoolSettings(pool=pool, uid=uid, generation=generation, spec=encode_spec(pool_spec(**sections)))
-
-
-def payload(value: object) -> common_pb2.Payload:
-    return common_pb2.Payload(content_type="application/json", data=json.dumps(value).encode())
-
-
-def success(value: object, run_seconds: float = 0.001) -> link_pb2.Result:
-    return link_pb2.Result(payload=payload(value), run_seconds=run_seconds)
-
-
-async def echo(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-    return link_pb2.Result(payload=call.arguments, run_seconds=0.001)
-
-
-async def hang(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-    """Until the test calls `agent.let_go()`."""
-    await agent.gate.wait()
-    return success("late")
-
-
-async def fail(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-    return link_pb2.Result(tool_error=common_pb2.ToolError(type="ValueError", message="no", traceback="Traceback"))
-
-
-async def count(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
-    """A stream of `to` numbers."""
-    to = json.loads(call.arguments.data)["to"]
-    chunks = [link_pb2.Chunk(index=i, payload=payload(i)) for i in range(to)]
-    await agent.pipe(call, [*chunks, link_pb2.Chunk(index=to, last=True)])
-    return link_pb2.Result()
-
-
-TOOLS: dict[str, Tool] = {"echo": echo, "hang": hang, "fail": fail, "count": count}
 
 
 @dataclass
@@ -104,9 +69,8 @@ class SimulatedAgent:
     def __post_init__(self) -> None:
         self.incarnation = secrets.token_hex(4)
         self.lives = {f"{self.name}/{index}": secrets.token_hex(4) for index in range(self.workers)}
-        self._ledger = Ledger()
         self.calls: list[link_pb2.Call] = []
-        self._held: dict[int, HeldCall] = {}
+        self._held = Slots(self.slots)
         self.running: dict[int, tuple[link_pb2.Call, asyncio.Task[None]]] = {}
         self.most_running: dict[str, int] = {}
         self.cancelled: list[link_pb2.Cancel] = []
@@ -179,12 +143,7 @@ class SimulatedAgent:
 
     def learn(self, seconds: float, *tools: str) -> None:
         """As if these had always taken so long here: the agent, too, estimates what it lets wait."""
-        self._ledger.open("of before", 1)
-        for tool in tools:
-            held = HeldCall(self._ledger.next_id(), 0, "", "of before", "", tool)
-            self._ledger.admit(held, 0.0)
-            self._ledger.finish(held.id, seconds, seconds)
-        self._ledger.remove("of before")
+        self._held.learn(seconds, *tools)
 
     def let_go(self) -> None:
         self.gate.set()
@@ -205,7 +164,7 @@ class SimulatedAgent:
                     reason="WORKER_LOST", message="signal 9", started=common_pb2.STARTED_MAYBE, details={"how": "signal 9"}
                 )
                 self._answer(call, link_pb2.Result(error=error))
-        self._ledger.remove(old)
+        self._held.remove(old)
         self.report()
 
     # ---- frames out
@@ -347,16 +306,10 @@ class SimulatedAgent:
         if self.lives.get(call.worker) != call.incarnation:
             self.send(reject=link_pb2.Reject(id=call.id, reason="WORKER_GONE"))
             return
-        if call.incarnation not in self._ledger.workers:
-            self._ledger.open(call.incarnation, self.slots)
         replica = self.replica.id if self.replica is not None else ""
-        if reason := self._ledger.refusal(call.incarnation, call.tool, ahead=call.ahead):
-            self._ledger.refused(call.incarnation, replica)
+        if reason := self._held.take(call, replica, asyncio.get_running_loop().time()):
             self.send(reject=link_pb2.Reject(id=call.id, reason=reason))
             return
-        held = HeldCall(self._ledger.next_id(), call.id, replica, call.incarnation, call.call_id, call.tool)
-        self._ledger.admit(held, asyncio.get_running_loop().time())
-        self._held[call.id] = held
         task = asyncio.create_task(self._run(call))
         self.running[call.id] = (call, task)
         here = sum(other.worker == call.worker for other, _ in self.running.values())
@@ -368,15 +321,10 @@ class SimulatedAgent:
 
     def _answer(self, call: link_pb2.Call, result: link_pb2.Result) -> None:
         self.running.pop(call.id, None)
-        if (held := self._held.pop(call.id, None)) is not None:
-            if result.run_seconds:
-                self._ledger.finish(held.id, result.run_seconds, asyncio.get_running_loop().time())
-            else:
-                self._ledger.release(held.id)
+        self._held.drop(call.id, result.run_seconds, asyncio.get_running_loop().time())
         result.id, result.call_id, result.worker, result.incarnation = call.id, call.call_id, call.worker, call.incarnation
         self.send(result=result)
-        if self._ledger.owed:  # Whoever was refused waits for word.
-            self._ledger.owed.clear()
+        if self._held.owe_word():
             self.report()
 
     async def _beat_forever(self) -> None:

@@ -15,7 +15,8 @@ from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, ReplicaLo
 from snakepit.v1 import link_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, clients, eventually, replica
-from support.simulated_agent import POOL, SimulatedAgent, hang, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import hang
 
 WORKER = "capsule-0/0"
 

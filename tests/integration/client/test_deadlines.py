@@ -19,7 +19,8 @@ from support.capsules import capsule, spec
 from support.control_plane import Caller, eventually, may_use, replica
 from support.nesting import ASKING, asking
 from support.replica import replica as only_links
-from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import payload, success
 
 pytestmark = pytest.mark.timeout(50)
 

@@ -26,7 +26,8 @@ from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import clients, eventually, may_use, replica
 from support.dev_server import Program
-from support.simulated_agent import POOL, SimulatedAgent, Tool, hang, payload, simulated_agent, success, take_turns
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
+from support.simulated_tools import Tool, hang, payload, success
 
 pytestmark = pytest.mark.timeout(60)
 

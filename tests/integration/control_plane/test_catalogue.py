@@ -12,7 +12,8 @@ from snakepit.errors import ToolNotFound
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, rpc
-from support.simulated_agent import POOL, TOOLS, SimulatedAgent, echo, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import TOOLS, echo
 
 
 async def names(caller: Caller) -> list[str]:

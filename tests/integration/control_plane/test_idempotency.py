@@ -27,7 +27,8 @@ from snakepit_control_plane.server import Running
 from support.control_plane import Caller, calling, counted, eventually, outcome, replica
 from support.pairs import Pair, pair, value
 from support.redis_server import RedisServer
-from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import payload
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -17,7 +17,8 @@ from snakepit_control_plane.servers.lanes import TICKET_SECONDS
 from support.bare_client import Client
 from support.control_plane import PATIENCE_SECONDS, Caller, counted, eventually, outcome, rpc
 from support.metrics import scraped
-from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import payload
 
 QUICK_TIMEOUT = 0.5
 QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIMEOUT, "missThreshold": 2})

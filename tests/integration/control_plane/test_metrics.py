@@ -18,7 +18,8 @@ from snakepit_control_plane.store.urls import parse_store_url
 from support.control_plane import STRICT_QUEUE, Caller, calling, counted, eventually, outcome, replica, rpc, waiting
 from support.metrics import scraped
 from support.redis_server import redis_server
-from support.simulated_agent import POOL, SimulatedAgent, Tool, echo, hang, payload, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import Tool, echo, hang, payload
 
 Series = tuple[str, tuple[str, ...]]
 

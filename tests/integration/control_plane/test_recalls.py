@@ -11,7 +11,8 @@ from snakepit_control_plane.flow import recalls
 from snakepit_control_plane.model.capsule import AHEAD_SECONDS
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually
-from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import payload
 
 SHORT = 8 * AHEAD_SECONDS
 """Long enough to be called back, and short enough to be sent ahead."""

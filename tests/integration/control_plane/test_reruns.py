@@ -13,7 +13,8 @@ from snakepit_control_plane.model.nesting import Nest, nest_of
 from snakepit_control_plane.policy.reruns import MOST_GONE
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, counted, eventually, outcome
-from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent, success
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import payload, success
 
 
 class Fatal:

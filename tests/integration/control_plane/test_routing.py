@@ -19,7 +19,8 @@ from snakepit.errors import (
 from snakepit.v1 import common_pb2, link_pb2, router_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, collect, eventually, outcome, rpc, waiting
-from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent, success
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import success
 
 
 async def test_an_unknown_pool_or_tool_is_not_found_and_the_nearest_names_are_told(server: Running, caller: Caller) -> None:

@@ -16,7 +16,8 @@ from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import Caller, calling, eventually, replica, rpc
-from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import payload
 
 
 async def test_a_session_that_does_not_exist_is_not_found(server: Running, caller: Caller) -> None:

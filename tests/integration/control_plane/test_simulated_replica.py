@@ -11,7 +11,8 @@ from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from support import replica as simulated
 from support.control_plane import Caller
-from support.simulated_agent import SimulatedAgent, payload, simulated_agent, success
+from support.simulated_agent import SimulatedAgent, simulated_agent
+from support.simulated_tools import payload, success
 
 Tool = Callable[[SimulatedAgent, link_pb2.Call], Awaitable[link_pb2.Result]]
 

@@ -21,7 +21,8 @@ from support.bare_client import bare_client
 from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, eventually
 from support.issuer import AUDIENCE, Issuer, pod_claims, signed
-from support.simulated_agent import POOL, payload
+from support.simulated_agent import POOL
+from support.simulated_tools import payload
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,7 +6,8 @@ from snakepit._wire.bulk import LaneBroken
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, collect, eventually, waiting
-from support.simulated_agent import POOL, SimulatedAgent, payload, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import payload
 
 
 async def test_streams_arrive_in_order_and_queue_like_unary_calls(server: Running, caller: Caller) -> None:

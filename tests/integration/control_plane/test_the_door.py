@@ -22,7 +22,8 @@ from support.bare_client import Client, bare_client
 from support.callers import ADA, BOB, known_agent, put, token
 from support.control_plane import Caller, eventually
 from support.reviewer import Reviewer
-from support.simulated_agent import POOL, SimulatedAgent, payload
+from support.simulated_agent import POOL, SimulatedAgent
+from support.simulated_tools import payload
 
 OPEN = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 """What they say is the same for everybody, and nothing of pools."""

@@ -12,7 +12,8 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
 from support.bare_client import Client
 from support.control_plane import Caller, eventually
-from support.simulated_agent import POOL, SimulatedAgent, payload, settings, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.simulated_tools import payload
 
 MOST = 40.0
 SHORT = settings(call={"timeoutSeconds": 20, "streamTimeoutSeconds": 20, "maxTimeoutSeconds": MOST})

@@ -15,7 +15,8 @@ from snakepit_control_plane.server import Running
 from snakepit_gateway.console import shared
 from support.control_plane import calling
 from support.eventually import eventually
-from support.simulated_agent import POOL, payload, settings, simulated_agent
+from support.simulated_agent import POOL, settings, simulated_agent
+from support.simulated_tools import payload
 
 
 async def test_a_page_may_load_and_send_nothing_that_is_not_from_here(http: httpx.AsyncClient) -> None:

@@ -23,7 +23,8 @@ from snakepit_gateway.mcp import older
 from support.control_plane import eventually
 from support.gateway import served
 from support.ports import free_port
-from support.simulated_agent import POOL, TOOLS, SimulatedAgent, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import TOOLS
 
 BOTH = {"Accept": "application/json, text/event-stream"}
 OLD = {**BOTH, "MCP-Protocol-Version": "2025-11-25"}

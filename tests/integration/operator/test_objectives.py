@@ -21,7 +21,8 @@ from support.admin import Admin
 from support.api_server import SYSTEM
 from support.control_plane import Caller, calling, replica
 from support.eventually import eventually
-from support.simulated_agent import TOOLS, SimulatedAgent, simulated_agent
+from support.simulated_agent import SimulatedAgent, simulated_agent
+from support.simulated_tools import TOOLS
 from support.tasks import task
 
 SLO = {"availabilityPercent": 50, "latencyMilliseconds": 60_000}

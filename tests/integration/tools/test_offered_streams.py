@@ -16,7 +16,7 @@ from snakepit_control_plane.server import Running
 from support import bare_client as bare
 from support.bare_client import bare_client
 from support.control_plane import eventually
-from support.simulated_agent import payload
+from support.simulated_tools import payload
 
 pytestmark = pytest.mark.timeout(50)
 

@@ -17,7 +17,8 @@ from snakepit_control_plane.server import Running
 from support.bare_client import bare_client
 from support.control_plane import counted, eventually
 from support.otlp import Receiver, happened, said
-from support.simulated_agent import POOL, payload, simulated_agent
+from support.simulated_agent import POOL, simulated_agent
+from support.simulated_tools import payload
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"

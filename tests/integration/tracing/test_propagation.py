@@ -19,7 +19,8 @@ from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, rpc
 from support.gateway import served
 from support.otlp import Receiver
-from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, success
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_tools import success
 
 pytestmark = pytest.mark.timeout(60)
 

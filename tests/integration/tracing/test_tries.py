@@ -22,7 +22,8 @@ from snakepit_gateway.traces import Traced
 from support.control_plane import Caller, eventually, may_use, replica
 from support.gateway import gateway, served
 from support.otlp import Receiver, happened, said
-from support.simulated_agent import POOL, SimulatedAgent, echo, hang, simulated_agent, success, take_turns
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
+from support.simulated_tools import echo, hang, success
 
 pytestmark = pytest.mark.timeout(60)
 
