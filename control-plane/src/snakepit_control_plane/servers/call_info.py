@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from snakepit._telemetry.traceparent import parse
 from snakepit.v1 import call_pb2, common_pb2
 from snakepit_control_plane.model.call import RERUN
 from snakepit_control_plane.model.records import Record
@@ -16,7 +17,7 @@ _PRIORITIES = (common_pb2.PRIORITY_HIGH, common_pb2.PRIORITY_NORMAL, common_pb2.
 
 def info(pool: str, replica: str, record: Record, state: call_pb2.CallState, wall: float) -> call_pb2.CallInfo:
     """`wall`: what to add to the loop's clock to have seconds since the epoch."""
-    last = record.legs[-1]
+    last, traced = record.legs[-1], parse(record.traceparent)
     return call_pb2.CallInfo(
         id=record.call_id,
         pool=pool,
@@ -40,7 +41,7 @@ def info(pool: str, replica: str, record: Record, state: call_pb2.CallState, wal
         priority=_PRIORITIES[record.rank],
         depth=record.depth,
         parent_call_id=record.around,
-        trace_id=record.traceparent.split("-")[1] if record.traceparent.count("-") == 3 else "",
+        trace_id="" if traced is None else traced.trace_id,
     )
 
 
