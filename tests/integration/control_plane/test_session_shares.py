@@ -12,7 +12,7 @@ from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
 from support.attack import attacker
 from support.callers import ADA, BOB, token
-from support.control_plane import Caller
+from support.control_plane import Caller, counted
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, settings
 
@@ -22,10 +22,6 @@ pytestmark = pytest.mark.timeout(30)
 @pytest.fixture
 def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
     return asking_settings
-
-
-def refused(server: Running, limit: str) -> float:
-    return server.flow.telemetry.sessions_refused.value(POOL, limit)
 
 
 async def test_one_caller_alone_fills_all_but_a_ninth_of_a_pools_sessions_and_the_next_finds_a_place(
@@ -44,7 +40,8 @@ async def test_one_caller_alone_fills_all_but_a_ninth_of_a_pools_sessions_and_th
         await bob.create("c")
         with pytest.raises(SessionQuota):
             await bob.create("d")
-        assert (refused(server, "session.maxPerCaller"), refused(server, "session.maxSessions")) == (4, 1)
+        for limit, times in (("session.maxPerCaller", 4), ("session.maxSessions", 1)):
+            assert counted(server, "snakepit_sessions_refused_total", pool=POOL, limit=limit) == times
 
 
 async def test_a_pool_says_how_many_sessions_each_of_its_callers_may_have(server: Running, asks: Reviewer) -> None:

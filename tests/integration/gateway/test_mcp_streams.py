@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_gateway.mcp import older
 from support.control_plane import eventually
+from support.dev_server import Program
 from support.gateway import served
 from support.ports import free_port
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
@@ -164,24 +164,14 @@ async def test_a_gateway_that_ends_lets_its_listeners_go_in_good_order(server: R
         assert await asyncio.wait_for(listening, 20) == "ended"
 
 
-@contextlib.asynccontextmanager
-async def ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """A test that fails leaves it to nobody."""
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def test_a_gateway_that_ends_lets_an_older_clients_stream_finish(server: Running, agent: SimulatedAgent) -> None:
     """What makes the stream would cut it off within half a second."""
     port = free_port()
     settings = {"SERVER": server.address, "GATEWAY_LISTEN": f"127.0.0.1:{port}", "GATEWAY_LINGER_SECONDS": "0"}
-    environment = {**os.environ, **{f"SNAKEPIT_{name}": value for name, value in settings.items()}}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "snakepit_gateway", env=environment)
-    async with ended(process), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+    program = Program(sys.executable, "-m", "snakepit_gateway", **{f"SNAKEPIT_{name}": value for name, value in settings.items()})
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(program.end)
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30))
 
         async def is_ready() -> bool:
             with contextlib.suppress(httpx.TransportError):
@@ -192,9 +182,9 @@ async def test_a_gateway_that_ends_lets_an_older_clients_stream_finish(server: R
         call = request("tools/call", name="hang", _meta={"progressToken": 7})
         asking = asyncio.create_task(http.post(f"/mcp/{POOL}", json=call, headers=OLD))
         await runs(agent)
-        process.send_signal(signal.SIGTERM)
+        program.send(signal.SIGTERM)
         done, _ = await asyncio.wait([asking], timeout=1.5)
         assert not done
         agent.let_go()
         assert '"late"' in (await asking).text
-        assert await process.wait() == 0
+        assert await asyncio.to_thread(program.wait) == 0
