@@ -90,4 +90,5 @@ def test_what_an_example_pins_is_what_its_tests_run_with(path: Path) -> None:
     wanted, there = pins(path), pins(ROOT / "requirements/dev.txt")
     elsewhere = {line.partition(" ;")[0] for line in path.read_text().splitlines() if "; sys_platform == 'win32'" in line}
     assert {name: wanted[name] for name in wanted.keys() - elsewhere} == {name: there.get(name) for name in wanted.keys() - elsewhere}
+    assert wanted.keys() - elsewhere
     assert all(wanted.values())

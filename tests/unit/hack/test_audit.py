@@ -34,6 +34,7 @@ def pins(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", audit.RELEASED)
 def test_what_is_in_an_image_or_comes_with_a_wheel_is_what_the_tests_run_with(name: str) -> None:
-    tested = pins("dev")
-    other = {package: (version, tested[package]) for package, version in pins(name).items() if tested.get(package, version) != version}
+    pinned, tested = pins(name), pins("dev")
+    assert pinned
+    other = {package: (version, tested[package]) for package, version in pinned.items() if tested.get(package, version) != version}
     assert not other, "pin both anew: uv pip compile -P PACKAGE==VERSION, as in `make requirements`"
