@@ -17,9 +17,13 @@ from snakepit._wire import lane as module
 from snakepit._wire.channels import LONGEST_BYTES
 from snakepit._wire.lane import AT_ONCE, Lane, in_turns
 from snakepit._wire.link import Link
-from snakepit.v1 import link_pb2
+from snakepit._wire.turns import Turns
+from snakepit.v1 import common_pb2, link_pb2
 
 pytestmark = pytest.mark.timeout(20)
+
+UVLOOP_READS = 256_000
+"""Bytes, at most."""
 
 
 async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes() -> None:
@@ -177,11 +181,11 @@ async def test_a_lane_that_is_aborted_meanwhile_hands_nothing_more_over() -> Non
     there.abort()
 
 
-async def with_a_message(count: int) -> tuple[Lane, socket.socket]:
+async def with_a_message(count: int, turns: Turns | None = None) -> tuple[Lane, socket.socket]:
     """A lane to which a message of so many calls has been sent, by that socket."""
     there, here = socket.socketpair()
     here.setblocking(False)
-    lane = await Lane.on(here)
+    lane = await Lane.on(here, turns)
     message = calls(0, count)
     there.sendall(struct.pack("<I", len(message)) + message)
     return lane, there
@@ -233,9 +237,72 @@ async def test_of_a_link_that_is_cancelled_or_closed_meanwhile_all_that_had_come
     assert ids == list(range(1000))
 
 
+class Eager(asyncio.Transport):
+    """As uvloop's: it reads on in the same turn of the loop until it is told to pause. `read`: bytes in each turn in which it did."""
+
+    def __init__(self, lane: Lane, data: bytes) -> None:
+        super().__init__()
+        self.read: list[int] = []
+        self._lane, self._data = lane, data
+        self._reads = True
+        lane.connection_made(self)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """It writes nothing."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self._reads = False
+
+    def resume_reading(self) -> None:
+        self._reads = True
+        asyncio.get_running_loop().call_soon(self.pour)
+
+    def pour(self) -> None:
+        self.read.append(0)
+        while self._reads and self._data:
+            part, self._data = self._data[:UVLOOP_READS], self._data[UVLOOP_READS:]
+            self.read[-1] += len(part)
+            self._lane.data_received(part)
+
+
+async def test_however_much_has_come_a_turn_takes_one_read_of_it() -> None:
+    """Else a connection that brings megabytes keeps everybody waiting for all of them: each took milliseconds."""
+    large = link_pb2.Call(id=1, arguments=common_pb2.Payload(data=bytes(1024 * 1024)))
+    message = link_pb2.LinkRequest(frames=[link_pb2.Frame(call=large)]).SerializeToString()
+    lane, taker = Lane(), Taker(8)
+    lane.attach(taker.take, lambda: None)
+    transport = Eager(lane, (struct.pack("<I", len(message)) + message) * 8)
+    transport.pour()
+    await asyncio.wait_for(taker.done.wait(), 10)
+    assert taker.ids == [1] * 8
+    assert max(transport.read) == UVLOOP_READS
+    assert len(transport.read) >= 8 * len(message) // UVLOOP_READS
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_of_lanes_that_share_turns_one_at_a_time_goes_on() -> None:
+    """Else whoever has little to say waits in each turn of the loop for as many of them as somebody has opened."""
+    turns, lanes, taker = Turns(), 10, Taker(10 * 1000)
+    made = [await with_a_message(1000, turns) for _ in range(lanes)]
+    for lane, _ in made:
+        lane.attach(taker.take, lambda: None)
+    loop_turns = 0
+    while not taker.done.is_set():
+        loop_turns += 1
+        await asyncio.sleep(0)
+    for lane, there in made:
+        there.close()
+        lane.abort()
+    assert loop_turns > lanes * 1000 // AT_ONCE // 2
+    assert sorted(taker.ids) == sorted(list(range(1000)) * lanes)
+
+
 @pytest.mark.usefixtures("no_time")
 async def test_a_message_of_a_stream_is_handed_over_in_turns_too() -> None:
     taker = Taker(1000)
-    await in_turns(link_pb2.LinkRequest.FromString(calls(0, 1000)).frames, taker.take)
+    await in_turns(link_pb2.LinkRequest.FromString(calls(0, 1000)).frames, taker.take, Turns())
     assert taker.ids == list(range(1000))
     assert taker.turns >= 1000 // AT_ONCE - 1

@@ -19,6 +19,7 @@ from snakepit._wire.connect import Connection
 from snakepit._wire.lane import Lane, in_turns
 from snakepit._wire.protocol import agreed, said
 from snakepit._wire.stream_lane import StreamLane
+from snakepit._wire.turns import Turns
 from snakepit.errors import Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
@@ -105,6 +106,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.bulk = BulkServer()
         self._stopping = False
         self._refused = Refusals()
+        # Agents have their own: results don't wait for callers who say a lot.
+        self._turns = {role: Turns() for role in (AgentPeer.role, ClientPeer.role)}
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         read = partial(_read, context)
@@ -128,7 +131,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await context.write(self._welcome(protocol, offered.said))
             if stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
-            await in_turns(first.frames[1:], partial(peer.on_frames, link))
+            await in_turns(first.frames[1:], partial(peer.on_frames, link), self._turns[peer.role])
             log.debug("%s closed: %s", link.name, await self._run(link, peer, offered, read, context))
         finally:
             del self.links[link]
@@ -177,12 +180,12 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
 
     async def _run(self, link: links.Link, peer: Peer, offered: _Offered, read: Callable[[], Awaitable[Any]], context: Context) -> str:
         """Until the link ends: on the lane, if the peer comes there; on the stream, if a client says something here."""
-        said_here = asyncio.ensure_future(read())
+        said_here, turns = asyncio.ensure_future(read()), self._turns[peer.role]
         try:
             await asyncio.wait((offered.lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if offered.lane.done():
                 peer.with_lane()
-                link.use(await Lane.on(offered.taken()), said_here)
+                link.use(await Lane.on(offered.taken(), turns), said_here)
             elif not said_here.done():
                 return f"neither a lane nor a message within {TICKET_SECONDS:g} s"
             elif (message := said_here.result()) is EOF:
@@ -191,8 +194,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 self._log_once(problem, context)
                 await abort(context, problem)
             else:
-                link.use(StreamLane(read, context.write, link_pb2.LinkResponse))
-                await in_turns(message.frames, partial(peer.on_frames, link))
+                link.use(StreamLane(read, context.write, link_pb2.LinkResponse, turns=turns))
+                await in_turns(message.frames, partial(peer.on_frames, link), turns)
             return await self._counted(link, peer)
         finally:
             link.close("the link was not opened")

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 from snakepit._wire.channels import LONGEST_BYTES, MOST_FRAMES, UNFINISHED_BYTES, UNFINISHED_SECONDS
 from snakepit._wire.connect import Connection
 from snakepit._wire.secured import Secured, SecuredTransport
+from snakepit._wire.turns import Turns
 from snakepit.v1 import link_pb2
 
 UNSENT_BYTES = 1024 * 1024
@@ -32,6 +33,9 @@ AT_ONCE = 32
 TURN_SECONDS = 0.003
 """What has come on one connection is handed over for so long; then it is others' turn, and until all of it has been, nothing more is read.
 One message may have 65,536 calls, which take seconds."""
+
+TURN_BYTES = 128 * 1024
+"""And so many bytes are read before it is others' turn: uvloop reads up to 8 MB in one turn, which are tens of milliseconds of work."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -47,22 +51,22 @@ def parts(frames: Sequence[link_pb2.Frame]) -> Iterator[Sequence[link_pb2.Frame]
         yield frames[at : at + AT_ONCE]
 
 
-async def in_turns(frames: Sequence[link_pb2.Frame], take: OnMessage) -> None:
+async def in_turns(frames: Sequence[link_pb2.Frame], take: OnMessage, turns: Turns) -> None:
     """Hand them over; others have their turns meanwhile."""
     until = time.perf_counter() + TURN_SECONDS
     for part in parts(frames):
         if time.perf_counter() >= until:
-            await asyncio.sleep(0)
+            await turns.turn()
             until = time.perf_counter() + TURN_SECONDS
         take(part)
 
 
 class Lane(asyncio.Protocol):
-    """One end of a connection. What comes before `attach` is kept, as far as one message goes."""
+    """One end of a connection. What comes before `attach` is kept, as far as one message goes. `turns`: shared with others of its kind."""
 
     name = "lane"
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_full = False
         self._data = bytearray()
@@ -70,19 +74,22 @@ class Lane(asyncio.Protocol):
         self._on_room: Callable[[], None] = lambda: None
         self._transport: asyncio.Transport | None = None
         self._unfinished: asyncio.TimerHandle | None = None
-        # Frames of the message that is being handed over; when the turn is over, and when the next one comes.
+        # Frames of the message that is being handed over; when the turn is over, what has come since it began, and whether the next one
+        # is waited for.
+        self._turns = turns or Turns()
         self._parts: Iterator[Sequence[link_pb2.Frame]] = iter(())
         self._until = 0.0
-        self._next: asyncio.Handle | None = None
+        self._came = 0
+        self._waits = False
         self._at_eof = False
         # Why the connection is lost, while the rest of what had come on it is handed over; and whether nobody wants that.
         self._lost = ""
         self._given_up = False
 
     @classmethod
-    async def on(cls, connection: Connection) -> Lane:
+    async def on(cls, connection: Connection, turns: Turns | None = None) -> Lane:
         """A lane that owns that connection from now on. Raises OSError."""
-        lane = cls()
+        lane = cls(turns)
         bare, protocol = (connection.sock, SecuredTransport(connection, lane)) if isinstance(connection, Secured) else (connection, lane)
         try:
             await asyncio.get_running_loop().create_connection(lambda: protocol, sock=bare)
@@ -119,7 +126,7 @@ class Lane(asyncio.Protocol):
 
     async def catch_up(self, seconds: float) -> None:
         """Hang up, and hand over what has come and waits for its turn: it is worth as much as before. Results, say."""
-        if self._next is not None and self._transport is not None:
+        if self._waits and self._transport is not None:
             self._transport.close()
             await asyncio.wait((self.ended,), timeout=seconds)
 
@@ -138,21 +145,26 @@ class Lane(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        if self._take is not None and not self._data and self._next is None:
+        if self._take is None:
+            self._data += data
+            if len(self._data) > LONGEST_BYTES:
+                self._break("more came than a message before it was wanted")
+            return
+        self._came += len(data)
+        if self._data or self._waits:
+            self._data += data
+            if not self._waits:
+                self._catch_up()
+        else:
             self._data += data[self._hand_over(data) :]
             if self._data:
                 self._hurry(0)
-            return
-        self._data += data
-        if self._take is None:
-            if len(self._data) > LONGEST_BYTES:
-                self._break("more came than a message before it was wanted")
-        elif self._next is None:
-            self._catch_up()
+        if self._came >= TURN_BYTES and not self._waits:
+            self._stop_here()
 
     def eof_received(self) -> bool:
         self._at_eof = True
-        if self._next is None:
+        if not self._waits:
             self._end("the peer ended the lane")
         return True
 
@@ -160,7 +172,7 @@ class Lane(asyncio.Protocol):
         if self._unfinished is not None:
             self._unfinished.cancel()
         why = f"the lane broke: {error}" if error else "the lane was closed"
-        if self._next is None or self._given_up:
+        if not self._waits or self._given_up:
             self._end(why)
         else:  # When the rest is handed over.
             self._lost = why
@@ -179,7 +191,7 @@ class Lane(asyncio.Protocol):
         if self._unfinished is not None and (handed or not self._data):
             self._unfinished.cancel()
             self._unfinished = None
-        if self._unfinished is None and self._next is None and len(self._data) > UNFINISHED_BYTES:
+        if self._unfinished is None and not self._waits and len(self._data) > UNFINISHED_BYTES:
             why = f"a message was not finished within {UNFINISHED_SECONDS:g} s"
             self._unfinished = asyncio.get_running_loop().call_later(UNFINISHED_SECONDS, self._break, why)
 
@@ -191,13 +203,13 @@ class Lane(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """It is this lane's turn again."""
-        self._next = None
+        self._waits = False
         if self._transport is None or self._given_up:
             return
         self._until = time.perf_counter() + TURN_SECONDS
         if self._hand_over_parts():
             self._catch_up()
-        if self._next is None:
+        if not self._waits:
             if not self._transport.is_closing():
                 self._transport.resume_reading()
             elif not self._at_eof:
@@ -209,7 +221,9 @@ class Lane(asyncio.Protocol):
         """The turn is over, and there is more."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._next = asyncio.get_running_loop().call_soon(self._go_on)
+        self._came = 0
+        self._waits = True
+        self._turns.wait(self._go_on)
 
     def _hand_over(self, data: bytes | bytearray) -> int:
         """The messages that are there as a whole, as many as the turn has time for; how many bytes they were."""
@@ -224,9 +238,9 @@ class Lane(asyncio.Protocol):
             if size - begin < length:
                 break
             at = begin + length
-            if not self._read(bytes(data[begin:at])):
+            if not self._read(bytes(memoryview(data)[begin:at] if data is self._data else data[begin:at])):
                 return size
-            if self._next is not None:
+            if self._waits:
                 break
             if size - at >= _LENGTH.size and time.perf_counter() >= self._until:
                 self._stop_here()

@@ -121,7 +121,7 @@ class Link:
             self._eager *= 2
             self._flush()
         if self._queued_bytes > self._outbox_bytes:
-            self.close(f"the peer left {self._queued_bytes} bytes unread")
+            self.give_up(f"the peer left {self._queued_bytes} bytes unread")
             raise LinkClosed(f"{self.name} is closed: {self._closing}")
 
     def pass_over(self, frame: link_pb2.Frame) -> None:

@@ -11,6 +11,7 @@ import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._wire.lane import OnMessage, in_turns
+from snakepit._wire.turns import Turns
 from snakepit.v1 import link_pb2
 
 
@@ -19,6 +20,7 @@ class StreamLane:
 
     `read` gives the next message or grpc.aio.EOF; `write` sends one of type `message`: the methods of a grpc.aio call or of a servicer
     context. `done_writing` half-closes the stream: the dialling end gives it, so that its last frames are read before it hangs up.
+    `turns`: as of a Lane.
     """
 
     name = "stream"
@@ -29,6 +31,7 @@ class StreamLane:
         write: Callable[[Any], Awaitable[Any]],
         message: type[link_pb2.LinkRequest] | type[link_pb2.LinkResponse],
         done_writing: Callable[[], Awaitable[Any]] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_full = False
@@ -36,6 +39,7 @@ class StreamLane:
         self._unwritten: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._finishing = False
+        self._turns = turns or Turns()
         self._tasks: list[asyncio.Task[None]] = []
 
     def attach(self, take: OnMessage, on_room: Callable[[], None]) -> None:
@@ -71,7 +75,7 @@ class StreamLane:
     async def _read_all(self, take: OnMessage) -> None:
         try:
             while (message := await self._read()) is not EOF:
-                await in_turns(message.frames, take)
+                await in_turns(message.frames, take, self._turns)
             self._end("the peer ended the stream")
         except grpc.RpcError as error:
             self._end(_rpc_reason(error))

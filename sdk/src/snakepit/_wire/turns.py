@@ -1,0 +1,36 @@
+"""Whose turn it is, of connections on which more has come than one turn of the loop is for.
+
+One of them goes on in each turn of the loop, and the loop looks between two at what else there is. So whoever has little to say waits for
+one of them, and not for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+
+class Turns:
+    """Of connections that share a loop. Each waits once at most."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def wait(self, go_on: Callable[[], None]) -> None:
+        """`go_on` is called in a later turn of the loop, after those that wait already."""
+        self._waiting.append(go_on)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    async def turn(self) -> None:
+        """Wait for it."""
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.wait(lambda: None if mine.done() else mine.set_result(None))
+        await mine
+
+    def _next(self) -> None:
+        go_on = self._waiting.popleft()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+        go_on()
