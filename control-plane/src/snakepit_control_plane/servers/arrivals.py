@@ -6,6 +6,7 @@ grpcio waits for the message of a plain RPC by itself, for ever. So plain RPCs a
 from __future__ import annotations
 
 import asyncio
+from itertools import takewhile
 from typing import Any
 
 import grpc
@@ -15,6 +16,9 @@ from snakepit.errors import DeadlineExceeded, InvalidArguments, Started
 LOOK_SECONDS = 1.0
 """Which are late is looked up so often, and time is counted in looks. A timer for each call would cost it ten times what a row here
 does; and while this replica stands still, nobody's time passes."""
+
+AT_ONCE = 16
+"""So many are let go in one turn of the loop, then it is others' turn: each takes 50 us."""
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 
@@ -61,16 +65,17 @@ class Arrivals:
         """Let those go that are late, for ever."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self._look()
+            self._looks += 1
+            for number, (task, began) in enumerate(self._overdue(), 1):
+                if self._awaited.get(task) == began and task not in self._late:  # Else its message has come meanwhile.
+                    self._late.add(task)
+                    task.cancel()
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
-    def _look(self) -> None:
-        self._looks += 1
-        for task, began in self._awaited.items():
-            if (self._looks - began) * LOOK_SECONDS <= self._most_seconds:
-                break
-            if task not in self._late:
-                self._late.add(task)
-                task.cancel()
+    def _overdue(self) -> list[tuple[asyncio.Task[Any], int]]:
+        oldest = self._looks - self._most_seconds / LOOK_SECONDS
+        return list(takewhile(lambda each: each[1] < oldest, self._awaited.items()))
 
     def _refusal(self) -> DeadlineExceeded:
         message = f"the request was not whole {self._most_seconds} s after it began, as maxRequestSeconds asks: send its message at once"

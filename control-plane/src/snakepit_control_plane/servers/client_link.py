@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 
 from snakepit import _wire as links
 from snakepit._wire import LinkClosed
-from snakepit._wire.lane import Lane
+from snakepit._wire.lane import AT_ONCE, Lane
 from snakepit._wire.status import to_frame
+from snakepit._wire.turns import Turns
 from snakepit.errors import InvalidArguments, SnakepitError, Started, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.flow import Flow
@@ -33,8 +36,9 @@ class ClientPeer:
 
     role = "client"
 
-    def __init__(self, flow: Flow, link: links.Link, caller: Caller, door: Door, address: str) -> None:
+    def __init__(self, flow: Flow, link: links.Link, caller: Caller, door: Door, address: str, turns: Turns) -> None:
         """Raises CallerLimit."""
+        self._turns = turns
         self._address = address
         self._counted = contextlib.ExitStack()
         self._shares = self._counted.enter_context(door.shares.link(caller, address))
@@ -160,9 +164,21 @@ class ClientPeer:
     def _hang_up(self, why: str) -> None:
         """Nothing more is taken of this link, and its calls end with it: their answers say why."""
         self._finished = True
-        for call in list(self._calls.values()):
+
+        def end(call: Call) -> None:
             self._flow.calls.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.may_have_run else Started.NO))
-        self._link.close(why)
+
+        self._in_turns(iter(list(self._calls.values())), end, partial(self._link.close, why))
+
+    def _in_turns(self, calls: Iterator[Call], end: Callable[[Call], None], then: Callable[[], None]) -> None:
+        """End them, a few in each turn of the loop: a link may have thousands, and others would wait for the last of them."""
+        some = list(islice(calls, AT_ONCE))
+        for call in some:
+            end(call)
+        if some:
+            self._turns.wait(partial(self._in_turns, calls, end, then))
+        else:
+            then()
 
     async def serve_bulk(self, bulk: BulkCall) -> None:
         if self._refusal is not None:
@@ -190,8 +206,6 @@ class ClientPeer:
     def closed(self) -> None:
         self._held.closed()
         self._credentials.closed()
-        for call in list(self._calls.values()):
-            self._flow.calls.cancel(call)
         self.provider.closed()
         self._abandon()
-        self._counted.close()
+        self._in_turns(iter(list(self._calls.values())), self._flow.calls.cancel, self._counted.close)

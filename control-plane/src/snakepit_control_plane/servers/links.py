@@ -164,7 +164,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 raise InvalidArguments("a link is its bearer's: say in each call, in Call.caller, whose it is")
             if caller.subject:
                 self._door.shares.hello(SUBJECT, caller.subject, self.flow.clock())
-            return ClientPeer(self.flow, link, caller, self._door, address_of(context.peer()))
+            return ClientPeer(self.flow, link, caller, self._door, address_of(context.peer()), self._turns[ClientPeer.role])
         raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
 
     def _welcome(self, protocol: int, lane: link_pb2.Lane) -> link_pb2.LinkResponse:

@@ -1,0 +1,58 @@
+"""A link ends with many calls open: they end with it, and others have their turns meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from snakepit._wire.lane import AT_ONCE
+from snakepit.v1 import link_pb2
+from snakepit_control_plane.server import Running
+from support.attack import ByHand, attacker, called
+from support.control_plane import Caller, eventually, replica, waiting
+from support.simulated_agent import simulated_agent
+
+pytestmark = pytest.mark.timeout(60)
+
+COUNT = 800
+"""Calls that wait: fewer than a ninth less than a queue has room for."""
+
+
+async def most_in_a_turn(server: Running, hang_up: Callable[[ByHand], Any]) -> int:
+    """So many of a link's waiting calls end between two turns of the loop, when it hangs up."""
+    async with simulated_agent(server.address) as agent, attacker(server) as channel:
+        first = Caller(channel).start("hang")
+        await eventually(lambda: agent.running, "the worker is busy")
+        link = await ByHand(channel).open()
+        frames = [link_pb2.Frame(call=called("hang", id=id_, call_id=str(id_))) for id_ in range(1, COUNT + 1)]
+        await link.stream.write(link_pb2.LinkRequest(frames=frames))
+        await eventually(lambda: waiting(server) == COUNT, "all wait")
+        await hang_up(link)
+        most, before = 0, COUNT
+        async with asyncio.timeout(20):
+            while before:
+                await asyncio.sleep(0)
+                now = waiting(server)
+                most, before = max(most, before - now), now
+        agent.let_go()
+        await first
+        await eventually(lambda: server.flow.calls.count == 0, "no call is open")
+        return most
+
+
+async def cancelled(link: ByHand) -> None:
+    link.stream.cancel()
+
+
+async def breaking_the_rules(link: ByHand) -> None:
+    """Two calls of one id: all are told why they end."""
+    await link.stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(call=called("hang", id=1))]))
+
+
+@pytest.mark.parametrize("hang_up", [cancelled, breaking_the_rules])
+async def test_the_calls_of_a_link_that_ends_are_cancelled_a_few_in_each_turn_of_the_loop(hang_up: Callable[[ByHand], Any]) -> None:
+    async with replica() as server:
+        assert 0 < await most_in_a_turn(server, hang_up) <= 2 * AT_ONCE, "a turn's may come before this test's own, and the next one's after it"
