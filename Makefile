@@ -116,8 +116,8 @@ release: setup $(BUILD_STAMP) $(RELEASE_STAMP) ## What is committed, in dist/: w
 test-release: release ## dist/ is made again elsewhere and compared, checked by its signatures, carried to a registry, and installed from there (root)
 	@hack/test-release
 
-audit: $(RELEASE_STAMP) ## Known vulnerabilities of every Python package in images and wheels (AUDIT="-s osv": which database)
-	@.venv-release/bin/python hack/audit.py $(AUDIT)
+audit: $(RELEASE_STAMP) ## Known vulnerabilities of every Python package in images and wheels (AUDIT="-s osv": whom to ask; AUDIT_DATABASE=folder: a checkout of github.com/pypa/advisory-database)
+	@.venv-release/bin/python hack/audit.py $(if $(AUDIT_DATABASE),--database $(AUDIT_DATABASE)) $(AUDIT)
 
 cluster-up: ## Start the two-node Kubernetes of hack/cluster
 	@$(PYTHON) hack/cluster up

@@ -1,21 +1,30 @@
 """Ask a database of vulnerabilities about every Python package that an image or a wheel brings along: `make audit`.
 
-    python hack/audit.py [OPTION OF pip-audit]...
+    python hack/audit.py [--database FOLDER] [OPTION OF pip-audit]...
 
-pip-audit asks the package index; `-s osv`, and `--osv-url` for a mirror of your own, ask OSV. A package that no database knows is no good
-news: then, too, it ends with 2. With 1 it ends where there is a vulnerability. Of Debian's packages in an image it knows nothing.
+pip-audit asks the package index; `-s osv`, and `--osv-url` for a mirror of your own, ask OSV; with `--database` it asks a folder of OSV's
+records (`advisories`), and nobody on the network. A package that no database knows is no good news: then, too, it ends with 2. With 1 it
+ends where there is a vulnerability. Of Debian's packages in an image it knows nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from advisories import Advisories, served
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "hack/cluster"))
 from localcluster.images import RELEASED  # noqa: E402
+
+
+ENV = {**os.environ, "NO_PROXY": "127.0.0.1"}
+"""Where there is a proxy, loopback isn't asked through it."""
 
 
 def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
@@ -36,7 +45,7 @@ def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
 
 def _asked_of(file: Path, options: list[str]) -> tuple[list[dict[str, object]], str]:
     command = [sys.executable, "-m", "pip_audit", "-r", str(file), "--disable-pip", "--require-hashes", "-f", "json"]
-    done = subprocess.run([*command, "--progress-spinner", "off", *options], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([*command, "--progress-spinner", "off", *options], capture_output=True, text=True, timeout=600, check=False, env=ENV)
     try:
         return json.loads(done.stdout)["dependencies"], ""
     except ValueError:
@@ -55,8 +64,22 @@ def verdict(packages: list[dict[str, object]], problem: str) -> tuple[int, str]:
     return 0, f"{len(packages)} packages, no known vulnerability."
 
 
+def asked_of_a_folder(folder: Path, options: list[str]) -> tuple[int, str]:
+    """The verdict of what lies there, and how old that is. Raises ValueError."""
+    advisories = Advisories(folder)
+    with served(advisories) as url:
+        code, said = verdict(*asked(["-s", "osv", "--osv-url", url, *options]))
+    return code, f"{said}\nAsked: {advisories.count} records in {folder}, the newest of {advisories.newest}; of what came later it knows nothing."
+
+
 def main() -> None:
-    code, said = verdict(*asked(sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--database", type=Path)
+    own, options = parser.parse_known_args()
+    try:
+        code, said = verdict(*asked(options)) if own.database is None else asked_of_a_folder(own.database, options)
+    except ValueError as error:
+        code, said = 2, str(error)
     print(said)
     sys.exit(code)
 
