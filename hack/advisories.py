@@ -88,7 +88,7 @@ def served(advisories: Advisories) -> Iterator[str]:
     """The address at which they are asked, on loopback."""
 
     class Asked(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(min(int(self.headers["Content-Length"]), MOST_BYTES)))
             found = advisories.about(asked["package"]["name"], asked["version"])
             body = json.dumps({"vulns": found} if found else {}, default=str).encode()
@@ -98,7 +98,7 @@ def served(advisories: Advisories) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             """Nobody reads it."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Asked) as server:

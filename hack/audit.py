@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "hack/cluster"))
 from localcluster.images import RELEASED  # noqa: E402
 
-
 ENV = {**os.environ, "NO_PROXY": "127.0.0.1"}
 """Where there is a proxy, loopback isn't asked through it."""
 
@@ -45,7 +44,9 @@ def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
 
 def _asked_of(file: Path, options: list[str]) -> tuple[list[dict[str, object]], str]:
     command = [sys.executable, "-m", "pip_audit", "-r", str(file), "--disable-pip", "--require-hashes", "-f", "json"]
-    done = subprocess.run([*command, "--progress-spinner", "off", *options], capture_output=True, text=True, timeout=600, check=False, env=ENV)
+    done = subprocess.run(
+        [*command, "--progress-spinner", "off", *options], capture_output=True, text=True, timeout=600, check=False, env=ENV
+    )
     try:
         return json.loads(done.stdout)["dependencies"], ""
     except ValueError:
@@ -69,7 +70,10 @@ def asked_of_a_folder(folder: Path, options: list[str]) -> tuple[int, str]:
     advisories = Advisories(folder)
     with served(advisories) as url:
         code, said = verdict(*asked(["-s", "osv", "--osv-url", url, *options]))
-    return code, f"{said}\nAsked: {advisories.count} records in {folder}, the newest of {advisories.newest}; of what came later it knows nothing."
+    return (
+        code,
+        f"{said}\nAsked: {advisories.count} records in {folder}, the newest of {advisories.newest}; of what came later it knows nothing.",
+    )
 
 
 def main() -> None:

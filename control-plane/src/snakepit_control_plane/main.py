@@ -6,13 +6,13 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 
 # isort: split
 import asyncio
-import gc
 import logging
 import os
 import signal
 
 import uvloop
 
+from snakepit._garbage import leave_out_of_collections
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_control_plane.server import AddressInUse, serve
@@ -48,13 +48,6 @@ async def run(settings: Settings) -> None:
     log.info("stopping")
     await running.stop()
     await ended
-
-
-def leave_out_of_collections() -> None:
-    """What there is by now stays: modules, classes, messages' descriptors. To look through it costs each full collection of garbage 25 to
-    50 ms, in which nobody is served; and whoever makes much garbage chooses when."""
-    gc.collect()
-    gc.freeze()
 
 
 if __name__ == "__main__":

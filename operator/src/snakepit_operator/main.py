@@ -10,6 +10,7 @@ import logging
 import signal
 from pathlib import Path
 
+from snakepit._garbage import leave_out_of_collections
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
@@ -129,4 +130,5 @@ def main() -> None:
         fail(str(error))
     for name in ("kopf", "aiohttp"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    leave_out_of_collections()
     asyncio.run(_run(settings))

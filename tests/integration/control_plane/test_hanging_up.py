@@ -55,4 +55,4 @@ async def breaking_the_rules(link: ByHand) -> None:
 @pytest.mark.parametrize("hang_up", [cancelled, breaking_the_rules])
 async def test_the_calls_of_a_link_that_ends_are_cancelled_a_few_in_each_turn_of_the_loop(hang_up: Callable[[ByHand], Any]) -> None:
     async with replica() as server:
-        assert 0 < await most_in_a_turn(server, hang_up) <= 2 * AT_ONCE, "a turn's may come before this test's own, and the next one's after it"
+        assert 0 < await most_in_a_turn(server, hang_up) <= 2 * AT_ONCE, "those of a turn, and of the next one, before the test's own"

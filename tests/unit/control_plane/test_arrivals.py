@@ -1,4 +1,4 @@
-"""Requests that don't come, by themselves: how many are let go at a time. The whole of it: tests/integration/control_plane/test_arrivals.py."""
+"""Requests that don't come, by themselves: how many are let go at a time. By a server: tests/integration/control_plane/test_arrivals.py."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import audit
 import pytest
 import yaml
 
-RANGE: dict[str, Any] = {"type": "ECOSYSTEM", "events": [{"introduced": "2.0"}, {"fixed": "2.0.5"}, {"introduced": "3.0"}, {"last_affected": "3.1"}]}
+EVENTS = [{"introduced": "2.0"}, {"fixed": "2.0.5"}, {"introduced": "3.0"}, {"last_affected": "3.1"}]
+RANGE: dict[str, Any] = {"type": "ECOSYSTEM", "events": EVENTS}
 GIT: dict[str, Any] = {"type": "GIT", "events": [{"introduced": "0"}]}
 
 
