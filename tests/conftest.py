@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support import seeds
+from support import seeds, signals
 
 # Random tests are judged by what they find, never by how long an example took: other tests run beside them. Hypothesis would always take
 # the same examples where it sees that it is in CI.
@@ -22,6 +22,7 @@ settings.register_profile("untimed", deadline=None, derandomize=False, print_blo
 settings.load_profile("untimed")
 
 seeds.choose()
+signals.hear()
 
 # What a test writes, and writes anew a moment later, is never to be found compiled. The tests themselves are, from one run to the next.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +85,7 @@ def test_the_fake_kubectl_prints_what_the_real_one_prints(release: None) -> None
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"])
 def test_connect_serves_programs_until_it_is_ended(namespace: str, pool: str, number: signal.Signals, status: int) -> None:
     command = [sys.executable, "-m", "snakepit.cli", "--kube", "-n", namespace, "connect"]
-    # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
-    hears = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **hears) as connected:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as connected:
         assert connected.stdout is not None
         found = dict(pair.split("=") for pair in connected.stdout.readline().split()[1:])
         done = snakepit("call", f"{namespace}/{pool}", "echo", "value=again", **found)

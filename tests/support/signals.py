@@ -1,0 +1,17 @@
+"""Signals that whoever started the tests ignores: `nohup` does SIGHUP, and a shell's background SIGINT and SIGQUIT."""
+
+from __future__ import annotations
+
+import signal
+
+IGNORED_BY_SHELLS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+def hear() -> None:
+    """Programs that tests start hear them, wherever the tests run; the tests themselves go on passing over them.
+
+    What is ignored stays ignored in a program that is started, and a handler doesn't stay one.
+    """
+    for number in IGNORED_BY_SHELLS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
