@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -31,6 +32,14 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 def pytest_collection_finish() -> None:
     sys.dont_write_bytecode = True
     gc.freeze()  # Who collects garbage needn't look through all tests and their modules each time.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where `--dist loadfile` is asked for; others are left to xdist."""
+    from support.sharing import Sharing
+
+    return Sharing(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> str:
