@@ -46,10 +46,12 @@ wheels: $(BUILD_STAMP) ## Build the seven distributions into dist/, for `pip ins
 demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
 	@$(BIN)/python examples/digits/demo
 
-# Our programs start hundreds of times there, so they are compiled first; so are the tests, as pytest writes them, for the next run.
+# What pip does keeps one processor busy: the environments are made at the same time. Our programs start hundreds of times there, so they
+# are compiled first; so are the tests, as pytest writes them, for the next run.
 # SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
-test: setup lint $(DOCS_STAMP) $(BUILD_STAMP) ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
-	@$(BIN)/python -m compileall -q $(DISTRIBUTIONS:%=%/src) tests/support
+test: ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
+	@$(MAKE) --no-print-directory -j2 lint $(DOCS_STAMP) $(BUILD_STAMP)
+	@$(BIN)/python -m compileall -q -j 0 $(DISTRIBUTIONS:%=%/src) tests/support
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ REDIS_NAME = "docker.io/valkey/valkey:8-alpine"
 """What the chart's `redis.image` defaults to: ours stands in for it under that name, so that the chart installs without values."""
 
 ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
+
+BUILDS_AT_ONCE = 2
+"""Half of a build waits for disk and network."""
 
 
 @dataclass(frozen=True)
@@ -170,15 +174,34 @@ def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
     """Build what is out of date, and return the names of all that were asked for."""
     wanted = with_parents(names)
     base = build_base(paths)
-    keys: dict[str, str] = {}
     with cache.locked(paths.cache / "locks/images", lambda: progress.say("waiting for another build of images")):
         _remove_remains()
-        for image in wanted:
-            keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
-            _build_if_changed(paths, image, naming, base, keys[image.name])
+        _build_all(paths, wanted, naming, base)
     for image in wanted:
         _check(image, naming.of(image.name), base)
     return [naming.of(image.name) for image in wanted]
+
+
+def _build_all(paths: Paths, wanted: Sequence[Image], naming: Naming, base: str) -> None:
+    """Several at once, each after the one that it is made from. The first is alone: others find the layers that they share with it."""
+    keys: dict[str, str] = {}
+    built: dict[str, Future[None]] = {}
+
+    def build_one(image: Image, key: str) -> None:
+        if image.parent:
+            built[image.parent].result()
+        _build_if_changed(paths, image, naming, base, key)
+
+    with ThreadPoolExecutor(BUILDS_AT_ONCE) as threads:
+        try:
+            for image in wanted:
+                keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
+                built[image.name] = threads.submit(build_one, image, keys[image.name])
+                built[wanted[0].name].result()
+            for each in built.values():
+                each.result()
+        finally:
+            threads.shutdown(cancel_futures=True)  # After a failure no other is begun.
 
 
 def _check(image: Image, name: str, base: str) -> None:
