@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from snakepit import Adapter, Context, tool
@@ -42,6 +43,26 @@ class Bulky(Adapter):
     def chunks(self, sizes: list[int]) -> Iterator[bytes]:
         for size in sizes:
             yield bytes(size)
+
+    @tool
+    def awaited(self, sizes: list[int], path: str, *, ctx: Context) -> Iterator[bytes]:
+        """Before each chunk it says how far it is, and waits until somebody has made the file `path`.1, and so on."""
+        for step, size in enumerate(sizes, 1):
+            ctx.progress(step / len(sizes), f"step {step}")
+            while not Path(f"{path}.{step}").exists():
+                ctx.check()
+                time.sleep(0.005)
+            yield bytes(size)
+
+    @tool
+    def murmur(self, seconds: float, *, ctx: Context) -> Iterator[int]:
+        """Two chunks, and in between, for so long, only words of progress."""
+        yield 1
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            ctx.progress(0.5)
+        yield 2
 
     @tool
     def slices(self, value: bytes, fail_at: int) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ class Bench(Adapter):
         """Count, and square each number."""
         for number in range(1, to + 1):
             ctx.check()
+            ctx.progress(number / to, f"number {number} of {to}")
             yield {"number": number, "square": number * number}
             time.sleep(pause)
 

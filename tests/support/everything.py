@@ -126,6 +126,14 @@ class Everything(Adapter):
             yield f"{number} "
 
     @tool
+    def stages(self, count: int, *, ctx: Context) -> Iterator[str]:
+        """Before the first of its pieces, and between them, it says how far it is."""
+        for number in range(count):
+            ctx.progress((number + 1) / count, f"stage {number}")
+            time.sleep(0.2)
+            yield f"{number} "
+
+    @tool
     def rows(self, count: int) -> Iterator[Point]:
         for number in range(count):
             yield Point(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class Front(Adapter):
         for number in range(count):
             ctx.progress((number + 1) / count, f"step {number + 1}")
         return count
+
+    @tool
+    def awaited(self, path: str, *, ctx: Context) -> Iterator[int]:
+        """A piece, and how far it is; then, when somebody has made the file `path`, another piece."""
+        yield 1
+        ctx.progress(0.5, "half")
+        while not Path(path).exists():
+            ctx.check()
+            time.sleep(0.005)
+        yield 2
 
     @tool
     def model(self) -> dict[str, object]:

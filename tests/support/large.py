@@ -21,6 +21,12 @@ NARROW = [("grpc.http2.lookahead_bytes", 256 * 1024), ("grpc.http2.bdp_probe", 0
 SAMPLE = "support.bulky:Bulky"
 
 
+def go_on(folder: Path, said: list[tuple[float, str]], fraction: float, message: str) -> None:
+    """Of `awaited`'s progress: note it, and let the tool go on, which makes a chunk."""
+    said.append((fraction, message))
+    (folder / message.replace(" ", ".")).touch()
+
+
 def open_memfds() -> int:
     """Of large payloads, in this process: the agent's and the tests'."""
     found = 0

@@ -70,6 +70,14 @@ class Sample(Adapter):
             yield i
 
     @tool
+    def stages(self, steps: int, *, ctx: Context) -> Iterator[int]:
+        """As `steps`, and a chunk after each."""
+        for step in range(steps):
+            ctx.progress((step + 1) / steps, f"step {step + 1}")
+            time.sleep(0.2)
+            yield step
+
+    @tool
     async def count_later(self, to: int) -> AsyncIterator[int]:
         for i in range(to):
             await asyncio.sleep(0)

@@ -195,6 +195,7 @@ def test_a_stream_is_seen_chunk_by_chunk_and_can_be_stopped(page: Page, client: 
     page.get_by_label("to").fill("1000")
     page.get_by_role("button", name="Call count").click()
     expect(page.locator("#out li").nth(2)).to_contain_text('"square": 9')
+    expect(page.locator("#progress")).to_contain_text("of 1000")
     page.get_by_role("button", name="Stop").click()
     wait_until(lambda: client.pool("bench").calls(tool="count")[0].reason == "CANCELLED", "the call was cancelled")
     shown = page.locator("#out li").count()

@@ -12,7 +12,7 @@ import pytest
 
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
-from snakepit_gateway.console import shared
+from snakepit_gateway.console import calls, shared
 from support.control_plane import calling
 from support.eventually import eventually
 from support.simulated_agent import POOL, settings, simulated_agent
@@ -125,6 +125,27 @@ async def test_the_page_of_a_call_that_has_ended_seldom_has_a_replica_look_throu
         clock.now = shared.SETTLED_SECONDS
         assert "echo" in (await http.get(page, params=query)).text
         assert len(looks) == 2 * once
+
+
+@pytest.mark.parametrize(("last_lines_seconds", "asked"), [(3600.0, 3), (0.0, 1)], ids=["just ended", "ended a while ago"])
+async def test_the_lines_of_a_call_that_has_ended_are_asked_for_each_second_only_while_some_may_come(
+    server: Running, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, last_lines_seconds: float, asked: int
+) -> None:
+    clock, requests = SimpleNamespace(now=0.0), list[str]()
+    monkeypatch.setattr(shared, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(calls, "LAST_LINES_SECONDS", last_lines_seconds)
+    async with simulated_agent(server.address) as agent, calling(server.address) as caller:
+
+        def tell(request: link_pb2.LogLinesRequest) -> None:
+            requests.append(request.call_id)
+            agent.tell_nothing(request)
+
+        agent.on_log_lines = tell
+        await caller.call("echo")
+        id_ = agent.calls[0].call_id
+        for clock.now in (0.0, 1.0, 2.0):
+            assert "echo" in (await http.get(f"/pools/{POOL}/call", params={"id": id_})).text
+        assert requests == [id_] * asked
 
 
 async def test_a_pool_says_on_which_nodes_it_is_and_how_many_of_their_workers_serve(server: Running, http: httpx.AsyncClient) -> None:

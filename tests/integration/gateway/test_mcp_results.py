@@ -169,6 +169,10 @@ async def test_progress_is_progress_and_a_stream_tells_of_each_piece(client: Cli
     words = await client.call_tool("words", {"count": 3}, progress_callback=hear)
     assert (text(words), words.structured_content) == ("0 1 2 ", {"result": ["0 ", "1 ", "2 "]})
     assert heard == [(1.0, None, "0 "), (2.0, None, "1 "), (3.0, None, "2 ")]
+    heard.clear()
+    stages = await client.call_tool("stages", {"count": 2}, progress_callback=hear)
+    assert stages.structured_content == {"result": ["0 ", "1 "]}
+    assert heard == [(0.5, 1.0, "stage 0"), (1.5, None, "0 "), (2.0, None, "stage 1"), (3.0, None, "1 ")]
     rows = await client.call_tool("rows", {"count": 2})
     assert rows.structured_content == {"result": [{"x": 0, "note": None}, {"x": 1, "note": None}]}
     endless = await client.call_tool("words", {"count": 20_000})

@@ -45,6 +45,24 @@ async def test_progress_comes_before_the_result(pools: httpx.AsyncClient) -> Non
     assert lines[:-1][-1] == {"progress": {"fraction": 1.0, "message": "step 2"}}
 
 
+@pytest.mark.parametrize(("accept", "said"), [(NDJSON, '{"progress":{"fraction":0.5,'), (SSE, 'data: {"fraction":0.5,')])
+async def test_progress_of_a_tool_that_streams_comes_while_a_chunk_is_waited_for(
+    pools: httpx.AsyncClient, tmp_path: Path, accept: dict[str, str], said: str
+) -> None:
+    lines = []
+    async with pools.stream("POST", "front/tools/awaited", json={"path": str(tmp_path / "go")}, headers=accept) as answer:
+        async for line in answer.aiter_lines():
+            lines.append(line)
+            if line.startswith(said):
+                (tmp_path / "go").touch()
+    if accept is NDJSON:
+        found = [json.loads(line) for line in lines]
+        assert found == [{"chunk": 1}, {"progress": {"fraction": 0.5, "message": "half"}}, {"chunk": 2}, {"end": {"chunks": 2}}]
+    else:
+        kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event")]
+        assert kinds == ["chunk", "progress", "chunk", "end"]
+
+
 async def test_what_can_not_be_carried_is_told_beside_it(pools: httpx.AsyncClient) -> None:
     """In a header of a result that comes as a whole, and in an event before that of a stream."""
     whole = await pools.post("front/tools/model")

@@ -163,6 +163,12 @@ async def test_a_call_for_which_the_replica_has_no_lane_is_told_that_it_never_st
     assert refused.value.started is Started.NO
 
 
+async def test_a_tool_that_says_how_far_it_is_does_not_idle(server: Running) -> None:
+    async with capsule(spec(SAMPLE, call={"streamIdleSeconds": 1.5}), server, pool=POOL), snakepit.Client(server.address) as client:
+        await ready(client.pool(POOL))
+        assert [chunk async for chunk in client.pool(POOL).stream("murmur", {"seconds": 2.0}, timeout=30)] == [1, 2]
+
+
 async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) -> None:
     idle = 0.5
     async with (

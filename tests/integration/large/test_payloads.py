@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 import grpc
 import numpy
@@ -14,7 +16,7 @@ from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, calling, replica
-from support.large import MIB, POOL, SAMPLE
+from support.large import MIB, POOL, SAMPLE, go_on
 
 pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
 
@@ -48,6 +50,14 @@ async def test_callers_hear_how_far_a_call_is_however_its_values_travel(
     given = {"size": result, "steps": 4, "unused": bytes(arguments)}
     answer = await pool.call("report", given, timeout=30, idempotency_key=key, on_progress=lambda *news: said.append(news))
     assert len(answer) == result
+    assert said == [(0.25, "step 1"), (0.5, "step 2"), (0.75, "step 3"), (1.0, "step 4")]
+
+
+async def test_who_reads_a_stream_hears_how_far_it_is_while_waiting_for_its_chunks(pool: snakepit.Pool, tmp_path: Path) -> None:
+    said, sizes = list[tuple[float, str]](), [1, 3 * MIB, 1, MIB]
+    given = {"sizes": sizes, "path": str(tmp_path / "step")}
+    chunks = pool.stream("awaited", given, timeout=30, on_progress=partial(go_on, tmp_path, said))
+    assert [len(chunk) async for chunk in chunks] == sizes
     assert said == [(0.25, "step 1"), (0.5, "step 2"), (0.75, "step 3"), (1.0, "step 4")]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from snakepit.errors import PayloadTooLarge, Started, ToolError
 from snakepit_control_plane.server import Running
 from support.capsules import capsule, ready, spec
 from support.control_plane import counted, eventually, replica
-from support.large import MIB, POOL, SAMPLE
+from support.large import MIB, POOL, SAMPLE, go_on
 from support.simulated_agent import SimulatedAgent, settings
 
 pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
@@ -68,6 +70,15 @@ async def test_streams_bring_small_chunks_and_large_ones_and_end_as_with_lanes(p
     assert [len(await anext(stream)) for _ in range(3)] == [MIB // 2] * 3
     with pytest.raises(ToolError, match="no more"):
         await anext(stream)
+
+
+async def test_who_reads_a_stream_hears_how_far_it_is_as_with_lanes(pool: snakepit.Pool, tmp_path: Path) -> None:
+    said, given = list[tuple[float, str]](), {"sizes": [1, MIB], "path": str(tmp_path / "step")}
+    chunks = pool.stream("awaited", given, timeout=30, on_progress=partial(go_on, tmp_path, said))
+    assert [len(chunk) async for chunk in chunks] == [1, MIB]
+    assert said == [(0.5, "step 1"), (1.0, "step 2")]
+    quiet = pool.stream("murmur", {"seconds": 0.3}, timeout=30)
+    assert [chunk async for chunk in quiet] == [1, 2], "who has asked for none gets none"
 
 
 async def test_a_client_says_once_which_way_it_takes(server: Running, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from snakepit._wire.bulk import Bulk, Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.flow.streams import Stream, take_whole
+from snakepit_control_plane.flow.streams import PROGRESS_KEPT, Stream, take_whole
 from support.virtual_time import run
 
 
@@ -68,6 +68,35 @@ async def test_pieces_that_are_more_than_was_announced_are_an_error_and_no_paylo
     await agent
     lane.abort()
     ends[1].close()
+
+
+async def test_progress_comes_before_the_chunk_that_waits_and_of_much_the_latest() -> None:
+    stream = Stream()
+    putting = asyncio.create_task(stream.put([link_pb2.Chunk(last=True)]))
+    for id_ in range(2 * PROGRESS_KEPT):
+        stream.reply(None, link_pb2.Frame(progress=link_pb2.Progress(id=id_)))  # type: ignore[arg-type]
+    heard: list[int] = []
+
+    async def hear(progress: link_pb2.Progress) -> None:
+        heard.append(progress.id)
+
+    async with asyncio.timeout(10):
+        assert (await take_whole(stream, 1000, hear)).last
+    assert heard == list(range(PROGRESS_KEPT, 2 * PROGRESS_KEPT))
+    stream.abandon()
+    await putting
+
+
+async def test_whoever_waits_for_a_chunk_is_given_progress() -> None:
+    stream = Stream()
+    waits = asyncio.create_task(stream.take())
+    await asyncio.sleep(0)
+    stream.reply(None, link_pb2.Frame(progress=link_pb2.Progress(message="half")))  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        taken = await waits
+    assert isinstance(taken, link_pb2.Progress)
+    assert taken.message == "half"
+    stream.abandon()
 
 
 @pytest.mark.parametrize(("reran", "started"), [(False, common_pb2.STARTED_NO), (True, common_pb2.STARTED_MAYBE)])

@@ -55,7 +55,7 @@ class Answers:
     def progress(self, held: HeldCall, fraction: float, message: str) -> None:
         """The tool says how far it is."""
         if not held.answered:
-            self._uplink.send(held.replica, link_pb2.Frame(progress=link_pb2.Progress(id=held.remote, fraction=fraction, message=message)))
+            self._streams.progress(held, link_pb2.Progress(id=held.remote, fraction=fraction, message=message))
 
     def checked(self, held: HeldCall, outcome: Outcome, sections: tuple[int, ...]) -> Outcome:
         """What the worker said, or why it can't be passed on. `sections`: where the bytes of a payload lie in a memfd."""

@@ -47,7 +47,14 @@ class Pipeline:
         self._idle_seconds = spec.call.stream_idle_seconds
         self.budget = MemoryBudget(settings.large_bytes)
         self.streams = Streams(
-            self.budget, route, processes.tell, uplink.send_result, self._consumer_went, self._tool_idles, self._budget_changed
+            self.budget,
+            route,
+            processes.tell,
+            uplink.send,
+            uplink.send_result,
+            self._consumer_went,
+            self._tool_idles,
+            self._budget_changed,
         )
         self.answers = Answers(ledger, uplink, processes, self.streams, flush)
         self.leasing = Leasing(ledger, supervisor, exclusive=spec.worker.exclusive)

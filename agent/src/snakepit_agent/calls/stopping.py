@@ -49,7 +49,7 @@ class Stopping:
 
     def idle(self, held: HeldCall, seconds: float) -> None:
         """The stream's tool says nothing, though everything it said was taken."""
-        message = f"tool {held.tool} gave no chunk for {seconds:g} s (call.streamIdleSeconds)"
+        message = f"tool {held.tool} said nothing for {seconds:g} s (call.streamIdleSeconds)"
         self.stop_once(held, "DEADLINE", failure("DEADLINE", message, Started.YES, {"limit": "call.streamIdleSeconds"}))
 
     def give_up(self, held: HeldCall, reason: str) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from snakepit._ipc.frames import Payload
 from snakepit._ipc.sections import total
@@ -20,9 +21,14 @@ from snakepit_agent.link.translate import LargePayload, Outcome, chunk_to_wire
 from snakepit_agent.model.call import HeldCall
 
 Tell = Callable[[str, ToWorker], None]
+Send = Callable[[str, link_pb2.Frame], object]
 SendResult = Callable[[str, link_pb2.Frame, float], None]
 FindRoute = Callable[[HeldCall], Route | None]
 Stopped = Callable[[HeldCall], None]
+
+
+PROGRESS_KEPT = 16
+"""Of a call whose consumer doesn't read: older words are dropped."""
 
 
 @dataclass
@@ -30,12 +36,15 @@ class _Stream:
     call: HeldCall
     delivery: Delivery | None = None
     next_index: int = 0
+    taken: int = 0
+    said: deque[tuple[int, link_pb2.Progress]] = field(default_factory=lambda: deque(maxlen=PROGRESS_KEPT))
+    """Each with the number of chunks that came before it."""
     broken: bool = False
     ended: bool = False
 
 
 class Streams:
-    """`route` finds a call's way to its replica; `tell` gives a frame to a worker; `send_result` ends a call on the link.
+    """`route` finds a call's way to its replica; `tell` gives a frame to a worker, `send` to a replica; `send_result` ends a call.
 
     `consumer_went` is told of a running call that nobody listens to any more, `idle` of one whose tool says nothing. `budget_changed`:
     results in memfds have come or gone.
@@ -46,6 +55,7 @@ class Streams:
         budget: MemoryBudget,
         route: FindRoute,
         tell: Tell,
+        send: Send,
         send_result: SendResult,
         consumer_went: Stopped,
         idle: Stopped,
@@ -54,7 +64,7 @@ class Streams:
         self._budget = budget
         self._route = route
         self._tell = tell
-        self._send_result = send_result
+        self._send, self._send_result = send, send_result
         self._consumer_went = consumer_went
         self._idle = idle
         self._budget_changed = budget_changed
@@ -64,8 +74,25 @@ class Streams:
         """The tool yielded."""
         self._push(self._of(call), payload, last=False)
 
+    def progress(self, call: HeldCall, progress: link_pb2.Progress) -> None:
+        """The tool says how far it is: told when the consumer has taken the chunks before, as the link is quicker than a lane."""
+        stream = self.open.get(call.id)
+        if stream is None or stream.delivery is None:
+            self._send(call.replica, link_pb2.Frame(progress=progress))
+            return
+        stream.said.append((stream.next_index, progress))
+        stream.delivery.lives()
+        self._tell_progress(stream)
+
+    def _tell_progress(self, stream: _Stream) -> None:
+        while stream.said and stream.said[0][0] <= stream.taken:
+            self._send(stream.call.replica, link_pb2.Frame(progress=stream.said.popleft()[1]))
+
     def finish(self, call: HeldCall, outcome: Outcome, result: link_pb2.Frame) -> None:
         """The call has ended with `outcome`, which is a stream's last chunk, or a large result; `result` says so on the link."""
+        if (open_ := self.open.get(call.id)) is not None:
+            open_.taken = open_.next_index  # A word that comes a little early is better than none: after the Result nobody hears it.
+            self._tell_progress(open_)
         self._send_result(call.replica, result, time.monotonic())
         stream = self._of(call)
         stream.ended = True
@@ -100,6 +127,8 @@ class Streams:
 
         def taken(chunks: int) -> None:
             self._tell(call.incarnation, Credit(call.id, chunks))
+            stream.taken += chunks
+            self._tell_progress(stream)
 
         stream.delivery = Delivery(route, taken, lambda: self._idle(call), lambda why: self._ended(stream, why))
 

@@ -111,8 +111,8 @@ class Item:
 class Delivery:
     """One call's chunks, or its large result, on their way to the caller.
 
-    `on_taken(n)`: the consumer took n chunks. `on_idle`: it has taken all, and no more came for the idle time. `on_end(why)`: over,
-    `why` empty when the consumer has all of it.
+    `on_taken(n)`: the consumer took n chunks. `on_idle`: it has taken all, and no more came, nor a word that its tool lives, for the
+    idle time. `on_end(why)`: over, `why` empty when the consumer has all of it.
     """
 
     def __init__(self, route: Route, on_taken: OnTaken, on_idle: OnIdle, on_end: OnEnd) -> None:
@@ -131,6 +131,10 @@ class Delivery:
         """Queue a chunk; the one marked last ends the stream."""
         self._queue.append(item)
         self._ended = self._ended or item.chunk.last
+        self._wake.set()
+
+    def lives(self) -> None:
+        """More is to come: the idle time begins anew."""
         self._wake.set()
 
     def abort(self) -> None:

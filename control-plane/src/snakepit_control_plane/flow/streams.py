@@ -1,7 +1,8 @@
 """What an agent's bulk lane brings for one caller, chunks and pieces, handed over one message at a time.
 
 A stream holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing. For a caller
-that takes a payload in one message it is collected, as large as one message may be (`take_whole`).
+that takes a payload in one message it is collected, as large as one message may be (`take_whole`). What the tool says of its progress
+comes over the agent's link, and is handed over as soon as the caller takes something: a little before or after the chunks beside it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from snakepit._ipc.sections import Assembler, total
 from snakepit._wire.bulk import Cut, Piece
@@ -26,8 +27,13 @@ PIPE_SECONDS = 1.0
 UNOPENED_SECONDS = 10.0
 """After the Result of a large payload has come: so long its bulk lane may take to open."""
 
+PROGRESS_KEPT = 16
+"""Of a call whose caller doesn't read: older ones are dropped."""
+
 Item = link_pb2.Chunk | Piece
 """A chunk; or a piece of the chunk before it, which is still at the agent: whoever takes it reads it, and tells `moved`."""
+
+Tell = Callable[[link_pb2.Progress], Awaitable[None]]
 
 
 class Stream:
@@ -46,6 +52,7 @@ class Stream:
         self._on_end = on_end
         self._on_stall: Callable[[SnakepitError], None] = lambda error: None
         self._items: deque[Item] = deque()
+        self._progress: deque[link_pb2.Progress] = deque(maxlen=PROGRESS_KEPT)
         self._index = 0
         # Bytes of the pieces of the chunk that came last, as far as they have not gone to the caller; whether it is the last of all.
         self.left = 0
@@ -121,21 +128,29 @@ class Stream:
     # ---- the call's end
 
     def reply(self, call: Call, frame: link_pb2.Frame) -> None:
-        """The call was answered: with an error, or by the stream's own end."""
-        if frame.result.WhichOneof("outcome") == "error":
+        """The call was answered, with an error or by the stream's own end; or its tool says how far it is."""
+        if frame.HasField("progress"):
+            self._progress.append(frame.progress)
+            self._ready.set()
+        elif frame.result.WhichOneof("outcome") == "error":
             self._finish(frame.result.error)
 
     # ---- the caller's side
 
-    async def take(self) -> Item:
-        """The next chunk or piece, in order; the one before it counts as taken. Raises Cancelled when it was given up meanwhile."""
+    async def take(self) -> Item | link_pb2.Progress:
+        """The next chunk or piece, in order; the one before it counts as taken. Progress comes first, of calls that asked for it.
+
+        Raises Cancelled when it was given up meanwhile.
+        """
         self._piece = None
         self._taken.set()
-        while not self._items:
+        while not self._items and not self._progress:
             if self.gone:
                 raise Cancelled("the call was cancelled", started=Started.YES)
             self._ready.clear()
             await self._ready.wait()
+        if self._progress:
+            return self._progress.popleft()
         self._moved_at = asyncio.get_running_loop().time()
         item = self._items.popleft()
         if isinstance(item, Piece):
@@ -237,26 +252,39 @@ def error_of(chunk: link_pb2.Chunk) -> SnakepitError | None:
     return from_frame(chunk.error) if chunk.WhichOneof("outcome") == "error" else None
 
 
-async def take_whole(stream: Stream, limit: int) -> link_pb2.Chunk:
-    """The next chunk, with all of its payload. Raises the error that it is instead, PayloadTooLarge, and what it breaks off with."""
-    chunk = await stream.take()
+async def _nobody(_: link_pb2.Progress) -> None:
+    """Nobody has asked for it."""
+
+
+async def take_whole(stream: Stream, limit: int, tell: Tell = _nobody) -> link_pb2.Chunk:
+    """The next chunk, with all of its payload; `tell` gets the progress before it.
+
+    Raises the error that it is instead, PayloadTooLarge, and what it breaks off with.
+    """
+    chunk = await _take(stream, tell)
     if not isinstance(chunk, link_pb2.Chunk):
         raise WorkerLost("a piece came without its chunk", started=Started.YES, details={"how": "stream broken"})
     failure = error_of(chunk)
     if failure is not None:
         raise failure
     if chunk.HasField("pieces"):
-        await _collect(chunk, stream, limit)
+        await _collect(chunk, stream, limit, tell)
     return chunk
 
 
-async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
+async def _take(stream: Stream, tell: Tell) -> Item:
+    while isinstance(item := await stream.take(), link_pb2.Progress):
+        await tell(item)
+    return item
+
+
+async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int, tell: Tell) -> None:
     sections = list(chunk.pieces.sections)
     if sum(sections) > limit:
         raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
     assembler = Assembler(sections)
     try:
-        await _gather(stream, assembler)
+        await _gather(stream, assembler, tell)
         fill(chunk.payload, assembler)
     except ValueError as error:
         message = f"the pieces of a payload don't make it up: {error}"
@@ -264,9 +292,9 @@ async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int) -> None:
     chunk.ClearField("pieces")
 
 
-async def _gather(stream: Stream, assembler: Assembler) -> None:
+async def _gather(stream: Stream, assembler: Assembler, tell: Tell) -> None:
     while not assembler.complete:
-        item = await stream.take()
+        item = await _take(stream, tell)
         if not isinstance(item, Piece):
             raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
         with contextlib.suppress(Cut):  # The stream says why.

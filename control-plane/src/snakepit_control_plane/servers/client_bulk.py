@@ -15,7 +15,7 @@ from snakepit._wire.bulk import Cut, LaneBroken, Moved, Piece
 from snakepit.errors import Draining, InvalidArguments, StaleEpoch, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.streams import PROGRESS_KEPT, Stream
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.admission import check_sections
@@ -23,9 +23,6 @@ from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.door import Door, sign
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, readable
-
-PROGRESS_KEPT = 16
-"""Of a call whose caller doesn't read: older ones are dropped."""
 
 _read = readable(link_pb2.FromClient)
 
@@ -71,6 +68,8 @@ async def pass_down(
         if isinstance(item, Piece):
             with contextlib.suppress(Cut):  # The stream says what has become of the rest.
                 await write_piece(item, stream.moved)
+        elif isinstance(item, link_pb2.Progress):
+            await write(link_pb2.ToClient(progress=item).SerializeToString())
         else:
             await write(link_pb2.ToClient(chunks=stream.take_more(item)).SerializeToString())
 

@@ -17,7 +17,7 @@ from snakepit.errors import InvalidArguments
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.streams import Stream, take_whole
+from snakepit_control_plane.flow.streams import Stream, Tell, take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.shares import address_of
@@ -86,7 +86,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     ) -> None:
         stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         frame = await _frame(request, context, sent)
-        frame.call.stream = True
+        frame.call.stream, frame.call.progress = True, request.progress
         sign(frame.call, who)
         frame.call.parent_call_id = parent_call_id(sent)
         source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
@@ -103,7 +103,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         try:
             with self._flow.calls.delivering():
                 while not stream.finished:
-                    await write(context, await self._next(request, call, stream))
+                    await write(context, await self._next(request, call, stream, partial(_tell, context, call)))
         finally:
             stream.abandon()
             self._flow.calls.cancel(call)
@@ -115,13 +115,18 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         pool = self._flow.pools.find(full_name(request.pool))
         return who, await self._door.may_call(who, pool.name, request.session_id)
 
-    async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream) -> bytes:
-        chunk = await take_whole(stream, self._flow.limits.max_payload_bytes)
+    async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, tell: Tell) -> bytes:
+        chunk = await take_whole(stream, self._flow.limits.max_payload_bytes, tell)
         response = router_pb2.ExecuteStreamResponse(call_id=call.call_id, index=chunk.index, last=chunk.last)
         if call.worker is not None:
             response.worker, response.incarnation = call.worker.id, call.worker.incarnation
         await _fill(response, request, chunk)
         return response.SerializeToString()
+
+
+async def _tell(context: Context, call: Call, progress: link_pb2.Progress) -> None:
+    said = router_pb2.StreamProgress(fraction=progress.fraction, message=progress.message)
+    await write(context, router_pb2.ExecuteStreamResponse(call_id=call.call_id, progress=said).SerializeToString())
 
 
 async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from snakepit_gateway.console.viewer import CANCEL, ENDED, Viewer
 SHOWN = 50
 MOST_WITHIN = 20
 """Of the calls that a call has made, so many are shown with it."""
+LAST_LINES_SECONDS = 5.0
+"""So long after its end, a call's lines may still come."""
 FILTERS = ("state", "tool", "caller", "session", "reason")
 
 
@@ -64,9 +67,15 @@ async def call(viewer: Viewer, request: Request) -> Context:
     top, found, who = await asyncio.gather(head(viewer, name), viewer.call(name, id_), viewer.who())
     made = await _made_by(viewer, found)
     may = CANCEL in top["rights"] or bool(who.subject and found.caller == who.subject)
-    log = await log_lines.gather(viewer, top, found.worker.rpartition("/")[0], id_)
+    log = await log_lines.gather(viewer, top, found.worker.rpartition("/")[0], id_, _lines_come_every(found, datetime.now(UTC)))
     shown = {"call": found, "made": made, "stages": picture.stages(found), **log}
     return {**top, **shown, "may": may, "done": request.query_params.get("done", "")}
+
+
+def _lines_come_every(call: CallInfo, now: datetime) -> float:
+    """Seconds. Some may be on their way when a call has ended; then there are no more. Pure."""
+    ended = call.created + timedelta(seconds=call.total_seconds)
+    return SETTLED_SECONDS if call.state == ENDED and (now - ended).total_seconds() > LAST_LINES_SECONDS else 1.0
 
 
 async def _made_by(viewer: Viewer, call: CallInfo) -> list[CallInfo]:

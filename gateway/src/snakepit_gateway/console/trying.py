@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -32,6 +32,7 @@ MOST_SHOWN_BYTES = 512 << 10
 PROGRESS_SECONDS = 0.1
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _OTHERS = "others"
+_END = object()
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -165,22 +166,37 @@ def _timeout(text: str) -> float | None:
 
 async def _run(pool: Calls, tool: ToolInfo, values: dict[str, Any], timeout: float | None) -> AsyncGenerator[tuple[str, Any]]:
     """Its progress and values, as they come."""
-    if tool.streaming:
-        async with pool.stream(tool.name, values, timeout=timeout) as stream:
-            async for chunk in stream:
-                yield "value", chunk
-        return
     latest: deque[tuple[float, str]] = deque(maxlen=1)
-    call = asyncio.ensure_future(pool.call(tool.name, values, timeout=timeout, on_progress=lambda *said: latest.append(said)))
+
+    def told(*said: Any) -> None:
+        latest.append(said)
+
+    if not tool.streaming:
+        async with aclosing(_meanwhile(pool.call(tool.name, values, timeout=timeout, on_progress=told), latest)) as coming:
+            async for each in coming:
+                yield each
+        return
+    value = None
+    async with pool.stream(tool.name, values, timeout=timeout, on_progress=told) as stream:
+        while value is not _END:
+            async with aclosing(_meanwhile(anext(stream, _END), latest)) as coming:
+                async for kind, value in coming:
+                    if value is not _END:
+                        yield kind, value
+
+
+async def _meanwhile(work: Awaitable[Any], latest: deque[tuple[float, str]]) -> AsyncGenerator[tuple[str, Any]]:
+    """What was said last, now and then until the value is there, and the value."""
+    working = asyncio.ensure_future(work)
     try:
-        while not (await asyncio.wait([call], timeout=PROGRESS_SECONDS))[0]:
+        while not (await asyncio.wait([working], timeout=PROGRESS_SECONDS))[0]:
             if latest:
                 yield "progress", latest.pop()
         if latest:
             yield "progress", latest.pop()
-        yield "value", await call
+        yield "value", await working
     finally:
-        call.cancel()
+        working.cancel()
 
 
 def _shown(value: Any) -> tuple[str, str]:

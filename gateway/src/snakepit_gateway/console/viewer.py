@@ -90,10 +90,10 @@ class Viewer:
         key = (self.identity, name, f"call {call_id}")
         return await self.shared.get(key, 0.4, lambda: self.pool(name).call_info(call_id), lambda found: found.state == ENDED)
 
-    async def log_lines(self, name: str, worker: str, call_id: str, limit: int) -> LogLines:
-        """Of a worker or a capsule."""
+    async def log_lines(self, name: str, worker: str, call_id: str, limit: int, every: float) -> LogLines:
+        """Of a worker or a capsule. Each question goes to its agent."""
         key = f"log {worker} {call_id}"
-        return await self._shared(key, name, 1.0, lambda: self.pool(name).log_lines(worker, call_id=call_id, limit=limit))
+        return await self._shared(key, name, every, lambda: self.pool(name).log_lines(worker, call_id=call_id, limit=limit))
 
     def changed(self, name: str) -> None:
         """Something of the pool was: nobody is shown what was before."""

@@ -85,7 +85,7 @@ class Event(StrEnum):
 
 EVENTS: Mapping[Event, str] = {
     Event.CHUNK: "A piece of what the tool yields",
-    Event.PROGRESS: "How far a tool is that doesn't stream: `fraction`, from 0 to 1, and `message`",
+    Event.PROGRESS: "How far the tool is, as it says: `fraction`, from 0 to 1, and `message`",
     Event.WARNING: "Of the next piece, or the result: a sentence for each part of it that could not be carried",
     Event.RESULT: "What it has returned; the last event",
     Event.END: "After the last piece, how many `chunks` there were; the last event",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from typing import Any
 
 import msgspec
@@ -26,8 +26,23 @@ PING_SECONDS = 15.0
 Events = AsyncGenerator[tuple[Event, bytes], None]
 """With their JSON."""
 
-Relaying = Callable[[Callable[[float, str], object]], Awaitable[Relayed]]
-"""Makes the call, with what its progress is told."""
+
+class Said:
+    """What a tool says of its progress. Whoever reads slowly sees the latest of it."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=PROGRESS_KEPT)
+
+    def tell(self, fraction: float, message: str) -> None:
+        """It says how far it is."""
+        self._waiting.append({"fraction": fraction, "message": message})
+        self.news.set()
+
+    def take(self) -> Iterator[tuple[Event, bytes]]:
+        """What nobody has taken yet, in order."""
+        while self._waiting:
+            yield Event.PROGRESS, msgspec.json.encode(self._waiting.popleft())
 
 
 async def of_stream(stream: Stream) -> Events:
@@ -43,66 +58,76 @@ async def of_stream(stream: Stream) -> Events:
     yield Event.END, b'{"chunks":%d}' % count
 
 
-async def of_call(relaying: Relaying) -> Events:
-    """Its progress, of which whoever reads slowly sees the latest, and its result. Raises SnakepitError."""
-    said: deque[dict[str, Any]] = deque(maxlen=PROGRESS_KEPT)
-    news = asyncio.Event()
-
-    def tell(fraction: float, message: str) -> None:
-        said.append({"fraction": fraction, "message": message})
-        news.set()
-
-    call = asyncio.ensure_future(relaying(tell))
-    call.add_done_callback(lambda _: news.set())
-    try:
-        while not call.done() or said:
-            await news.wait()
-            news.clear()
-            while said:
-                yield Event.PROGRESS, msgspec.json.encode(said.popleft())
-        payload = (await call).payload
-        for event in _warnings(payload):
-            yield event
-        yield Event.RESULT, as_json(payload)
-    finally:
-        call.cancel()
+async def of_call(call: Awaitable[Relayed]) -> Events:
+    """Its result. Raises SnakepitError."""
+    payload = (await call).payload
+    for event in _warnings(payload):
+        yield event
+    yield Event.RESULT, as_json(payload)
 
 
 def _warnings(payload: Payload) -> Iterator[tuple[Event, bytes]]:
     return ((Event.WARNING, msgspec.json.encode(each)) for each in payload.warnings)
 
 
-async def send_events(send: Send, events: Events, kind: str, headers: RawHeaders) -> None:
-    """Raises SnakepitError for what fails before the answer has begun: that still has a status of its own."""
-    begun = False
-    line = _sse if kind == SSE else _ndjson
-
-    async def write(text: bytes, *, more: bool = True) -> None:
-        nonlocal begun
-        if not begun:
-            begun = True
-            started = [(b"content-type", kind.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"), *headers]
-            await send({"type": "http.response.start", "status": 200, "headers": started})
-        await send({"type": "http.response.body", "body": text, "more_body": more})
-
-    async def ping() -> None:
-        while True:
-            await asyncio.sleep(PING_SECONDS)
-            await write(b":\n\n")
-
-    pinging = asyncio.create_task(ping(), name="pings of a stream") if kind == SSE else None
+async def send_events(send: Send, events: Events, said: Said, kind: str, headers: RawHeaders) -> None:
+    """With what is `said` between them. Raises SnakepitError for what fails before the answer has begun: that still has a status."""
+    answer = _Answer(send, kind, headers)
+    beside = asyncio.create_task(_beside(answer, said), name="progress and pings of a stream")
     try:
         async with contextlib.aclosing(events):
-            async for event, data in events:
-                await write(line(event, data))
+            async for event in events:
+                await answer.write(*said.take(), event)
     except SnakepitError as error:
-        if not begun:
+        if not answer.begun:
             raise
-        await write(line(Event.ERROR, msgspec.json.encode(problem_as_json(error))))
+        await answer.write(*said.take(), (Event.ERROR, msgspec.json.encode(problem_as_json(error))))
     finally:
-        if pinging is not None:
-            pinging.cancel()
-    await write(b"", more=False)
+        beside.cancel()
+    await answer.end()
+
+
+class _Answer:
+    """One that has begun with its first event. Its lines come from two tasks, of which one writes at a time."""
+
+    def __init__(self, send: Send, kind: str, headers: RawHeaders) -> None:
+        self.begun = False
+        self.pings = kind == SSE
+        self._send, self._kind, self._headers = send, kind, headers
+        self._line = _sse if kind == SSE else _ndjson
+        self._turn = asyncio.Lock()
+
+    async def write(self, *events: tuple[Event, bytes]) -> None:
+        await self._body(b"".join([self._line(event, data) for event, data in events]), more=True)
+
+    async def ping(self) -> None:
+        """Say something that is no event."""
+        await self._body(b":\n\n", more=True)
+
+    async def end(self) -> None:
+        await self._body(b"", more=False)
+
+    async def _body(self, text: bytes, *, more: bool) -> None:
+        async with self._turn:
+            if not self.begun:
+                self.begun = True
+                given = [(b"content-type", self._kind.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+                await self._send({"type": "http.response.start", "status": 200, "headers": [*given, *self._headers]})
+            await self._send({"type": "http.response.body", "body": text, "more_body": more})
+
+
+async def _beside(answer: _Answer, said: Said) -> None:
+    """What is written while no event comes."""
+    while True:
+        try:
+            async with asyncio.timeout(PING_SECONDS if answer.pings else None):
+                await said.news.wait()
+        except TimeoutError:
+            await answer.ping()
+            continue
+        said.news.clear()
+        if waiting := [*said.take()]:
+            await answer.write(*waiting)
 
 
 def _sse(event: Event, data: bytes) -> bytes:

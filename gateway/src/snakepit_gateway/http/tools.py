@@ -21,7 +21,7 @@ from snakepit_gateway.http.answers import answer, send_whole
 from snakepit_gateway.http.bodies import encoded_arguments
 from snakepit_gateway.http.catalogue import Catalogue
 from snakepit_gateway.http.served import SSE
-from snakepit_gateway.http.streams import Events, of_call, of_stream, send_events
+from snakepit_gateway.http.streams import Events, Said, of_call, of_stream, send_events
 from snakepit_gateway.http.wishes import Wishes, wishes
 from snakepit_gateway.problems import problem
 
@@ -52,9 +52,10 @@ class Tools:
             pool = (await self._callers.of_authorization(wished.authorization)).pool(f"{names['namespace']}/{names['pool']}")
             target = pool.session(wished.session, affinity=wished.affinity) if wished.session else pool
             arguments = await encoded_arguments(scope, receive, headers, partial(self._schema, pool, tool))
-            if wished.stream and (events := await self._events(pool, target, tool, arguments, wished)) is not None:
+            said = Said()
+            if wished.stream and (events := await self._events(pool, target, tool, arguments, wished, said)) is not None:
                 with self._telemetry.streaming("sse" if wished.stream == SSE else "ndjson"):
-                    await attended(send_events(send, events, wished.stream, [(CALL_ID, called.encode())]), receive)
+                    await attended(send_events(send, events, said, wished.stream, [(CALL_ID, called.encode())]), receive)
                 return
             payload, worker = await attended(target.relay(tool, arguments, wished.relay), receive)
             given, body = answer(payload)
@@ -68,8 +69,8 @@ class Tools:
     async def _schema(self, pool: Pool, tool: str) -> Mapping[str, Any]:
         return (await self._catalogue.tool(pool, tool)).input_schema
 
-    async def _events(self, pool: Pool, target: Pool | Session, tool: str, arguments: Payload, wished: Wishes) -> Events | None:
+    async def _events(self, pool: Pool, target: Pool | Session, tool: str, arguments: Payload, wished: Wishes, said: Said) -> Events | None:
         """None: its result is as good as a whole."""
         if (await self._catalogue.tool(pool, tool)).streaming:
-            return of_stream(target.relay_stream(tool, arguments, wished.relay))
-        return None if wished.whole else of_call(lambda watch: target.relay(tool, arguments, wished.relay, watch))
+            return of_stream(target.relay_stream(tool, arguments, wished.relay, said.tell))
+        return None if wished.whole else of_call(target.relay(tool, arguments, wished.relay, said.tell))

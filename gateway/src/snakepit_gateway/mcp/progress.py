@@ -42,6 +42,28 @@ class Relay:
                 await self._send(progress, total, message or None)
 
 
+class OfStream:
+    """Of a tool that streams: the pieces so far, and the fraction that it says. So it grows, as MCP wants it, whichever comes first."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._pieces, self._fraction = 0, 0.0
+
+    def piece(self, message: str) -> None:
+        """One has come."""
+        self._pieces += 1
+        self._say(message)
+
+    def fraction(self, fraction: float, message: str) -> None:
+        """The tool says how far it is."""
+        self._fraction = fraction
+        self._say(message)
+
+    def _say(self, message: str) -> None:
+        """How much there will be is known only as long as there is no piece."""
+        self._relay.say(self._pieces + self._fraction, message, None if self._pieces else 1.0)
+
+
 @contextlib.asynccontextmanager
 async def relayed(send: Send) -> AsyncIterator[Relay]:
     """A relay that runs meanwhile."""

@@ -38,7 +38,7 @@ from snakepit_gateway.mcp import results
 from snakepit_gateway.mcp.asked import Asked, Tools
 from snakepit_gateway.mcp.catalogue import OPEN_SESSION, SESSION, described, takes_session
 from snakepit_gateway.mcp.listening import Watches
-from snakepit_gateway.mcp.progress import Relay, relayed
+from snakepit_gateway.mcp.progress import OfStream, Relay, relayed
 from snakepit_gateway.telemetry import ERROR, OK, TOOL_ERROR
 from snakepit_gateway.values import arguments
 
@@ -222,11 +222,12 @@ async def _run(call: _Call, relay: Relay | None) -> CallToolResult:
 
 
 async def _streamed(call: _Call, tool: ToolInfo, relay: Relay | None) -> CallToolResult:
-    """MCP has no streams: the result is all of it, and progress tells of each piece as it comes."""
+    """MCP has no streams: the result is all of it, and progress tells of each piece as it comes, and of what the tool says itself."""
     chunks: list[Any] = []
     warnings: list[str] = []
     size = 0
-    async with call.target.relay_stream(tool.name, call.given, call.wished) as stream:
+    told = None if relay is None else OfStream(relay)
+    async with call.target.relay_stream(tool.name, call.given, call.wished, None if told is None else told.fraction) as stream:
         async for encoded in stream:
             chunk = _decoded(encoded)
             warnings.extend(encoded.warnings[: MOST_WARNINGS - len(warnings)])
@@ -238,8 +239,8 @@ async def _streamed(call: _Call, tool: ToolInfo, relay: Relay | None) -> CallToo
                     started=Started.YES,
                     details={"limit": "stream", "bytes": str(MOST_CHUNK_BYTES)},
                 )
-            if relay is not None:
-                relay.say(float(len(chunks)), chunk[:MOST_TOLD] if isinstance(chunk, str) else "", None)
+            if told is not None:
+                told.piece(chunk[:MOST_TOLD] if isinstance(chunk, str) else "")
     return results.warned(results.of_stream(chunks, tool, call.uri), warnings)
 
 

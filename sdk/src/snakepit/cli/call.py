@@ -117,8 +117,6 @@ class CallOptions(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raise InvalidArguments for what can't be asked for together."""
-        if self.stream and self.progress:
-            raise InvalidArguments("a stream has no progress but its pieces: give --stream or --progress")
         if self.stream and self.idempotency_key:
             raise InvalidArguments("a stream can't have an idempotency key: give --stream or --idempotency-key")
 
@@ -135,12 +133,12 @@ class OneCall(msgspec.Struct, frozen=True):
 
     async def perform(self, target: Pool | Session, values: dict[str, Any]) -> None:
         """Raises SnakepitError."""
-        timeout, priority = self.options.timeout, self.options.priority
+        timeout, priority, key = self.options.timeout, self.options.priority, self.options.idempotency_key
+        watch = self._on_progress if self.options.progress else None
         if self.options.stream:
-            async for piece in target.stream(self.tool, values, timeout=timeout, priority=priority):
+            async for piece in target.stream(self.tool, values, timeout=timeout, priority=priority, on_progress=watch):
                 self.sink.put(piece, piece=True)
             return
-        key, watch = self.options.idempotency_key, self._on_progress if self.options.progress else None
         self.sink.put(await target.call(self.tool, values, timeout=timeout, priority=priority, idempotency_key=key, on_progress=watch))
 
     def _on_progress(self, fraction: float, message: str) -> None:

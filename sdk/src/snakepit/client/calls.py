@@ -98,11 +98,10 @@ class Calls:
             result = await self._connection.call(frame, now, deadline, on_progress, large)
         return Relayed(codec.outcome(result, codec.as_it_is), result.worker)
 
-    def relay_stream(self, tool: str, arguments: frames.Payload, relay: Relay) -> Stream:
+    def relay_stream(self, tool: str, arguments: frames.Payload, relay: Relay, on_progress: Watch | None = None) -> Stream:
         """As `stream`, for a gateway: its chunks stay encoded."""
         frame, large, span = self._relayed(tool, arguments, relay)
-        frame.call.stream = True
-        return Stream(self._connection, frame.call, large, relay.timeout, span, codec.as_it_is)
+        return Stream(self._connection, frame.call, large, relay.timeout, span, codec.as_it_is, on_progress)
 
     def _relayed(self, tool: str, arguments: frames.Payload, relay: Relay) -> tuple[link_pb2.Frame, frames.Payload | None, Span | None]:
         key, priority, caller = relay.idempotency_key, relay.priority, self._connection.caller
@@ -119,15 +118,18 @@ class Calls:
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: requests.Priority | None = None,
+        on_progress: Watch | None = None,
         **unknown: Never,
     ) -> Stream:
-        """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for."""
+        """Run a streaming tool: `async for chunk in pool.stream(...)`. Nothing is sent before the first chunk is asked for.
+
+        `on_progress` is called as in `call`, while a chunk is waited for: a little before or after the chunks that the tool gave meanwhile.
+        """
         if unknown:
             raise misplaced("stream", tool, unknown, _OPTIONS)
         timeout = None if timeout is None else seconds(timeout, "the pool's own")
         frame, large = self._frame(tool, arguments, idempotency_key, metadata, priority)
-        frame.call.stream = True
-        return Stream(self._connection, frame.call, large, timeout, self._span(frame.call), self._read)
+        return Stream(self._connection, frame.call, large, timeout, self._span(frame.call), self._read, on_progress)
 
     def typed(
         self,

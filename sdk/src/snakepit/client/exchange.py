@@ -20,7 +20,7 @@ from snakepit._wire.dial import Replica
 from snakepit._wire.status import broken, from_frame, from_rpc_error
 from snakepit.client.codec import Large
 from snakepit.errors import SnakepitError, Started
-from snakepit.v1 import common_pb2, link_pb2
+from snakepit.v1 import common_pb2, link_pb2, router_pb2
 
 Watch = Callable[[float, str], object]
 """Called with a running call's progress: a fraction from 0 to 1, and a message."""
@@ -28,7 +28,7 @@ Watch = Callable[[float, str], object]
 log = logging.getLogger(__name__)
 
 
-def tell(watch: Watch, progress: link_pb2.Progress) -> None:
+def tell(watch: Watch, progress: link_pb2.Progress | router_pb2.StreamProgress) -> None:
     """What the program does with it is its own business: neither the call nor the link ends for an exception in it."""
     try:
         watch(progress.fraction, progress.message)

@@ -119,7 +119,7 @@ def call_frame(
     return frame, large
 
 
-_SHARED = ("pool", "tool", "session_id", "affinity", "idempotency_key", "metadata", "priority")
+_SHARED = ("pool", "tool", "session_id", "affinity", "idempotency_key", "metadata", "priority", "progress")
 
 
 def stream_request(call: link_pb2.Call) -> router_pb2.ExecuteStreamRequest:

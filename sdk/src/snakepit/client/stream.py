@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
@@ -18,7 +18,7 @@ from snakepit._wire.dial import Uses
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error
 from snakepit.client import codec, local_errors, requests
 from snakepit.client.connection import Connection
-from snakepit.client.exchange import Exchange
+from snakepit.client.exchange import Exchange, Watch, tell
 from snakepit.client.peer import Peer, check_size, inlined, is_broken
 from snakepit.errors import SnakepitError, Started
 from snakepit.v1 import link_pb2, router_pb2, router_pb2_grpc
@@ -66,23 +66,30 @@ class _OnLane:
 
 
 class _Plain:
-    """Chunks of ExecuteStream."""
+    """Chunks of ExecuteStream. `watch` gets what comes between them."""
 
     never_started = False
 
-    def __init__(self, rpc: Any, uses: Uses) -> None:
-        self._rpc, self._uses = rpc, uses
+    def __init__(self, rpc: Any, uses: Uses, watch: Watch | None) -> None:
+        self._rpc, self._uses, self._watch = rpc, uses, watch
         self._over = False
         uses.begin()
 
     async def read(self) -> Chunk | None:
+        while (message := await self._message()) is not EOF:
+            if not message.HasField("progress"):
+                return cast(Chunk, message)
+            if self._watch is not None:
+                tell(self._watch, message.progress)
+        return None
+
+    async def _message(self) -> Any:
         try:
-            message: Any = await self._rpc.read()
+            return await self._rpc.read()
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
         except asyncio.CancelledError:
             raise from_cancelled() from None
-        return None if message is EOF else message
 
     async def value(self, chunk: Chunk, read: codec.Reading) -> Any:
         return read(chunk.payload)
@@ -106,13 +113,16 @@ class Stream(AsyncIterator[Any]):
         timeout: float | None,
         span: Span | None,
         read: codec.Reading = codec.decode,
+        watch: Watch | None = None,
     ) -> None:
         self._connection = connection
         self._call = call
+        self._call.stream, self._call.progress = True, watch is not None
         self._large = large
         self._timeout = timeout
         self._span = span
         self._read = read
+        self._watch = watch
         self._source: _OnLane | _Plain | None = None
         self._ended = False
 
@@ -189,7 +199,7 @@ class Stream(AsyncIterator[Any]):
         if self._large is not None:
             check_size(peer.replica, self._large)
         if peer.replica.bulk is not None:
-            return _OnLane(self._connection.exchange(peer, self._call, deadline, self._large), self._call)
+            return _OnLane(self._connection.exchange(peer, self._call, deadline, self._large, self._watch), self._call)
         call = self._call if self._large is None else inlined(self._call, self._large)
         left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
         metadata = self._connection.metadata()
@@ -198,7 +208,7 @@ class Stream(AsyncIterator[Any]):
         if call.parent_call_id:
             metadata = (*metadata, (PARENT_HEADER, call.parent_call_id))
         rpc = router_pb2_grpc.RouterServiceStub(peer.replica.channel).ExecuteStream
-        return _Plain(rpc(requests.stream_request(call), timeout=left, metadata=metadata), peer.replica.uses)
+        return _Plain(rpc(requests.stream_request(call), timeout=left, metadata=metadata), peer.replica.uses, self._watch)
 
     async def _of(self, source: _OnLane | _Plain, reading: Coroutine[Any, Any, T]) -> T:
         """What the source gives. Raises what became of the call where its connection has gone."""

@@ -144,7 +144,9 @@ class CallSpec(Section, frozen=True):
     max_timeout_seconds: Annotated[
         PositiveSeconds, Meta(description="The longest deadline of a call: a caller or a tool that asks for a later one gets this.")
     ] = 86_400
-    stream_idle_seconds: Annotated[PositiveSeconds, Meta(description="A stream without a chunk for this long is ended.")] = 60
+    stream_idle_seconds: Annotated[
+        PositiveSeconds, Meta(description="A stream without a chunk, or a word of progress, for this long is ended.")
+    ] = 60
     idempotency_ttl_seconds: Annotated[PositiveSeconds, Meta(description="How long the result under an idempotency key is kept.")] = 600
     payloads: Annotated[
         tuple[Literal["json", "msgpack", "pickle"], ...],
