@@ -10,7 +10,7 @@ import pytest
 from snakepit_control_plane.authorization import audit as module
 from snakepit_control_plane.authorization.audit import DENIALS_A_MINUTE, LAST, Audit
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import CALL, Answer
+from snakepit_control_plane.policy.rights import CALL, CANCEL_CALL, CHANGE_SESSION, DELETE_SESSION, LOOK, MAINTAIN, Answer
 
 NO, YES = Answer(allowed=False), Answer(allowed=True)
 EVE, ADA, GATEWAY = (Caller(name, name) for name in ("eve", "ada", "gateway"))
@@ -47,6 +47,14 @@ def test_of_one_subject_so_many_denials_are_written_in_a_minute_and_the_last_one
         clock.now = 60.0
         audit.decided(EVE, CALL, POOL, NO)
         assert len(written(caplog)) == 1
+
+
+def test_what_somebody_does_to_the_work_of_others_is_written_unless_denials_alone_are_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "snakepit.audit"):
+        for audit in (Audit(), Audit("denied"), Audit("off")):
+            for right in (CALL, LOOK, CHANGE_SESSION, MAINTAIN, CANCEL_CALL, DELETE_SESSION):
+                audit.decided(ADA, right, POOL, YES)
+    assert [line["right"] for line in written(caplog)] == [str(each) for each in (MAINTAIN, CANCEL_CALL, DELETE_SESSION)]
 
 
 def test_subjects_are_forgotten_beyond_a_number_of_them(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

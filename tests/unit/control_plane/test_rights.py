@@ -317,7 +317,7 @@ def test_somebody_with_other_groups_is_somebody_else() -> None:
     played(play)
 
 
-@pytest.mark.parametrize(("level", "written"), [("off", []), ("denied", [False]), ("all", [True, False])])
+@pytest.mark.parametrize(("level", "written"), [("off", []), ("denied", [False]), ("changes", [False]), ("all", [True, False])])
 def test_each_decision_is_a_line_of_the_audit_log_as_its_level_says(
     level: str, written: list[bool], caplog: pytest.LogCaptureFixture
 ) -> None:

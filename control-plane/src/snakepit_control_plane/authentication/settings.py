@@ -12,7 +12,7 @@ from snakepit_control_plane.authentication.issuers import Issuer, parse_issuers
 MODES = ("off", "required")
 _NEEDED = ("keys", "audience", "operator")
 _OPTIONAL = ("issuer", "ca_file", "token_file", "api_server", "audit", "issuers", "tokens_file")
-LEVELS = ("off", "denied", "all")
+LEVELS = ("off", "denied", "changes", "all")
 _SUBJECT = "system:serviceaccount:"
 
 
@@ -34,7 +34,7 @@ class Authentication:
     """A token that `keys` is fetched with, and the API server asked (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
     api_server: str = ""
     """Its URL, where callers' rights are asked for (SNAKEPIT_AUTH_API_SERVER); empty: who has a right token may do everything."""
-    audit: str = "denied"
+    audit: str = "changes"
     """Which decisions on rights are written down: off, denied or all (SNAKEPIT_AUTH_AUDIT)."""
     issuers: tuple[Issuer, ...] = ()
     """Whose tokens callers may bring besides (SNAKEPIT_AUTH_ISSUERS): the `jwt` of an AuthenticationConfiguration, as JSON."""
@@ -57,7 +57,7 @@ def from_environment(environment: Mapping[str, str], problems: list[str]) -> Aut
         problems.append(f"SNAKEPIT_AUTH_OPERATOR={read['operator']!r} is no service account: use {_SUBJECT}NAMESPACE:NAME")
     if not read["issuer"] and not read["token_file"]:
         problems.append("SNAKEPIT_AUTH_ISSUER is not set: name who signs the tokens, or set SNAKEPIT_AUTH_TOKEN_FILE to a token of theirs")
-    if (read["audit"] or "denied") not in LEVELS:
+    if (read["audit"] or "changes") not in LEVELS:
         problems.append(f"SNAKEPIT_AUTH_AUDIT={read['audit']!r} is unknown: use {', '.join(LEVELS)}")
     if read["api_server"] and not read["token_file"]:
         problems.append("SNAKEPIT_AUTH_TOKEN_FILE is not set, and SNAKEPIT_AUTH_API_SERVER needs a token to ask with")
@@ -66,7 +66,7 @@ def from_environment(environment: Mapping[str, str], problems: list[str]) -> Aut
         issuers = parse_issuers(read["issuers"] or "[]")
     except ValueError as error:
         problems.append(f"SNAKEPIT_AUTH_ISSUERS: {error}")
-    return Authentication(**{**read, "audit": read["audit"] or "denied", "issuers": issuers})  # type: ignore[arg-type]
+    return Authentication(**{**read, "audit": read["audit"] or "changes", "issuers": issuers})  # type: ignore[arg-type]
 
 
 def is_url(keys: str) -> bool:

@@ -9,9 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from snakepit_control_plane.model.caller import Caller
-from snakepit_control_plane.policy.rights import RESOURCE, Answer, Right
+from snakepit_control_plane.policy.rights import CANCEL_CALL, DELETE_SESSION, MAINTAIN, RESOURCE, Answer, Right
 
-LEVELS = ("off", "denied", "all")
+LEVELS = ("off", "denied", "changes", "all")
+"""Each has what those before it have."""
+
+CHANGES = frozenset({MAINTAIN, CANCEL_CALL, DELETE_SESSION})
+"""What somebody does to the work of others: rare, and asked about afterwards."""
 
 DENIALS_A_MINUTE = 60
 """Of one subject, and through one gateway: who asks in vain all the time fills no disk, and hides nobody else's denials."""
@@ -25,17 +29,17 @@ log = logging.getLogger("snakepit.audit")
 
 
 class Audit:
-    """`level`: `all` decisions, those that were `denied`, or `off`. `clock` in seconds, monotonic."""
+    """`level`: `all` decisions; those on `changes`, and denials; those that were `denied`; or `off`. `clock` in seconds, monotonic."""
 
-    def __init__(self, level: str = "denied", clock: Callable[[], float] = time.monotonic) -> None:
-        self._denied, self._allowed = level != "off", level == "all"
+    def __init__(self, level: str = "changes", clock: Callable[[], float] = time.monotonic) -> None:
+        self._denied, self._all, self._changes = level != "off", level == "all", level == "changes"
         self._clock = clock
         self._counted: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def decided(self, caller: Caller, right: Right, what: str, answer: Answer) -> None:
         """Write it down, if the level says so, and there were not too many of it."""
         if answer.allowed:
-            if self._allowed:
+            if self._all or (self._changes and right in CHANGES):
                 _write(caller, right, what, answer)
         elif self._denied and (number := self._number(caller)) <= DENIALS_A_MINUTE:
             _write(caller, right, what, answer, **({"note": LAST} if number == DENIALS_A_MINUTE else {}))

@@ -4,79 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.bearer import bearing
 from support.clients import conformance
+from support.cluster_gateway import POOL, SUBJECT, Ask, decisions
 from support.conformance import BASELINE, passes
 from support.fuzzed_http import holds
-from support.incluster import ALL_REPLICAS, E2E, Load, authority, call_token, config_map, probe_pool
-from support.kube import HERMETIC, ROOT, SYSTEM, apply, eventually, get, install, kubectl, wait_available
+from support.incluster import ALL_REPLICAS, E2E, Load, call_token
+from support.kube import HERMETIC, SYSTEM, eventually, get, kubectl
 
 pytestmark = pytest.mark.timeout(240)
 
-POOL = "front"
-ASK = """
-import json, sys
-sys.path.insert(0, "/code")
-import web
-words, headers = json.load(sys.stdin)
-print(json.dumps(web.asked(*words, **headers)))
-"""
 DIAL = "import json, sys; exec(sys.stdin.read()); print(json.dumps(dialled(sys.argv[1:])))"
-
-Ask = Callable[..., dict[str, Any]]
-EXAMPLES = {
-    "notes": (ROOT / "examples/notes/notes/tools.py", {"processes": 2}),
-    "everything": (ROOT / "tests/support/everything.py", {"profile": "thread"}),
-}
-"""Pools, each of one file, and its workers."""
-
-
-@pytest.fixture(scope="module")
-def gateway(namespace: str) -> Iterator[str]:
-    """The release with gateway.enabled, beside a pool; then without it again. The pool's path."""
-    apply(probe_pool(POOL, replicas=2, worker={"processes": 2}), namespace=namespace)
-    install(SYSTEM, "--set", "gateway.enabled=true")
-    wait_available(POOL, namespace=namespace)
-    yield f"/v1/pools/{namespace}/{POOL}"
-    kubectl("delete", f"sp/{POOL}", "-n", namespace, "--wait=false")
-    install(SYSTEM)
-
-
-@pytest.fixture(scope="module")
-def ask(gateway: str, namespace: str) -> Ask:
-    """`ask("GET", path, body, token, **headers)`, from a pod of that namespace."""
-
-    def ask(*words: Any, **headers: str) -> dict[str, Any]:
-        command = ("exec", "-i", "caller", "-n", namespace, "--", "python3", "-c", ASK)
-        return dict(json.loads(kubectl(*command, stdin=json.dumps([words, headers]))))
-
-    return ask
-
-
-@pytest.fixture(scope="module")
-def plain(gateway: str, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """For programs that know neither tokens nor our authority: the gateway's URL, behind which requests have the namespace's token."""
-    ca, address = authority(tmp_path_factory.mktemp("plain")), get("service", "snakepit-gateway", namespace=SYSTEM)["spec"]["clusterIP"]
-    with bearing(call_token("default", namespace), address, 7880, f"snakepit-gateway.{SYSTEM}", ca) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def examples(gateway: str, namespace: str) -> Iterator[None]:
-    pools = [probe_pool(name, f"{file.stem}:{name.title()}", replicas=1, worker=worker) for name, (file, worker) in EXAMPLES.items()]
-    for pool in pools:
-        pool["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] = "examples"
-    apply(config_map("examples", *(file for file, _ in EXAMPLES.values())), *pools, namespace=namespace)
-    for name in EXAMPLES:
-        wait_available(name, namespace=namespace)
-    yield
-    kubectl("delete", *(f"sp/{name}" for name in EXAMPLES), "-n", namespace, "--wait=false")
 
 
 def test_a_request_is_served_as_whose_token_it_has(gateway: str, ask: Ask, namespace: str) -> None:
@@ -97,13 +38,8 @@ def test_who_has_no_token_is_asked_for_one_and_who_has_no_right_is_told_which_an
     assert "snakepools/call" in told["detail"], told
     subject = f"system:serviceaccount:{SYSTEM}:default"
 
-    through = f"system:serviceaccount:{SYSTEM}:snakepit-gateway"
-
     def written() -> bool:
-        replicas = ("-n", SYSTEM, "-l", "app.kubernetes.io/component=control-plane", "--tail=-1")
-        lines = [json.loads(line) for line in kubectl("logs", *replicas).splitlines() if "snakepit.audit" in line]
-        found = [json.loads(line["message"]) for line in lines]
-        return any((each["subject"], each.get("through")) == (subject, through) for each in found)
+        return any((each["subject"], each.get("through")) == (subject, SUBJECT) for each in decisions())
 
     eventually(written, "the denial is in a replica's audit log: of who asked, through the gateway", timeout=20)
 
