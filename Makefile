@@ -8,6 +8,7 @@ BUILD_STAMP := .venv-build/.installed
 BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
 DOCS_STAMP := .venv-docs/.installed
+MCP_STAMPS := .venv-mcp-1/.installed .venv-fastmcp/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python >= 3.11 is needed, this is " + sys.version.split()[0] + ": set PYTHON=python3.11 or newer")'
@@ -20,7 +21,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda test-cert-manager test-helm demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
+.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda test-cert-manager test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,6 +68,13 @@ test-keda: setup ## The real KEDA sizes a pool; it is built once, in a quarter o
 test-cert-manager: setup ## The real cert-manager makes the chart's certificates; it is built once, in minutes
 	@$(PYTHON) hack/go_tools.py cert-manager
 	@$(BIN)/python -m pytest tests/cert_manager -p no:cacheprovider -rP
+
+$(MCP_STAMPS): .venv-%/.installed: requirements/%.txt
+	$(call VENV,$*)
+	@touch $@
+
+test-mcp-clients: setup $(MCP_STAMPS) ## MCP clients of others that make test has no room for
+	@MCP_1=$(CURDIR)/.venv-mcp-1 FASTMCP=$(CURDIR)/.venv-fastmcp $(BIN)/python -m pytest tests/mcp_clients -p no:cacheprovider
 
 test-helm: setup ## The chart by helm 3 and by helm-docs, which are built once, in minutes
 	@$(BIN)/python -m pytest tests/helm -p no:cacheprovider
@@ -150,7 +158,7 @@ crds: setup ## Generate crds/ from snakepit.spec
 PIN := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements"
 
 requirements: ## Pin requirements/*.txt anew, with hashes (needs uv)
-	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release docs; do \
+	@cd requirements && for set in worker digits cli agent control-plane operator gateway dev bench build release docs mcp-1 fastmcp; do \
 	  $(PIN) $$set.in -o $$set.txt || exit 1; done
 	@for set in examples/*/requirements.in; do $(PIN) -c requirements/dev.txt $$set -o $${set%.in}.txt || exit 1; done
 

