@@ -23,6 +23,7 @@ from snakepit_operator.authority import Authority
 from snakepit_operator.fleet import Fleet, IsShort, OnChange
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import FleetView
+from snakepit_operator.pace import Pace
 from snakepit_operator.pods import POOL_LABEL
 from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler
@@ -38,8 +39,6 @@ RELIST_PAUSES = 4
 RECONCILE_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
-COUNTS_SECONDS = 5.0
-"""Changes of mere counts reach the status within this time."""
 LIST_SECONDS = 2.0
 """While SnakePools can't be listed, as they aren't defined yet, they are asked for this often."""
 RETRY_SECONDS = Backoff(1.0, 60.0)
@@ -73,6 +72,7 @@ class Controller:
         self._now = now
         self._time = asyncio.get_running_loop().time
         self._queue = DueQueue()
+        self._pace = Pace()
         self._missed = asyncio.Event()
         self._failures: dict[str, int] = {}
         self._revision = 0
@@ -121,7 +121,7 @@ class Controller:
             self.wake(pool)
 
     def _fleet_changed(self, pool: str, essential: bool) -> None:
-        self.wake(pool, 0.0 if essential else COUNTS_SECONDS)
+        self.wake(pool, 0.0 if essential else self._pace.after(pool, self._time()))
 
     def _is_short(self, pool: str, view: FleetView) -> bool:
         return self.reconciler.is_short(pool, view)

@@ -30,6 +30,9 @@ from snakepit_control_plane.store.interface import Store
 REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
 """An agent that was heard of more recently has forgotten nothing that it did for this replica, however slow the link was."""
 
+COUNT_SECONDS = 0.25
+"""So often pools are looked at for how many calls run and wait; that others do than before is news."""
+
 RECYCLED = frozenset(WORKER_RECYCLES.values["reason"])
 """Why workers are recycled: what an agent may make a label of."""
 
@@ -78,7 +81,7 @@ class Fleet:
         self.store = store
         self.changes = Changes()
         self.roster = Roster(flow.pools, store, self._ended_pool, self._configured_pool, self.changes.tell)
-        self._sampled_at = -math.inf
+        self._counted_at = self._sampled_at = -math.inf
         self.cordoned: frozenset[str] = frozenset()
         self._drained: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
@@ -334,17 +337,18 @@ class Fleet:
                 self._measure(now)
 
     def _measure(self, now: float) -> None:
-        """Take a sample of every pool's demand, when it is time; a call that no worker is there for is told at once."""
-        is_due = now >= self._sampled_at + SAMPLE_SECONDS
+        """Count every pool's calls and sample its demand, when it is time; a call that no worker is there for is told at once."""
+        counted, sampled = now >= self._counted_at + COUNT_SECONDS, now >= self._sampled_at + SAMPLE_SECONDS
         for pool in self.flow.pools.values():
-            if is_due and pool.demand.sample(now, pool.busy_slots, pool.queue.depth):
+            news = [counted and pool.count(), sampled and pool.demand.sample(now, pool.busy_slots, pool.queue.depth)]
+            if any(news):
                 self.changes.tell(pool.name)
             is_short = bool(pool.queue.depth) and not pool.ready_workers
             if is_short and not pool.is_short:
                 self.changes.tell(pool.name)
             pool.is_short = is_short
-        if is_due:
-            self._sampled_at = now
+        self._counted_at = now if counted else self._counted_at
+        self._sampled_at = now if sampled else self._sampled_at
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""

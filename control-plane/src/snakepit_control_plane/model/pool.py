@@ -59,6 +59,8 @@ class Pool:
         # When this replica last found the store away. What was before it knew the pool, it can't know.
         self.store_away_at = now
         self.sessions = 0
+        # Busy slots, waiting calls and sessions, as counted last.
+        self.counted = (0, 0, 0)
         self.mark = Mark()
         # For running again what may have run; a pool without idempotent tools has none.
         self.budget: RetryBudget | None = None
@@ -219,6 +221,11 @@ class Pool:
     def why_not_ready(self) -> str:
         reason, message = reason_of(worker.info for worker in self.workers.values())
         return f"{reason}: {message}"
+
+    def count(self) -> bool:
+        """Whether other numbers of calls run and wait than at the last count, or there are more or fewer sessions."""
+        before, self.counted = self.counted, (self.busy_slots, self.queue.depth, self.sessions)
+        return self.counted != before
 
     @property
     def busy_slots(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -18,13 +19,22 @@ from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.servers.arrivals import EOF
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata
 
-CHANGE_SECONDS = 1.0
-"""Changes are told at most this often."""
+CHANGE_SECONDS = 0.25, 1.0
+"""Changes are told at most this often: the first while there are few of them to tell, the second in any case."""
+
+TELLING_SHARE = 0.05
+"""So much of the time at most goes by with telling them, as long as that is no reason to wait for longer than `CHANGE_SECONDS` say."""
 
 AT_ONCE = 100
 """Capsules that are looked at without a pause: about a millisecond, for which calls wait."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def rest_after(seconds: float) -> float:
+    """How long nothing is told after changes whose telling took so long."""
+    least, most = CHANGE_SECONDS
+    return min(most, max(least, seconds / TELLING_SHARE))
 
 
 class _Talk:
@@ -82,10 +92,11 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         while True:
             await self._fleet.changes.wait_beyond(talk.told)
             async with talk.writing:
+                began = time.monotonic()
                 if is_news := self._fleet.changes.count != talk.told:
                     await self._answer(talk, partial=True)
             if is_news:  # Else an answer to a request was sooner.
-                await asyncio.sleep(CHANGE_SECONDS)
+                await asyncio.sleep(rest_after(time.monotonic() - began))
 
     async def _answer(self, talk: _Talk, *, partial: bool) -> None:
         """With everything, or with what has changed since the answer before."""

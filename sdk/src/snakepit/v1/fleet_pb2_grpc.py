@@ -45,7 +45,7 @@ class FleetServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Sync(self, request_iterator, context):
-        """Each request is answered by one response, with everything or as it says; more responses follow when something changes (at most one a
+        """Each request is answered by one response, with everything or as it says; more responses follow when something changes (at most four a
         second), with the pools that are not as they were.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
