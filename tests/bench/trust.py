@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from snakepit_control_plane.policy.rights import AS_USER, CALL, LOOK
+from tests.bench.calls import Rounds, metered
 from tests.bench.plane import POOL, plane
-from tests.bench.rounds import TEXT, Call, chosen, closed_loop, interleave, median
+from tests.bench.rounds import TEXT, chosen, interleave, median
 from tests.bench.rows import Row, Target
 from tests.support.issuer import AUDIENCE, NAME, OPERATOR, pod_claims, public_key, signed
 from tests.support.reviewer import reviewer
@@ -26,7 +27,8 @@ SUBJECTS = 256
 
 async def rows() -> list[Row]:
     with _environment() as (environment, token_file):
-        async with plane() as (_, unknown), plane(environment=environment, token_file=token_file) as (running, known):
+        async with plane() as (open_to_all, unknown), plane(environment=environment, token_file=token_file) as (running, known):
+            meters = {"without": open_to_all.meter(), "with": running.meter(), "for others": running.meter()}
             subjects = itertools.cycle([running.client.as_caller(f"caller-{number}").pool(POOL) for number in range(SUBJECTS)])
             ways = {
                 "without": partial(unknown.call, "echo", {"text": TEXT}, timeout=30),
@@ -37,15 +39,11 @@ async def rows() -> list[Row]:
             await asyncio.gather(*[next(subjects).call("echo", {"text": TEXT}, timeout=60) for _ in range(SUBJECTS)])
             found = []
             for callers in chosen((16, 64, 256)):
-                sides = {name: partial(_calls, call, callers) for name, call in ways.items()}
+                sides = {name: partial(metered, meters[name], call, callers) for name, call in ways.items()}
                 rounds = await interleave(f"trust, {callers} callers", sides)
                 found.append(_row(f"calls/s with tokens and rights, {callers} callers", "with", rounds, KNOWN))
                 found.append(_row(f"calls/s of a gateway for {SUBJECTS} subjects, {callers} callers", "for others", rounds, PASSED_ON))
     return found
-
-
-async def _calls(call: Call, callers: int) -> float:
-    return (await closed_loop(call, callers)).per_second
 
 
 @contextmanager
@@ -72,13 +70,15 @@ def _environment() -> Iterator[tuple[dict[str, str], str]]:
         yield environment, str(folder / "caller")
 
 
-def _row(what: str, side: str, rounds: list[dict[str, float]], target: Target) -> Row:
+def _row(what: str, side: str, rounds: Rounds, target: Target) -> Row:
+    cpu = [(sum(each[side].micros.values()), sum(each["without"].micros.values())) for each in rounds]
     return Row(
         what=what,
-        figure=median(each[side] for each in rounds),
+        figure=median(each[side].load.per_second for each in rounds),
         unit="/s",
-        baseline=median(each["without"] for each in rounds),
+        baseline=median(each["without"].load.per_second for each in rounds),
         against="nobody is asked",
-        value=median(each[side] / each["without"] for each in rounds),
+        value=median(each[side].load.per_second / each["without"].load.per_second for each in rounds),
         target=target,
+        note=f"CPU µs a call: {median(ours for ours, _ in cpu):.1f}, {median(ours / without for ours, without in cpu):.3f}x of without",
     )

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from snakepit import Client
+from snakepit._ipc.callers import read, written
 from snakepit._wire.bulk import LaneBroken
 from snakepit._wire.status import from_rpc_error
 from snakepit._wire.token import Token
@@ -359,11 +360,10 @@ async def test_whom_a_tool_sees_is_whom_the_replica_has_checked_whatever_a_clien
         async with bare_client(server.address, somebody("ada")) as client:
             lie = link_pb2.Caller(subject="system:admin", groups=["system:masters"])
             refused = client.call("echo", caller=lie)
-            client.call("echo", metadata={"caller": "system:admin"})
+            client.call("echo", metadata={"caller": "system:admin"}, identity=written("system:admin", ()))
             await eventually(lambda: agent.calls and refused in client.results, "one call arrives, and the other is refused")
             assert "may not impersonate users 'system:admin'" in client.results[refused].error.message
-            assert agent.calls[0].caller.subject == "system:serviceaccount:shop:ada"
-            assert list(agent.calls[0].caller.groups) == list(GROUPS)
+            assert read(agent.calls[0].identity) == ("system:serviceaccount:shop:ada", tuple(GROUPS))
     finally:
         await agent.stop()
 
@@ -373,8 +373,9 @@ async def test_where_nobody_is_asked_a_tool_sees_nobody_whatever_a_client_writes
         agent = await SimulatedAgent(server.address).start()
         try:
             async with bare_client(server.address) as client:
-                client.call("echo", caller=link_pb2.Caller(subject="system:admin"))
+                client.call("echo", caller=link_pb2.Caller(subject="system:admin"), identity=written("system:admin", ()))
                 await eventually(lambda: agent.calls, "the call arrives")
                 assert not agent.calls[0].HasField("caller")
+                assert not agent.calls[0].identity
         finally:
             await agent.stop()

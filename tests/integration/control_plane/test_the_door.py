@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from snakepit import Client as SdkClient
+from snakepit._ipc.callers import read
 from snakepit.errors import PermissionDenied
 from snakepit.v1 import common_pb2, link_pb2, tool_pb2
 from snakepit_control_plane.policy.rights import CALL, LOOK, OFFER
@@ -117,7 +118,7 @@ async def test_a_tool_calls_another_pool_as_its_caller_who_needs_the_right_to(
         asks.give(ADA, CALL, on=others)
         server.door.access.forget()
         assert (await nested(agent, agent.calls[0], pool=others)).HasField("payload")
-        assert other.calls[0].caller.subject == ADA
+        assert read(other.calls[0].identity)[0] == ADA
         asks.answers.clear()
         server.door.access.forget()
         before = len(asks.asked)

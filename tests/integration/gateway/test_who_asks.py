@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from snakepit._ipc.callers import read
 from snakepit_control_plane.policy.rights import CALL, LOOK, ON_POOLS
 from snakepit_control_plane.server import Running
 from support.callers import ADA, BOB, GATEWAY, put, token
@@ -86,7 +87,7 @@ async def test_a_request_is_its_tokens_bearers_whichever_way_it_goes(
     assert large.json()["reason"] == "TOOL_ERROR"
     assert {way: answer.status_code for way, answer in answers.items() if not answer.is_success} == {}
     assert len(agent.calls) == 4
-    assert {each.caller.subject for each in agent.calls} == {ADA}
+    assert {read(each.identity)[0] for each in agent.calls} == {ADA}
     assert (await front.get("/v1/whoami", headers=bearing(token(ADA)))).json()["subject"] == ADA
 
 
@@ -141,7 +142,7 @@ async def test_many_at_once_are_each_their_own(front: httpx.AsyncClient, agent: 
 
     await asyncio.gather(*(one(subject) for _ in range(10) for subject in people))
     for call in agent.calls:
-        assert json.loads(call.arguments.data) == {"number": people[call.caller.subject]}
+        assert json.loads(call.arguments.data) == {"number": people[read(call.identity)[0]]}
     assert len(agent.calls) == 80
 
 

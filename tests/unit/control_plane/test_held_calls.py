@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snakepit.errors import ServerUnavailable, Unauthenticated
+from snakepit.errors import InvalidArguments, ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authorization import Access
@@ -17,7 +17,7 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import Answer, Right
 from snakepit_control_plane.servers import held as module
 from snakepit_control_plane.servers.door import Door
-from snakepit_control_plane.servers.held import Held, PoolRights, Tokens
+from snakepit_control_plane.servers.held import Held, PassedOn, PoolRights
 from support.virtual_time import VirtualLoop
 
 GATEWAY = Caller("gateway", "gateway")
@@ -73,7 +73,7 @@ class Link:
         self.refused: list[tuple[int, str]] = []
         door, clock = Door(self.gate, self.access), asyncio.get_running_loop().time
         self.held = Held(lambda frame: self.refused.append((frame.result.id, frame.result.error.reason)))
-        self.tokens = Tokens(door, self.held, self._admit)
+        self.passed_on = PassedOn(door, self.held, self._admit)
         self.rights = PoolRights(door, self.held, lambda who, frame, _: self._take(who, frame), clock)
 
     def call(self, id_: int, token: str = "", size: int = 0) -> None:
@@ -81,7 +81,7 @@ class Link:
         frame.call.arguments.data = b"x" * size
         if token:
             frame.call.caller.token = token
-        if (who := self.tokens.whose(GATEWAY, frame)) is not None:
+        if (who := self.passed_on.whose(GATEWAY, frame) if token else GATEWAY) is not None:
             self._admit(who, frame)
 
     def _admit(self, who: Caller, frame: link_pb2.Frame) -> None:
@@ -120,6 +120,49 @@ def test_calls_of_one_token_go_on_in_order_and_those_of_others_do_not_wait_for_t
         link.call(6, "ada")
         assert link.taken[-1] == (6, "ada"), "a token that is known costs no wait"
         assert link.gate.asked == ["ada", "bad"]
+
+    played(play)
+
+
+def named(subject: str, *groups: str) -> link_pb2.Frame:
+    return link_pb2.Frame(call=link_pb2.Call(caller=link_pb2.Caller(subject=subject, groups=groups)))
+
+
+def test_a_name_is_looked_at_once_until_the_links_bearer_is_another() -> None:
+    async def play(link: Link) -> None:
+        ada = link.passed_on.whose(GATEWAY, named("ada", "staff"))
+        assert ada is not None
+        assert (ada.subject, ada.groups, ada.bearer) == ("ada", ("staff", "system:authenticated"), GATEWAY)
+        assert link.passed_on.whose(GATEWAY, named("ada", "staff")) is ada
+        assert link.passed_on.whose(GATEWAY, named("ada")) != ada
+        link.passed_on.forget()
+        later = Caller("gateway", "gateway", expires=1.0)
+        again = link.passed_on.whose(later, named("ada", "staff"))
+        assert again is not None
+        assert again.bearer is later
+
+    played(play)
+
+
+def test_of_names_so_many_are_kept_and_none_that_is_long() -> None:
+    async def play(link: Link) -> None:
+        long = named("a" * module.KEPT_NAME_BYTES)
+        assert link.passed_on.whose(GATEWAY, long) is not link.passed_on.whose(GATEWAY, long)
+        first = link.passed_on.whose(GATEWAY, named("ada"))
+        for number in range(module.MOST_NAMED - 1):
+            link.passed_on.whose(GATEWAY, named(f"caller-{number}"))
+        assert link.passed_on.whose(GATEWAY, named("ada")) is first
+        link.passed_on.whose(GATEWAY, named("one too many"))
+        assert link.passed_on.whose(GATEWAY, named("ada")) is not first
+
+    played(play)
+
+
+def test_a_name_that_is_none_is_refused_each_time() -> None:
+    async def play(link: Link) -> None:
+        for _ in range(2):
+            with pytest.raises(InvalidArguments, match="a name has 1 to 1024 characters"):
+                link.passed_on.whose(GATEWAY, named(""))
 
     played(play)
 

@@ -15,6 +15,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+from snakepit._ipc import callers
 from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, SpanFrame
@@ -190,7 +191,7 @@ class Invoker:
 
     def _context(self, call: RunningCall, kind: type[Context] | type[AsyncContext]) -> Context | AsyncContext:
         frame = call.frame
-        caller = Caller(frame.subject, frame.groups)
+        caller = Caller(*callers.read(frame.identity))
         deadline = frame.deadline or None
         info = CallInfo(
             frame.call_id, frame.tool, frame.session_id, frame.session_epoch, frame.metadata, deadline, frame.session_uid, caller

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from snakepit._ipc.frames import Attachment, CallFailure, Payload, ToolFailure, ToolInfo
 from snakepit._ipc.sections import counted
@@ -75,7 +74,6 @@ def payload_bytes(payload: Payload | LargePayload) -> int:
 
 def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
     """The packet for a worker's inbox. What `held` knows already is not read off the message again."""
-    subject, groups = _caller(call.caller.SerializeToString()) if call.HasField("caller") else ("", ())
     return CallFrame(
         id=held.id,
         call_id=held.call_id,
@@ -89,16 +87,8 @@ def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
         metadata=dict(metadata) if (metadata := call.metadata) else {},
         traceparent=held.traceparent,
         sections=tuple(call.pieces.sections) if held.large else (),
-        subject=subject,
-        groups=groups,
+        identity=call.identity,
     )
-
-
-@lru_cache(1024)
-def _caller(message: bytes) -> tuple[str, tuple[str, ...]]:
-    """Few callers make many calls, and reading the fields of one costs as much as all else of its call."""
-    read = link_pb2.Caller.FromString(message)
-    return read.subject, tuple(read.groups)
 
 
 def failure(reason: str, message: str, started: Started, details: Mapping[str, str] | None = None) -> CallFailure:

@@ -152,6 +152,7 @@ class Dispatcher:
         message.id = id_ = next(self._frame_ids)
         message.worker = worker.id
         message.incarnation = worker.incarnation
+        message.identity = call.request.who.identity
         message.timeout_seconds = left if (left := call.deadline - now) > LEAST_SECONDS else LEAST_SECONDS
         if (ahead := call.expected > SOON_SECONDS and worker.own + worker.elsewhere > worker.slots) is not call.ahead:
             call.ahead = message.ahead = ahead

@@ -54,6 +54,8 @@ class Intake:
         `sink`: where a stream's chunks go; `source`: where large arguments are; `nest`: its place among the calls around it.
         """
         call = self._calls.open(request_of(frame.call, now, who, takes_pieces, any_session), frame, reply, sink, source, shares_memory)
+        if frame.call.HasField("caller"):  # `who` is what has become of it: a token is for nobody else to see.
+            frame.call.ClearField("caller")
         if nest is not None:
             call.nest = nest
             nest.call = call

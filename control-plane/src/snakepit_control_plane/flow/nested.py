@@ -25,7 +25,18 @@ from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.policy.admission import bad_timeout
 from snakepit_control_plane.policy.nesting import too_deep
 
-_DECIDED_HERE = ("session_id", "affinity", "idempotency_key", "metadata", "accept", "parent_call_id", "turn", "progress")
+_DECIDED_HERE = (
+    "session_id",
+    "affinity",
+    "idempotency_key",
+    "metadata",
+    "accept",
+    "parent_call_id",
+    "turn",
+    "progress",
+    "caller",
+    "identity",
+)
 """Fields of a nested call that follow from the call around it, whatever an agent says."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from snakepit._ipc.callers import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,12 @@ class Caller:
     expires: float = math.inf
     bearer: Caller | None = None
     has_token: bool = False
+    identity: bytes = field(default=b"", init=False, repr=False, compare=False)
+    """What goes with its calls, for their tools: written once, and not for each call."""
+
+    def __post_init__(self) -> None:
+        if self.subject:
+            object.__setattr__(self, "identity", written(self.subject, self.groups))
 
     @property
     def sender(self) -> str:

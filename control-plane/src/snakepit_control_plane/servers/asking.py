@@ -112,7 +112,6 @@ class Asking:
 
     def _go_on(self, parent: Call, call: link_pb2.Call, any_session: bool) -> None:
         """Raises SnakepitError."""
-        call.caller.CopyFrom(parent.message.caller)
         target = self._flow.nested.resolve(parent, call)
         if target.offered is not None:
             id_ = call.id

@@ -21,7 +21,7 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.admission import check_sections
 from snakepit_control_plane.servers.arguments import Upload
 from snakepit_control_plane.servers.bulk import BulkCall
-from snakepit_control_plane.servers.door import Door, sign
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, readable
 
 _read = readable(link_pb2.FromClient)
@@ -92,7 +92,6 @@ class _ClientCall:
         frame = self._frame
         if not frame.call.tool:
             raise InvalidArguments("tool is missing: name the tool to run")
-        sign(frame.call, self._caller)
         self._call = self._flow.intake.open(
             frame,
             self._stream.reply if self._stream is not None else self._reply,

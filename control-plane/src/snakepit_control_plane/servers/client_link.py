@@ -23,8 +23,8 @@ from snakepit_control_plane.servers.arguments import set_apart
 from snakepit_control_plane.servers.bulk import BulkCall
 from snakepit_control_plane.servers.client_bulk import serve_client
 from snakepit_control_plane.servers.credentials import Credentials
-from snakepit_control_plane.servers.door import Door, sign
-from snakepit_control_plane.servers.held import Held, PoolRights, Tokens
+from snakepit_control_plane.servers.door import Door
+from snakepit_control_plane.servers.held import Held, PassedOn, PoolRights
 from snakepit_control_plane.servers.offers import Provider
 
 EXPIRED_SECONDS = 30.0
@@ -45,7 +45,7 @@ class ClientPeer:
         self._flow = flow
         self._door = door
         self._held = Held(self._send)
-        self._tokens = Tokens(door, self._held, self._known)
+        self._passed_on = PassedOn(door, self._held, self._known)
         self._rights = PoolRights(door, self._held, self._allowed)
         self.provider = Provider(flow, link, lambda: self._caller, door)
         self._link = link
@@ -53,12 +53,16 @@ class ClientPeer:
         self._last_call = 0
         self._finished = False
         self._refusal: SnakepitError | None = None
-        self._credentials = Credentials(door, caller, self._send, self._rights.forget, self._expired)
+        self._credentials = Credentials(door, caller, self._send, self._changed, self._expired)
         self._credentials.start()
 
     @property
     def _caller(self) -> Caller:
         return self._credentials.caller
+
+    def _changed(self) -> None:
+        self._passed_on.forget()
+        self._rights.forget()
 
     def _expired(self) -> None:
         """What runs may end; the client dials again, and is told why it may not."""
@@ -101,7 +105,7 @@ class ClientPeer:
             who = self._credentials.caller
             if who.subject and asked.HasField("caller"):
                 try:
-                    who = self._tokens.whose(who, frame)
+                    who = self._passed_on.whose(who, frame)
                 except SnakepitError as error:
                     self._fail(asked, error)
                     return
@@ -129,7 +133,6 @@ class ClientPeer:
         if (refusal := full(self._shares)) is not None:
             self._fail(asked, refusal)
             return
-        sign(asked, who)
         source = None if on_lane else set_apart(asked, self._flow.limits.max_payload_bytes)
         call = self._flow.intake.open(
             frame,

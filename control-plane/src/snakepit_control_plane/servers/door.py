@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -20,9 +19,6 @@ from snakepit_control_plane.model.shares import Shares
 from snakepit_control_plane.policy.impersonation import impersonated, needed, passed_on, with_token
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, Right
 from snakepit_control_plane.servers.rpc import full_name, metadata
-
-MOST_KNOWN = 8192
-"""Callers whose names stand ready to be written into their calls."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -98,17 +94,3 @@ async def find_pool(door: Door, pools: Pools, context: Context, right: Right, na
     pool = pools.find(full_name(name))
     await door.access.check(caller, right, pool.name)
     return pool, caller
-
-
-def sign(call: link_pb2.Call, caller: Caller) -> None:
-    """Write down who calls, in place of whatever is said there."""
-    if caller.subject:
-        call.caller.CopyFrom(_written(caller.subject, caller.groups))
-    elif call.HasField("caller"):
-        call.ClearField("caller")
-
-
-@lru_cache(MOST_KNOWN)
-def _written(subject: str, groups: tuple[str, ...]) -> link_pb2.Caller:
-    """Made once: writing it costs each call three times as much as copying it."""
-    return link_pb2.Caller(subject=subject, groups=groups)

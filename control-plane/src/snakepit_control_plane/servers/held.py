@@ -22,6 +22,10 @@ MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_KNOWN = 8192
 """Pools, and callers of them, that a link knows of to be right."""
 
+MOST_NAMED = 4096
+KEPT_NAME_BYTES = 512
+"""Callers that a link passes calls on of, and knows by their names: so many, of names and groups that are no longer than this."""
+
 Key = str | tuple[str, str] | tuple[str, str, tuple[str, ...], bool]
 """What calls wait for: a pool, for the link's own; whose a token is; a pool, for somebody whose calls are passed on."""
 
@@ -89,21 +93,39 @@ class Held:
         self._send(link_pb2.Frame(result=result))
 
 
-class Tokens:
-    """Whose the calls of one link are that come with a token of their own. `go_on` gets each call that waited for that, in order."""
+class PassedOn:
+    """Whose the calls of one link are that are not its own's: by name, or by a token that comes with them. `go_on` gets each call that
+    waited for that, in order."""
 
     def __init__(self, door: Door, held: Held, go_on: Callable[[Caller, link_pb2.Frame], None]) -> None:
         self._door, self._held, self._go_on = door, held, go_on
+        self._named: dict[bytes, Caller] = {}
 
     def whose(self, bearer: Caller, frame: link_pb2.Frame) -> Caller | None:
         """None: not now; the call is refused, or goes on later. `bearer`: the link's own. Raises SnakepitError."""
         call = frame.call
-        key = ("token", call.caller.token)
+        if not (token := call.caller.token):
+            return self._by_name(bearer, call)
+        key = ("token", token)
         if key not in self._held.waiting and (found := self._door.known(bearer, call)) is not None:
             return found
         if self._held.add(key, frame):
             self._held.tasks.spawn(self._ask(key, bearer, call), name="whose is a token?")
         return None
+
+    def forget(self) -> None:
+        """The link's bearer is another, or has other groups."""
+        self._named.clear()
+
+    def _by_name(self, bearer: Caller, call: link_pb2.Call) -> Caller | None:
+        """A name is looked at once for all of its calls: each time would cost them a tenth. Whether it may be used is not asked here."""
+        said = call.caller.SerializeToString()
+        found = self._named.get(said)
+        if found is None and (found := self._door.known(bearer, call)) is not None and len(said) <= KEPT_NAME_BYTES:
+            if len(self._named) >= MOST_NAMED:
+                self._named.clear()
+            self._named[said] = found
+        return found
 
     async def _ask(self, key: Key, bearer: Caller, call: link_pb2.Call) -> None:
         try:

@@ -29,7 +29,7 @@ from snakepit_control_plane.policy.admission import (
 )
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.arguments import set_apart
-from snakepit_control_plane.servers.door import Door, sign
+from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.rpc import (
     convert,
     full_name,
@@ -63,7 +63,6 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         who, any_session = await self._caller(request, context, sent)
         with self._door.shares.call(who, address_of(context.peer())):
             frame = await _frame(request, context, sent)
-            sign(frame.call, who)
             source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
             call = self._flow.intake.open(frame, reply, self._flow.clock(), who=who, any_session=any_session, source=source)
             try:
@@ -87,7 +86,6 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
         frame = await _frame(request, context, sent)
         frame.call.stream, frame.call.progress = True, request.progress
-        sign(frame.call, who)
         frame.call.parent_call_id = parent_call_id(sent)
         source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
         call = self._flow.intake.open(

@@ -26,7 +26,8 @@ INLINE_BYTES = 64 * 1024
 class CallFrame(msgspec.Struct, array_like=True, frozen=True):
     """One call. `deadline` is monotonic, 0.0 means none. `memfd`: the packet's descriptor holds the encoded CallFrame itself.
 
-    `sections`: the arguments are a skeleton, and the descriptor holds their bytes (see `snakepit._ipc.sections`).
+    `sections`: the arguments are a skeleton, and the descriptor holds their bytes (see `snakepit._ipc.sections`). `identity`: see
+    `snakepit._ipc.callers`.
     """
 
     id: int
@@ -42,8 +43,7 @@ class CallFrame(msgspec.Struct, array_like=True, frozen=True):
     memfd: bool = False
     session_uid: str = ""
     sections: tuple[int, ...] = ()
-    subject: str = ""
-    groups: tuple[str, ...] = ()
+    identity: bytes = b""
 
 
 # ---- outbox: worker -> agent
