@@ -183,14 +183,17 @@ def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
 
 
 def _build_all(paths: Paths, wanted: Sequence[Image], naming: Naming, base: str) -> None:
-    """Several at once, each after the one that it is made from. The first is alone: others find the layers that they share with it."""
-    keys: dict[str, str] = {}
-    built: dict[str, Future[None]] = {}
+    """Several at once, each after the one that it is made from. The first is alone: others find the layers that they share with it.
 
-    def build_one(image: Image, key: str) -> None:
+    What was of a name before goes when all are built: a build fails over an image that it looks at and that is just being removed.
+    """
+    keys: dict[str, str] = {}
+    built: dict[str, Future[str]] = {}
+
+    def build_one(image: Image, key: str) -> str:
         if image.parent:
             built[image.parent].result()
-        _build_if_changed(paths, image, naming, base, key)
+        return _build_if_changed(paths, image, naming, base, key)
 
     with ThreadPoolExecutor(BUILDS_AT_ONCE) as threads:
         try:
@@ -198,10 +201,11 @@ def _build_all(paths: Paths, wanted: Sequence[Image], naming: Naming, base: str)
                 keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
                 built[image.name] = threads.submit(build_one, image, keys[image.name])
                 built[wanted[0].name].result()
-            for each in built.values():
-                each.result()
+            before = [each.result() for each in built.values()]
         finally:
             threads.shutdown(cancel_futures=True)  # After a failure no other is begun.
+    for identifier_before in before:
+        _forget(identifier_before)
 
 
 def _check(image: Image, name: str, base: str) -> None:
@@ -241,18 +245,18 @@ def _inputs_key(paths: Paths, image: Image) -> str:
     return cache.key_of_files(paths.checkout, [image.dockerfile, *image.inputs])
 
 
-def _build_if_changed(paths: Paths, image: Image, naming: Naming, base: str, key: str) -> None:
+def _build_if_changed(paths: Paths, image: Image, naming: Naming, base: str, key: str) -> str:
+    """Returns the image that has lost its name to this one, if any has."""
     name = naming.of(image.name)
     record, before = paths.cache / "built" / cache.key_of([name]), identifier(name)
     if before and record.exists() and record.read_text() == f"{key} {before}":
         progress.say(f"{name}: unchanged")
-        return
+        return ""
     with progress.step(name), host_settings.for_pip() as volumes:
         command = build_command(paths.checkout, image, name, [*_begins_with(image, naming, base)], volumes)
         shell.logged(command, paths.cache / f"log/image-{image.name}.log", environment=environment())
     _remember(record, f"{key} {identifier(name)}")
-    if before != identifier(name):
-        _forget(before)
+    return before if before != identifier(name) else ""
 
 
 def _begins_with(image: Image, naming: Naming, base: str) -> Iterator[str]:
