@@ -55,13 +55,14 @@ def _all(path: Path) -> list[Block]:
         elif token.type == "fence":
             line = token.map[0] + 1 if token.map else 0
             found.append(
-                Block(str(path.relative_to(ROOT)), line, above, token.info.split(" ")[0], token.content, _named(before), _linked(before))
+                Block(str(path.relative_to(ROOT)), line, above, token.info.split(" ")[0], token.content, named(before), _linked(before))
             )
             before = ""
     return found
 
 
-def _named(paragraph: str) -> str:
+def named(paragraph: str) -> str:
+    """The file whose content comes next, where a paragraph says so, else ""."""
     named = re.search(r"`([\w./-]+\.\w+|Dockerfile)`:$", paragraph)
     return named[1] if named else ""
 

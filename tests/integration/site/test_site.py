@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 from collections import Counter
@@ -17,7 +18,8 @@ import yaml
 from markdown_it import MarkdownIt
 
 import snakepit
-from support.pages import ROOT
+from support.on_the_site import piece, pieces
+from support.pages import ROOT, blocks
 
 MKDOCS = ROOT / ".venv-docs/bin/mkdocs"
 DOCS = ROOT / "docs"
@@ -92,6 +94,13 @@ def test_a_page_reads_on_the_site_as_it_does_elsewhere(site: Path) -> None:
     assert other == {}
 
 
+def test_what_is_typed_and_copied_from_the_site_is_what_the_tests_of_the_pages_type(site: Path) -> None:
+    """Piece by piece, under its heading, with the name of its file. So whoever has the site alone gets what test_walks.py gets."""
+    there = {page: [piece(block) for block in blocks(DOCS / page)] for page in PAGES if page not in OF_THE_SITE}
+    assert sum(map(len, there.values())) > 300
+    assert {page: pieces(html(site, page)) for page in there} == there
+
+
 def _nowhere(site: Path) -> Iterator[str]:
     for path in sorted(site.rglob("*.html")):
         if path.name == "404.html":
@@ -142,16 +151,46 @@ def test_it_can_be_searched(site: Path) -> None:
     assert "sources/tests" not in index, "tests that pages link to are not what a reader searches for"
 
 
+def test_a_release_has_its_pages_beside_those_of_the_one_before(tmp_path: Path) -> None:
+    """As the decision page says, in a repository of its own."""
+    who = {f"GIT_{role}_{what}": "it@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    path = f"{MKDOCS.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **who, "NO_MKDOCS_2_WARNING": "1", "PATH": path}
+
+    def run(*words: str) -> str:
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    small_site(tmp_path, "# Home\n")
+    run("git", "init", "-q")
+    run("git", "commit", "-q", "--allow-empty", "-m", "it")
+    run("mike", "deploy", "0.1", "latest")
+    run("mike", "deploy", "--update-aliases", "0.2", "latest")
+    assert [each["version"] for each in json.loads(run("git", "show", "gh-pages:versions.json"))] == ["0.2", "0.1"]
+    assert run("git", "cat-file", "-p", "gh-pages:latest") == "0.2"
+    for version in ("0.1", "0.2"):
+        assert '"provider": "mike"' in run("git", "show", f"gh-pages:{version}/index.html"), "its pages list the versions"
+
+
+def small_site(folder: Path, home: str, **pages: str) -> Path:
+    """Its configuration: like that of the site, but for its pages."""
+    docs = folder / "docs"
+    docs.mkdir()
+    for name, text in {"README": home, **pages}.items():
+        (docs / f"{name}.md").write_text(text)
+    config = {
+        "INHERIT": str(ROOT / "mkdocs.yml"),
+        "docs_dir": str(docs),
+        "hooks": [str(ROOT / "hack/mkdocs_hooks.py")],
+        "nav": ["README.md"],
+    }
+    (folder / "mkdocs.yml").write_text(yaml.safe_dump(config))
+    return folder / "mkdocs.yml"
+
+
 def test_what_leads_to_nothing_or_stands_nowhere_is_an_error(tmp_path: Path) -> None:
     wrong, lost, alone = "nowhere", "nothing", "alone"
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "README.md").write_text(f"# Home\n\n[page]({wrong}.md) [heading](#{lost})\n")
-    (docs / f"{alone}.md").write_text("# Nobody finds me\n")
-    hooks = [str(ROOT / "hack/mkdocs_hooks.py")]
-    config = {"INHERIT": str(ROOT / "mkdocs.yml"), "docs_dir": str(docs), "hooks": hooks, "nav": ["README.md"]}
-    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(config))
-    done = built(tmp_path / "site", "-f", str(tmp_path / "mkdocs.yml"))
+    config = small_site(tmp_path, f"# Home\n\n[page]({wrong}.md) [heading](#{lost})\n", **{alone: "# Nobody finds me\n"})
+    done = built(tmp_path / "site", "-f", str(config))
     assert done.returncode != 0
     for word in (f"{wrong}.md", f"#{lost}", f"{alone}.md"):
         assert word in done.stderr
