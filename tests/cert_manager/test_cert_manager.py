@@ -24,11 +24,11 @@ from snakepit_operator import authority as authority_module
 from snakepit_operator import settings as operator_settings
 from snakepit_operator.authority import Authority
 from snakepit_operator.kube import Kube
-from support.admin import Admin, equipped, rendered
+from support.admin import Admin, equipped
 from support.api_server import ADMIN, OPERATOR, SYSTEM, ApiServer
 from support.authority import swap
 from support.cert_manager import cert_manager
-from support.chart import Objects, environment
+from support.chart import Objects, environment, rendered
 from support.control_plane import replica
 from support.eventually import eventually
 from support.kube import kubectl
@@ -73,7 +73,7 @@ def release(server: ApiServer) -> Objects:
     """What the chart makes with these values, applied, but for what would run on nodes."""
     company, values = written()
     kubectl("apply", "-f", "-", stdin=company)
-    objects = rendered(server.programs / "helm", SYSTEM, *values, "gateway.enabled=true")
+    objects = rendered(server.programs / "helm", *values, "gateway.enabled=true", namespace=SYSTEM)
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(e for e in objects if e["kind"] in MADE))
     return objects
 
@@ -200,7 +200,7 @@ async def test_a_release_that_had_the_operators_own_certificate_gets_one_of_the_
 
 async def test_the_injector_tells_the_api_server_by_whom_the_metrics_api_is_known(server: ApiServer, admin: Admin) -> None:
     values = ("metricsApi.enabled=true", "metricsApi.certificate.certManager.enabled=true")
-    objects = rendered(server.programs / "helm", SYSTEM, *values)
+    objects = rendered(server.programs / "helm", *values, namespace=SYSTEM)
     wanted = [each for each in objects if each["kind"] in MADE and "metrics" in each["metadata"]["name"]]
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(wanted))
     service = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta2.custom.metrics.k8s.io"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 
 from support.admin import equipped
 from support.api_server import ADMIN, ApiServer
-from support.chart import CHART, Objects, Refused, Render, parse
+from support.chart import Refused, Render, rendered
 from support.go_tools import BUILD_SECONDS, go_tool
 
 FIXTURE_TIMEOUT = pytest.mark.timeout(BUILD_SECONDS + 60)
@@ -35,28 +36,7 @@ def render(helm: Path) -> Render:
 
     `hooks`: also those of `helm test`.
     """
-    seen: dict[tuple[str, ...], Objects] = {}
-
-    def run(*values: str, release: str = "snakepit", namespace: str = "snakepit-system", hooks: bool = False) -> Objects:
-        command = (
-            "template",
-            release,
-            str(CHART),
-            "--kube-version",
-            "v1.35.0",
-            "--namespace",
-            namespace,
-            *(() if hooks else ("--skip-tests",)),
-            *(part for value in values for part in ("--set", value)),
-        )
-        if command not in seen:
-            done = subprocess.run([helm, *command], capture_output=True, text=True, timeout=30, check=False)
-            if done.returncode:
-                raise Refused(done.stderr)
-            seen[command] = parse(done.stdout)
-        return seen[command]
-
-    return run
+    return cache(partial(rendered, helm))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +18,7 @@ from snakepit._names import new_id
 from snakepit.spec.fields import API_VERSION, KIND
 
 from .api_server import ADMIN, AUDIT, SYSTEM, ApiServer, api_server
-from .chart import CHART, Objects, parse
+from .chart import rendered
 from .eventually import eventually
 from .go_tools import ROOT
 
@@ -210,12 +209,4 @@ def crd() -> Object:
 
 def rights(helm: Path, namespace: str, *values: str) -> list[Object]:
     """The roles of the operator, the control plane and of people, and the operator's Lease, as the chart has them."""
-    return [each for each in rendered(helm, namespace, *values) if each["kind"] in _KINDS]
-
-
-def rendered(helm: Path, namespace: str, *values: str) -> Objects:
-    """The chart's objects with these values."""
-    words = [word for value in values for word in ("--set", value)]
-    command = [helm, "template", "snakepit", CHART, "--kube-version", "v1.35.0", "--namespace", namespace, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "HOME": "/nonexistent"})
-    return parse(done.stdout)
+    return [each for each in rendered(helm, *values, namespace=namespace, hooks=True) if each["kind"] in _KINDS]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,17 @@ Render = Callable[..., Objects]
 
 def parse(text: str) -> Objects:
     return Objects(document for document in yaml.safe_load_all(text) if document)
+
+
+def rendered(helm: Path, *values: str, release: str = "snakepit", namespace: str = "snakepit-system", hooks: bool = False) -> Objects:
+    """What `helm template` makes with `--set` of each value; `hooks`: also the pods of `helm test`. Raises Refused."""
+    words = ["template", release, CHART, "--kube-version", "v1.35.0", "--namespace", namespace, *(() if hooks else ("--skip-tests",))]
+    words += [word for value in values for word in ("--set", value)]
+    own = {**os.environ, "HOME": "/nonexistent"}  # without plugins and repositories of whoever tests
+    done = subprocess.run([helm, *words], capture_output=True, text=True, timeout=60, check=False, env=own)
+    if done.returncode:
+        raise Refused(done.stderr)
+    return parse(done.stdout)
 
 
 def assignments(values: Any, path: str = "") -> Iterator[str]:

@@ -1,36 +1,71 @@
-"""Somebody who is on call: waits for an alert, opens its page, and types what stands there."""
+"""Somebody who is on call: is told of an alert, opens the page that it links to, and types what stands there."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .alertmanager import Told
 from .api_server import ADMIN
-from .pages import blocks
+from .pages import SHELL, Block, blocks
 from .promtool import alerts
-from .scraped import Scene
+from .scraped import RUNBOOKS, Scene
+
+POOL = "team/digits"
+"""The pool of the pages' queries."""
 
 
 class Finding(NamedTuple):
     """What somebody sees who follows an alert's page: the alert, and what each block of commands there prints."""
 
-    labels: dict[str, str]
+    labels: Mapping[str, str]
     printed: list[str]
 
 
-def follow(day: Scene, alert: str, folder: Path) -> Finding:
-    """Wait until it fires in Prometheus, then type what its page says."""
-    firing = day.prometheus.until_firing(alert)
-    labels = firing["labels"]
-    assert labels["severity"] == alerts()[alert]["labels"]["severity"]
-    assert not re.search(r"\{\{|<error|<no value", " ".join(firing["annotations"].values())), "Prometheus has filled in what it says"
-    shell = shell_of(day, folder, labels.get("pool", ""))
-    ended = [typed(each.text, shell) for each in blocks("docs/alerts.md", "sh", alert)]
-    return Finding(labels, [done.stdout + done.stderr for done in ended])
+def told(day: Scene, alert: str, pool: str = "") -> Told:
+    """Wait until somebody is told that it fires; `pool`: the one that it is about, if any."""
+    found = day.alertmanager.until_told(alert, pool)
+    severity = alerts()[alert]["labels"]["severity"]
+    assert (found.receiver, found.labels["severity"]) == (receiver_of(severity, pool), severity)
+    assert not re.search(r"\{\{|<error|<no value", " ".join(found.annotations.values())), "Prometheus has filled in what it says"
+    return found
+
+
+def receiver_of(severity: str, pool: str) -> str:
+    """Whoever docs/monitoring.md wants to be told: the day's pools are all one team's."""
+    if severity == "critical":
+        return "pager"
+    return "team" if pool else "chat"
+
+
+def follow(day: Scene, alert: Told, folder: Path) -> Finding:
+    """Open the page that it links to, and type what that says."""
+    shell = shell_of(day, folder, alert.labels.get("pool", ""))
+    steps = linked(alert.annotations["runbook_url"])
+    assert steps, "its page has commands"
+    return Finding(alert.labels, [tried(day, each, shell) for each in steps])
+
+
+def tried(day: Scene, step: Block, shell: dict[str, str]) -> str:
+    """What its commands print; of queries, which have no language there, what Prometheus answers."""
+    if step.language == SHELL:
+        done = typed(step.text, shell)
+        return done.stdout + done.stderr
+    queries = step.text.replace(POOL, shell["POOL"]).splitlines()
+    return json.dumps([day.prometheus.now(query) for query in queries])
+
+
+def linked(runbook: str) -> list[Block]:
+    """The commands and queries that stand where the link leads."""
+    page, _, anchor = runbook.partition("#")
+    assert page == RUNBOOKS, runbook
+    return [each for each in blocks("docs/alerts.md") if each.heading.lower() == anchor]
 
 
 def shell_of(day: Scene, folder: Path, pool: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +18,52 @@ import yaml
 
 from .dev_server import Program, wait_until
 from .ports import free_port
-from .promtool import RULES, debian
+from .promtool import debian
 
 Series = dict[str, Any]
 
-EVERY = "500ms"
-"""Between two scrapes, and between two looks at rules."""
+EVERY = "1s"
+"""Between two scrapes, and between two looks at rules. A scrape that takes longer has failed, and an alert that was to come begins anew."""
 
 
-def hastened(rules: str) -> str:
-    """The same rules for a clock on which a second is as long as their minute."""
-    seconds = {"m": 1, "h": 60, "d": 24 * 60}
-    return re.sub(r"\b(\d+)([mhd])\b", lambda found: f"{int(found[1]) * seconds[found[2]]}s", rules)
+def hastened(durations: str) -> str:
+    """The same rules, or whatever has durations, for a clock on which a second is as long as their minute."""
+    milliseconds = {"s": 1000 / 60, "m": 1000, "h": 60 * 1000, "d": 24 * 60 * 1000}
+    return re.sub(r"\b(\d+)([smhd])\b", lambda found: f"{int(found[1]) * milliseconds[found[2]]:.0f}ms", durations)
 
 
-def _config(jobs: Mapping[str, Sequence[str]], agents: Path, rules: Path) -> dict[str, Any]:
-    fixed = [{"job_name": name, "static_configs": [{"targets": list(targets)}]} for name, targets in jobs.items()]
-    moving = {"job_name": "agents", "file_sd_configs": [{"files": [str(agents)]}]}
+@dataclass(frozen=True)
+class Targets:
+    """`jobs`: where each is scraped. `agents`: a file of targets that come and go, which is read again whenever it changes."""
+
+    jobs: Mapping[str, Sequence[str]]
+    agents: Path
+
+
+@dataclass(frozen=True)
+class Alerting:
+    """The rules, as a PrometheusRule has them, and the address of whom Prometheus tells what fires: an Alertmanager, or nobody."""
+
+    rules: Mapping[str, Any]
+    tells: str = ""
+
+
+def _config(targets: Targets, rules: Path, tells: str) -> dict[str, Any]:
+    fixed = [{"job_name": name, "static_configs": [{"targets": list(where)}]} for name, where in targets.jobs.items()]
+    moving = {"job_name": "agents", "file_sd_configs": [{"files": [str(targets.agents)]}]}
     every = {"scrape_interval": EVERY, "scrape_timeout": EVERY, "evaluation_interval": EVERY}
-    return {"global": every, "rule_files": [f"{rules}/*.yaml"], "scrape_configs": [*fixed, moving]}
+    told = {"alertmanagers": [{"static_configs": [{"targets": [tells]}]}]} if tells else {}
+    return {"global": every, "rule_files": [str(rules)], "alerting": told, "scrape_configs": [*fixed, moving]}
 
 
 class Prometheus:
-    """`jobs`: where each is scraped. `agents` is a file of targets that come and go: it is read again whenever it changes.
+    """`native`: it takes native histograms, and then no classic ones."""
 
-    `native`: it takes native histograms, and then no classic ones.
-    """
-
-    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], agents: Path, *, native: bool = False) -> None:
+    def __init__(self, folder: Path, targets: Targets, alerting: Alerting, *, native: bool = False) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        rules = folder / "rules"
-        rules.mkdir()
-        for each in RULES:
-            (rules / each.name).write_text(hastened(each.read_text()))
-        config = folder / "prometheus.yml"
-        config.write_text(yaml.safe_dump(_config(jobs, agents, rules)))
+        rules, config = folder / "rules.yaml", folder / "prometheus.yml"
+        rules.write_text(hastened(yaml.safe_dump(dict(alerting.rules), width=1000)))
+        config.write_text(yaml.safe_dump(_config(targets, rules, alerting.tells)))
         features = "exemplar-storage,native-histograms" if native else "exemplar-storage"
         options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={self.address}"]
         self.program = Program(debian("prometheus"), *options, "--log.level=warn", f"--enable-feature={features}")
@@ -79,17 +91,14 @@ class Prometheus:
         found = self.ask("query_exemplars", query=query, start=began, end=time.time())
         return [exemplar for each in found for exemplar in each["exemplars"]]
 
-    def firing(self) -> dict[str, Series]:
-        """The alerts that fire now, by name."""
-        return {each["labels"]["alertname"]: each for each in self.ask("alerts")["alerts"] if each["state"] == "firing"}
+    def firing(self, alert: str = "", pool: str = "") -> list[Series]:
+        """The alerts that fire now; of that name, about that pool."""
+        found = [each for each in self.ask("alerts")["alerts"] if each["state"] == "firing"]
+        return [each for each in found if alert in ("", each["labels"]["alertname"]) and pool in ("", each["labels"].get("pool"))]
 
     def until(self, query: str, seconds: float = 30.0) -> None:
         """There is an answer with a value that isn't 0."""
         wait_until(lambda: any(float(each["value"][1]) for each in self.now(query)), query, seconds)
-
-    def until_firing(self, alert: str, seconds: float = 40.0) -> Series:
-        wait_until(lambda: alert in self.firing(), f"{alert} fires", seconds)
-        return self.firing()[alert]
 
     def answers(self) -> bool:
         assert self.program.process.poll() is None, self.program.output
@@ -99,8 +108,8 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]], agents: Path, *, native: bool = False) -> Iterator[Prometheus]:
-    server = Prometheus(folder, jobs, agents, native=native)
+def prometheus(folder: Path, targets: Targets, alerting: Alerting, *, native: bool = False) -> Iterator[Prometheus]:
+    server = Prometheus(folder, targets, alerting, native=native)
     try:
         wait_until(server.answers, "Prometheus is ready")
         yield server

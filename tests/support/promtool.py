@@ -21,7 +21,7 @@ def debian(program: str) -> str:
     """Its path. Skips the test where it isn't there."""
     found = shutil.which(program)
     if found is None:
-        pytest.skip(f"there is no {program}: hack/test-needs installs Debian's prometheus")
+        pytest.skip(f"there is no {program}: hack/test-needs installs Debian's")
     return found
 
 

@@ -23,7 +23,8 @@ from .ports import free_port
 from .redis_server import RedisServer, redis_server
 
 LOOK_SECONDS = 0.05
-END_SECONDS = 30.0
+END_SECONDS = 60.0
+"""Of an agent: one that a test has stopped ends when it goes on."""
 
 
 class Capsule:
@@ -112,7 +113,7 @@ class Release:
         self.api, self.namespace, self.redis, self.folder = server, namespace, redis, folder
         self.address, self.gateway_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.metrics = {name: f"127.0.0.1:{free_port()}" for name in ("control-plane", "operator", "gateway")}
-        self.control_plane, self.operator, self.gateway = self.start_control_plane(), self._start_operator(), self._start_gateway()
+        self.control_plane, self.operator, self.gateway = self.start_control_plane(), self.start_operator(), self.start_gateway()
 
     def start_control_plane(self) -> Program:
         ports = [f"127.0.0.1:{free_port()}" for _ in range(2)]
@@ -131,8 +132,8 @@ class Release:
         )
         return self.control_plane
 
-    def _start_operator(self) -> Program:
-        return Program(
+    def start_operator(self) -> Program:
+        self.operator = Program(
             sys.executable,
             "-c",
             "from snakepit_operator.main import main; main()",
@@ -145,9 +146,10 @@ class Release:
             SNAKEPIT_HEALTH_LISTEN=f"127.0.0.1:{free_port()}",
             SNAKEPIT_METRICS_LISTEN=self.metrics["operator"],
         )
+        return self.operator
 
-    def _start_gateway(self) -> Program:
-        return Program(
+    def start_gateway(self) -> Program:
+        self.gateway = Program(
             sys.executable,
             "-m",
             "snakepit_gateway.main",
@@ -155,6 +157,7 @@ class Release:
             SNAKEPIT_GATEWAY_LISTEN=self.gateway_address,
             SNAKEPIT_GATEWAY_METRICS_LISTEN=self.metrics["gateway"],
         )
+        return self.gateway
 
     def end(self) -> None:
         for each in (self.gateway, self.operator, self.control_plane):

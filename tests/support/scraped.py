@@ -1,24 +1,32 @@
-"""A release that two Prometheus have scraped for a day of its life: one takes classic histograms, one native ones."""
+"""A release that two Prometheus have scraped for a day of its life: one takes classic histograms, one native ones.
+
+Both have the alerts of the chart, as helm makes them; the classic one tells an Alertmanager.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from snakepit import Client
 
 from . import a_day
 from .admin import Admin, equipped
+from .alertmanager import Alertmanager, alertmanager
 from .api_server import ApiServer
+from .chart import rendered
 from .collector import Collector, collecting
-from .prometheus import Prometheus, prometheus
+from .go_tools import go_tool
+from .prometheus import Alerting, Prometheus, Targets, prometheus
 from .release import Kubelet, Release, release
 
 KINDS = ("classic", "native")
+RUNBOOKS = "https://wiki.example.com/snakepit/alerts.html"
+"""Where this release's pages are served."""
 
 
 class Scene(NamedTuple):
@@ -28,6 +36,8 @@ class Scene(NamedTuple):
     prometheus: Prometheus
     native: Prometheus
     """Another one, which takes native histograms."""
+    alertmanager: Alertmanager
+    """Whom the first one tells."""
     collector: Collector
     began: float
 
@@ -45,14 +55,24 @@ def scraped_for_a_day(folder: Callable[[str], Path]) -> Iterator[Scene]:
         asyncio.run(_found(api))
         with release(api, a_day.NAMESPACE, traces=collector.endpoint) as (made, kubelet), contextlib.ExitStack() as scraping:
             jobs = {name: [address] for name, address in made.metrics.items()}
+            told = scraping.enter_context(alertmanager(folder("alertmanager"), a_day.NAMESPACE))
+            alerting = {"classic": Alerting(_rules(), told.address), "native": Alerting(_rules())}
             classic, native = (
-                scraping.enter_context(prometheus(folder(kind), jobs, kubelet.targets, native=kind == "native")) for kind in KINDS
+                scraping.enter_context(prometheus(folder(kind), Targets(jobs, kubelet.targets), alerting[kind], native=kind == "native"))
+                for kind in KINDS
             )
             began = time.time()
             asyncio.run(_live(made, kubelet, api, Watch(kubelet, len(jobs), [classic, native])))
             for each in (classic, native):
                 each.until(f"min(timestamp(up) and (up == 1)) > {time.time()}")
-            yield Scene(api, made, kubelet, classic, native, collector, began)
+            yield Scene(api, made, kubelet, classic, native, told, collector, began)
+
+
+def _rules() -> Mapping[str, Any]:
+    """Of the chart's PrometheusRule."""
+    values = ("gateway.enabled=true", "metrics.prometheusRule.enabled=true", f"metrics.prometheusRule.runbooks={RUNBOOKS}")
+    (made,) = rendered(go_tool("helm"), *values).of("PrometheusRule")
+    return dict(made["spec"])
 
 
 class Watch:

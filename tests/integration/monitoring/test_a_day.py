@@ -1,4 +1,5 @@
-"""A release, scraped by a real Prometheus for a day of its life; then what harms it is staged, and whoever follows the alert finds it.
+"""A release, scraped by a real Prometheus for a day of its life; then what harms it is staged, an Alertmanager tells of it, and whoever
+follows the alert finds the cause.
 
 The day is `support.a_day`. To Prometheus a second is as long as a minute of the chart's rules, so that nobody waits for half an hour.
 """
@@ -10,22 +11,23 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from snakepit import Client, SnakepitError
+from snakepit import Client
 from snakepit._telemetry.metrics import COMPONENTS, rows_of
 from support import a_day
 from support.admin import Admin
 from support.chart import CHART
 from support.dev_server import wait_until
 from support.go_tools import BUILD_SECONDS
-from support.on_call import Finding, follow, shell_of, typed
+from support.incidents import SESSIONS, Findings, Incidents
+from support.on_call import follow, shell_of, told, typed
 from support.pages import blocks
 from support.prometheus import Prometheus
-from support.promtool import promtool
+from support.promtool import alerts, promtool
 from support.scraped import KINDS, Scene, scraped_for_a_day
 
 pytestmark = [pytest.mark.timeout(BUILD_SECONDS + 180), pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
@@ -44,7 +46,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def test_when_the_day_is_over_nobody_is_woken_any_more(day: Scene) -> None:
     def critical() -> list[str]:
-        return [name for name, each in day.prometheus.firing().items() if each["labels"]["severity"] == "critical"]
+        return [each["labels"]["alertname"] for each in day.prometheus.firing() if each["labels"]["severity"] == "critical"]
 
     wait_until(lambda: not critical(), "no critical alert fires")
 
@@ -133,98 +135,132 @@ def test_kubectl_takes_every_command_of_every_page(day: Scene, tmp_path: Path) -
     assert not refused
 
 
-async def _make(day: Scene, name: str, adapter: str) -> None:
-    admin = Admin(day.api, a_day.NAMESPACE)
-    await admin.make_pool(name, replicas=1, worker={"adapter": adapter})
-    await admin.close()
+Stage = Callable[[Incidents], Awaitable[Findings]]
 
 
-async def _delete(day: Scene, name: str) -> None:
-    admin = Admin(day.api, a_day.NAMESPACE)
-    await admin.delete("snakepools", name)
-    await admin.close()
+@pytest.fixture(scope="module")
+def staged(day: Scene, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Stage], Findings]:
+    """What whoever is on call finds in an incident."""
 
-
-async def _call(day: Scene, pool: str, tool: str, times: int, **arguments: object) -> list[str]:
-    """One after the other: how they fail."""
-    failures: list[str] = []
-    async with Client(day.release.address) as client:
-        for _ in range(times):
+    async def run(stage: Stage) -> Findings:
+        admin = Admin(day.api, a_day.NAMESPACE)
+        async with Client(day.release.address) as client:
+            incidents = Incidents(day, admin, client, tmp_path_factory.mktemp)
             try:
-                await client.pool(f"{a_day.NAMESPACE}/{pool}").call(tool, arguments, timeout=20)
-            except SnakepitError as error:
-                failures.append(error.reason)
-    return failures
+                return await stage(incidents)
+            finally:
+                incidents.end()
+                await admin.close()
+
+    return lambda stage: asyncio.run(run(stage))
 
 
-def test_workers_crash(day: Scene, tmp_path: Path) -> None:
-    assert asyncio.run(_call(day, "digits", "exit", 12, code=9)) == ["WORKER_LOST"] * 12
-    found = follow(day, "SnakepitWorkersCrashing", tmp_path)
-    assert found.labels["pool"] == "shop/digits"
+@pytest.fixture(scope="module")
+def harmed_pools(staged: Callable[[Stage], Findings]) -> Findings:
+    return staged(Incidents.at_pools)
+
+
+def test_workers_crash(day: Scene, harmed_pools: Findings) -> None:
+    ended, lost, _ = harmed_pools["SnakepitWorkersCrashing"].printed
     later = [each for path in DASHBOARDS for each in _queries(path) if each[0] in LATER]
     assert {title for title, query in later if answers(day.prometheus, day.began, query)} == LATER
-    ended, lost, _ = found.printed
     assert "exit code 9" in ended, "how they end"
     assert "exit" in lost, "the tool that does it"
     assert "WORKER_LOST" in lost
+    which, lost, _ = harmed_pools["SnakepitCallsFailing"].printed
+    assert "WORKER_LOST" in which, "the reason"
+    assert "exit" in lost
 
 
-def test_a_pool_breaks_its_promise(day: Scene, tmp_path: Path) -> None:
+def test_strict_sessions_lose_their_workers(harmed_pools: Findings) -> None:
+    ended, which = harmed_pools["SnakepitSessionsLost"].printed
+    assert "exit code 9" in ended
+    assert "strict-0" in which
+
+
+def test_a_pool_breaks_its_promise(harmed_pools: Findings) -> None:
     """It has promised 99 %."""
-    assert asyncio.run(_call(day, "digits", "exit", 8, code=9)) == ["WORKER_LOST"] * 8
-    found = follow(day, "SnakepitErrorBudgetBurnsFast", tmp_path)
-    assert (found.labels["pool"], found.labels["objective"]) == ("shop/digits", "availability")
+    found, slowly = (harmed_pools[f"SnakepitErrorBudgetBurns{how}"] for how in ("Fast", "Slowly"))
+    assert found.labels["objective"] == slowly.labels["objective"] == "availability"
+    assert "WORKER_LOST" in slowly.printed[0], "which failures"
     described, failed, _ = found.printed
     assert re.search(r"Budget Left Percent:\s+-?\d+", described), "what is left"
     assert "WORKER_LOST" in failed, "how calls fail"
 
 
-def test_a_pool_is_too_small(day: Scene, tmp_path: Path) -> None:
+def test_a_pool_is_too_small(harmed_pools: Findings) -> None:
     """Somebody's calls take the only slot, and more come than may wait."""
-
-    async def crowd_until_found() -> Finding:
-        async with Client(day.release.address) as client:
-            pool = client.pool(f"{a_day.NAMESPACE}/tiny")
-            looking = asyncio.create_task(asyncio.to_thread(follow, day, "SnakepitCallsRefused", tmp_path))
-            while not looking.done():
-                async with a_day.crowd(pool, 0.7, 6) as calls:
-                    await asyncio.gather(*calls, return_exceptions=True)
-            return await looking
-
-    found = asyncio.run(crowd_until_found())
-    assert found.labels["pool"] == "shop/tiny"
-    slots = found.printed[0]
-    assert "1/1" in slots, "the only slot is busy"
-    assert "sleep" in slots, "with this tool"
+    for alert in ("SnakepitCallsRefused", "SnakepitPoolSaturated"):
+        slots = harmed_pools[alert].printed[0]
+        assert "1/1" in slots, "the only slot is busy"
+        assert "sleep" in slots, "with this tool"
 
 
-def test_a_new_version_does_not_start(day: Scene, tmp_path: Path) -> None:
+def test_a_new_version_does_not_start(harmed_pools: Findings) -> None:
     """Its setup() raises, so there is not one worker."""
-    asyncio.run(_make(day, "broken", adapter="support.day_tools:Broken"))
-    found = follow(day, "SnakepitPoolDown", tmp_path)
-    asyncio.run(_delete(day, "broken"))
-    assert found.labels["pool"] == "shop/broken"
-    described, pods, examined = found.printed
+    described, pods, examined = harmed_pools["SnakepitPoolDown"].printed
     assert "SetupFailed" in described, "what the pool says of itself"
     assert "Running" in pods, "the pods are not to blame"
     assert "the model file is missing" in examined, "the error"
+    calls, _ = harmed_pools["SnakepitGatewayErrors"].printed
+    assert "POOL_NOT_READY" in calls, "callers by HTTP fail, as do others: it is the pool's alert that matters"
+    described, examined = harmed_pools["SnakepitPoolDegraded"].printed
+    assert "SetupFailed" in described
+    assert "the model file is missing" in examined
+
+
+def test_sessions_fill_a_pool_up(harmed_pools: Findings) -> None:
+    listed, whose = harmed_pools["SnakepitSessionsNearlyFull"].printed
+    assert listed.count("guest-") == whose.count("guest-") == SESSIONS
+
+
+def test_capsules_fall_silent(harmed_pools: Findings) -> None:
+    nodes, silent, _ = harmed_pools["SnakepitCapsulesLost"].printed
+    assert "silent-" in nodes, "which pods, on which nodes"
+    assert "ready" not in silent.replace("STATE", ""), "nobody answers"
+
+
+def test_operator_and_gateway_are_down(staged: Callable[[Stage], Findings]) -> None:
+    found = staged(Incidents.without_operator_and_gateway)
+    assert "No resources found" in found["SnakepitGatewayDown"].printed[0], "there is no pod of it"
+    is_there, lease = found["SnakepitOperatorDown"].printed
+    assert "No resources found" in is_there
+    assert re.search(r"Holder Identity:\s+operator", lease)
+
+
+def test_the_store_is_slow_and_the_operator_is_refused(staged: Callable[[Stage], Findings]) -> None:
+    found = staged(Incidents.with_a_slow_store_and_an_operator_without_rights)
+    assert found["SnakepitStoreSlow"].labels["severity"] == "warning"
+    refused, right = found["SnakepitOperatorFailing"].printed
+    assert "snakepools/status" in refused, "what is refused"
+    assert f"reconciling {a_day.NAMESPACE}/tiny" in refused, "for which pool"
+    assert right.split() == ["no"]
 
 
 def test_the_store_is_away(day: Scene, tmp_path: Path) -> None:
     day.release.redis.kill()
     day.prometheus.until('snakepit_pool_condition{type="SessionStoreReady", status="False"}')
-    found = follow(day, "SnakepitStoreDown", tmp_path)
+    found = follow(day, told(day, "SnakepitStoreDown"), tmp_path)
     day.release.redis.start()
     redis, replica_says, pools = found.printed
     assert "No resources found" in redis, "there is no pod of Redis"
     assert "the session store is away: Error 111" in replica_says, "it is refused"
     assert "StoreUnavailable" in pools
-    wait_until(lambda: "SnakepitStoreDown" not in day.prometheus.firing(), "everything goes on by itself")
+    wait_until(lambda: not day.prometheus.firing("SnakepitStoreDown"), "everything goes on by itself")
 
 
 def test_the_control_plane_is_down(day: Scene, tmp_path: Path) -> None:
     day.release.control_plane.end()
-    found = follow(day, "SnakepitControlPlaneDown", tmp_path)
+    found = follow(day, told(day, "SnakepitControlPlaneDown"), tmp_path)
     day.release.start_control_plane()
     assert "No resources found" in found.printed[0], "there is no pod of it"
-    wait_until(lambda: "SnakepitControlPlaneDown" not in day.prometheus.firing(), "it has gone when the control plane is back")
+    day.alertmanager.until_told("SnakepitControlPlaneDown", status="resolved")
+
+
+def test_each_alert_but_one_was_raised_and_only_what_harms_users_now_has_woken_anybody(day: Scene) -> None:
+    """After all of the above: who has been told of what. To use up a processor for long isn't for a test that runs beside others."""
+    severities = {name: rule["labels"]["severity"] for name, rule in alerts().items()}
+    heard = {each.labels["alertname"]: each.receiver for each in day.alertmanager.told()}
+    assert set(severities) - set(heard) <= {"SnakepitControlPlaneSaturated"}
+    assert {severities[name] for name, who in heard.items() if who == "pager"} == {"critical"}
+    assert {severities[name] for name, who in heard.items() if who != "pager"} == {"warning"}
