@@ -53,7 +53,7 @@ demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed 
 test: ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
 	@$(MAKE) --no-print-directory -j2 lint $(DOCS_STAMP) $(BUILD_STAMP)
 	@$(BIN)/python -m compileall -q -j 0 $(DISTRIBUTIONS:%=%/src) tests/support
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster
