@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DISTRIBUTIONS := sdk worker-image agent control-plane operator gateway local
 STAMP := .venv/.installed
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 BUILD_STAMP := .venv-build/.installed
 BENCH_STAMP := .venv-bench/.installed
 RELEASE_STAMP := .venv-release/.installed
@@ -50,7 +50,7 @@ demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed 
 # What pip does keeps one processor busy: the environments are made at the same time. Our programs start hundreds of times there, so they
 # are compiled first; so are the tests, as pytest writes them, for the next run.
 # SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
-test: ## Everything that needs no cluster, its tests in TEST_PROCESSES (3) processes
+test: ## Everything that needs no cluster, its tests in TEST_PROCESSES (4) processes
 	@$(MAKE) --no-print-directory -j2 lint $(DOCS_STAMP) $(BUILD_STAMP)
 	@$(BIN)/python -m compileall -q -j 0 $(DISTRIBUTIONS:%=%/src) tests/support
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5

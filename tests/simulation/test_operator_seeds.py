@@ -15,6 +15,7 @@ from support.seeds import determines
 test_whatever_happens_pools_become_what_they_should_be_and_nothing_that_works_is_harmed = a_quarter(0)
 
 
+@pytest.mark.timeout(300)
 def test_the_seed_determines_what_operators_do() -> None:
     assert determines("play(seed)", "simulation.operator_play", 4)
 

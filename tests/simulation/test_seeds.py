@@ -30,5 +30,6 @@ def test_whatever_happens_calls_have_one_true_outcome_and_nothing_is_left_over(s
     play_each(seeds, "SNAKEPIT_SEEDS", played)
 
 
+@pytest.mark.timeout(300)
 def test_the_seed_determines_the_run() -> None:
     assert determines("play(seed).account.trace", "simulation.play", 8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-COMPUTES = "tests/simulation/"
-"""Where a file's tests wait for nothing. Most others wait for programs, and leave most of a processor idle."""
+COMPUTES = ("tests/soak/", "tests/hostile/", "tests/simulation/", "tests/fuzz/")
+"""Folders whose files want a whole processor all the time. Most others wait for programs, and leave most of one idle."""
 
 
 class Sharing(LoadFileScheduling):

@@ -10,8 +10,8 @@ import pytest
 
 from support.sharing import COMPUTES, Sharing
 
-COMPUTE = [f"{COMPUTES}test_{name}.py" for name in "abc"]
-WAIT = [f"tests/integration/test_{name}.py" for name in "defghi"]
+COMPUTE = [f"{folder}test_it.py" for folder in COMPUTES]
+WAIT = [f"tests/integration/test_{name}.py" for name in "abcdefghi"]
 
 
 class Process:
@@ -59,10 +59,10 @@ def test_each_file_is_run_whole_by_one_process(processes: int) -> None:
 @pytest.mark.parametrize("processes", [2, 3])
 def test_one_process_computes_while_others_have_something_that_waits(processes: int) -> None:
     computing = [sum(each.files[-1] in COMPUTE for each in now if each.todo) for now in played(COMPUTE + WAIT, processes)]
-    assert computing[:9] == [1] * 9
-    assert not any(computing[9:])
+    assert computing[: 3 * len(COMPUTE)] == [1] * 3 * len(COMPUTE)
+    assert not any(computing[3 * len(COMPUTE) :])
 
 
 def test_what_computes_is_shared_by_all_once_there_is_nothing_else() -> None:
-    *_, ended = played(COMPUTE, 3)
+    *_, ended = played(COMPUTE, len(COMPUTE))
     assert [each.files for each in ended] == [[file] * 3 for file in COMPUTE]
