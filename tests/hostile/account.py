@@ -38,6 +38,9 @@ MOST_SERIES = 100
 LEAST_FROZEN = 20_000
 """Objects that no collection of garbage looks at: modules, classes, messages' descriptors."""
 
+MOST_SWITCH = 0.001
+"""Seconds that the loop waits for a thread that works, a scrape's say."""
+
 REST_SECONDS = 45.0
 """Whatever strangers began is over by then: idle bulk lanes after 20 s, unfinished messages after 30."""
 
@@ -153,6 +156,7 @@ class Account:
         assert len(now.series - before.series) < MOST_SERIES, sorted(now.series - before.series)
         assert now.trimmed - before.trimmed < MOST_GROWTH[0], (before, now)
         assert now.rss[1] - before.rss[1] < MOST_GROWTH[1], (before, now)
+        assert now.switch < MOST_SWITCH, "the loop would wait for each thread"
         assert now.frozen > LEAST_FROZEN, "a full collection of garbage would take tens of milliseconds"
         lines = self.world.control.lines
         assert len(lines) < 2000 * max(1, SCALE), lines[-20:]

@@ -11,13 +11,15 @@ import resource
 import sys
 import time
 
+from hostile.undisturbed import MEASURED, last
+
 NICE = 5
-"""An attacker elsewhere would not take the victim's processors. Where it is measured, it has only what nobody else wants."""
+"""An attacker elsewhere would not take the victim's processors."""
 
 
 def main(name: str, target: str, scale: str, seed: str) -> None:
-    if os.environ.get("SNAKEPIT_HOSTILE_SECONDS"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if MEASURED:
+        last()
     else:
         os.nice(NICE)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -10,7 +10,6 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 # isort: split
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import grpc
 
+from hostile.undisturbed import MEASURED
 from snakepit import Client, Session
 from snakepit.v1 import router_pb2, router_pb2_grpc
 
@@ -79,7 +79,7 @@ class Good:
 
     def ways(self) -> list[tuple[str, float, Callable[[], Awaitable[Any]]]]:
         """With the seconds between two."""
-        often = 0.005 if os.environ.get("SNAKEPIT_HOSTILE_SECONDS") else 0.02
+        often = 0.005 if MEASURED else 0.02
         ways: list[tuple[str, float, Callable[[], Awaitable[Any]]]] = [("link", often, self.link), ("session", 0.1, self.session)]
         ways += [("stream", 0.1, self.stream), ("plain", 0.05, self.plain), ("newcomer", 0.25, self.newcomer)]
         ways += [("large", 0.4, self.large), ("keyed", 0.5, self.keyed)]

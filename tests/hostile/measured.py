@@ -38,6 +38,7 @@ def answer() -> None:
             "in_use": round((found.uordblks + found.hblkhd) / MIB, 1),
             "blocks": sys.getallocatedblocks(),
             "frozen": gc.get_freeze_count(),
+            "switch": sys.getswitchinterval(),
             "rss": rss("self"),
         }
         print(json.dumps(held), flush=True)

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from hostile import undisturbed
 from snakepit.spec import encode_spec
 from support.attack import Plane, plane, rss
 from support.authority import Authority
@@ -49,6 +50,7 @@ class Figures:
     in_use: float
     blocks: int
     frozen: int
+    switch: float
     descriptors: tuple[int, int]
     tasks: int
     series: frozenset[str] = field(repr=False)
@@ -100,7 +102,8 @@ class World:
         series = frozenset(line.rpartition(" ")[0] for line in lines)
         resident, held = self.resident, asked(self.control.process)
         opened = descriptors(self.control.pid), descriptors(self.agent.pid)
-        return Figures(resident, held["rss"], held["in_use"], held["blocks"], held["frozen"], opened, int(float(tasks[1])), series)
+        interpreter = held["in_use"], held["blocks"], held["frozen"], held["switch"]
+        return Figures(resident, held["rss"], *interpreter, opened, int(float(tasks[1])), series)
 
 
 def metrics(port: int) -> str:
@@ -206,14 +209,19 @@ def world(servers: Authority | None = None) -> Iterator[World]:
             "SNAKEPIT_HEALTH_PORT": str(ports["agent"]),
             "SNAKEPIT_METRICS_PORT": str(ports["agent_metrics"]),
         }
+        undisturbed.first(control.pid, undisturbed.SERVERS)
         log = stack.enter_context((folder / "capsule.log").open("wb"))
         agent = run("snakepit_agent", env=own, stderr=log)
+        undisturbed.first(agent.pid, undisturbed.SERVERS)
         stack.callback(end, agent)
-        stack.callback(end, run("snakepit_worker.keeper", env=own, stderr=log, stdout=log))
+        keeper = run("snakepit_worker.keeper", env=own, stderr=log, stdout=log)
+        undisturbed.first(keeper.pid, undisturbed.WORKERS)
+        stack.callback(end, keeper)
         ready = 'snakepit_workers{pool="default/sample",state="ready"} 3'
         wait_until(lambda: ready in metrics(ports["metrics"]), "three workers are ready")
         words = (control.address, str(folder / "ada"), json.dumps({**certificates, "port": ports["clients"]} if servers else {}))
         good = run("hostile.good_client", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=trust)
+        undisturbed.first(good.pid, undisturbed.SERVERS)
         stack.callback(end, good)
         found = World(control, folder, ports, agent, good, certificates)
         wait_until(lambda: "link" in found.diary()["seconds"] or time.sleep(0.3), "the good client calls")

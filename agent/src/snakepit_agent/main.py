@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 
-from snakepit._garbage import leave_out_of_collections
+from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._telemetry.metrics import otlp
@@ -103,6 +103,7 @@ def main() -> None:
     except ValueError as error:
         fail(str(error))
     tracing.configure("snakepit-agent")
+    let_the_loop_go_first()
     leave_out_of_collections()
     try:
         uvloop.run(_main(settings))

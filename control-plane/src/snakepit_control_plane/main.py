@@ -12,7 +12,7 @@ import signal
 
 import uvloop
 
-from snakepit._garbage import leave_out_of_collections
+from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_control_plane.server import AddressInUse, serve
@@ -26,6 +26,7 @@ def main() -> None:
     try:
         configure_logging("control-plane")
         settings = from_environment(os.environ)
+        let_the_loop_go_first()
         uvloop.run(run(settings))
     except (AddressInUse, ValueError) as error:
         fail(str(error))

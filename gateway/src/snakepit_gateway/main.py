@@ -9,7 +9,7 @@ import os
 import socket
 
 from snakepit import Client
-from snakepit._garbage import leave_out_of_collections
+from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_gateway.app import make_app
@@ -21,6 +21,7 @@ def main() -> None:
     """Exit 0 after TERM, 1 with one sentence when it can't start."""
     try:
         program, inherited = _prepared()
+        let_the_loop_go_first()
         leave_out_of_collections()
         program.run(inherited or None)
     finally:

@@ -10,7 +10,7 @@ import logging
 import signal
 from pathlib import Path
 
-from snakepit._garbage import leave_out_of_collections
+from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
@@ -130,5 +130,6 @@ def main() -> None:
         fail(str(error))
     for name in ("kopf", "aiohttp"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    let_the_loop_go_first()
     leave_out_of_collections()
     asyncio.run(_run(settings))

@@ -26,7 +26,8 @@ LIFE_SECONDS = 15.0
 POLL_SECONDS = 0.1
 """How long a connection that is too old may go unnoticed."""
 
-MOST_CONNECTIONS = 64
+MOST_CONNECTIONS = 12
+"""Each has a thread, and what comes on many at once has many threads take turns with the program's own work. A few scrapers have room."""
 
 Application = Callable[..., Any]
 """Of WSGI; it is called in a thread of the request's own."""

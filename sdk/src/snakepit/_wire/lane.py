@@ -27,10 +27,10 @@ from snakepit.v1 import link_pb2
 UNSENT_BYTES = 1024 * 1024
 """What the kernel has not taken; above it a link keeps its frames, so that they travel together later."""
 
-AT_ONCE = 32
+AT_ONCE = 16
 """So many frames are handed over between two looks at the clock."""
 
-TURN_SECONDS = 0.003
+TURN_SECONDS = 0.001
 """What has come on one connection is handed over for so long; then it is others' turn, and until all of it has been, nothing more is read.
 One message may have 65,536 calls, which take seconds."""
 

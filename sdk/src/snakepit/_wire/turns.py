@@ -1,7 +1,7 @@
 """Whose turn it is, of connections on which more has come than one turn of the loop is for.
 
-One of them goes on in each turn of the loop, and the loop looks between two at what else there is. So whoever has little to say waits for
-one of them, and not for all.
+One of them goes on at a time, and between two the loop does all else that there is, also what that brings with it. So whoever has little
+to say waits for one of them at each step of its way, and not for all.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ class Turns:
         await mine
 
     def _next(self) -> None:
+        """After what has come since the last one, and what was to be written for that: it stands behind this."""
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
         go_on = self._waiting.popleft()
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)

@@ -1,4 +1,4 @@
-"""What lives as long as its program is no work for collections of garbage. Of the control plane tests/hostile sees to that."""
+"""How our programs have set Python's interpreter when they begin. Of the control plane tests/hostile looks at it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snakepit._interpreter import SWITCH_SECONDS
 from snakepit.spec import encode_spec
 from snakepit_agent import main as agent
 from snakepit_gateway import main as gateway
@@ -20,8 +21,8 @@ LEAST_FROZEN = 30_000
 """Objects: an agent has 36,000 by then, an operator 85,000, a gateway 100,000, and one full collection takes 5, 18 and 48 ms."""
 
 PROGRAM = """
-import atexit, gc, {module}
-atexit.register(lambda: print("frozen", gc.get_freeze_count()))
+import atexit, gc, sys, {module}
+atexit.register(lambda: print("began with", gc.get_freeze_count(), sys.getswitchinterval()))
 {module}.main()
 """
 
@@ -47,7 +48,7 @@ def of_an_agent(taken: int) -> dict[str, str]:
     [(operator.__name__, of_an_operator), (gateway.__name__, of_a_gateway), (agent.__name__, of_an_agent)],
     ids=["operator", "gateway", "agent"],
 )
-def test_what_a_program_has_when_it_begins_is_looked_at_by_no_later_collection(
+def test_what_a_program_has_when_it_begins_is_looked_at_by_no_later_collection_and_threads_give_way_to_its_loop(
     module: str, environment: Callable[[int], dict[str, str]]
 ) -> None:
     with socket.create_server(("", 0)) as taken:
@@ -55,4 +56,6 @@ def test_what_a_program_has_when_it_begins_is_looked_at_by_no_later_collection(
         words = [sys.executable, "-c", PROGRAM.format(module=module)]
         done = subprocess.run(words, env=given, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0, done.stderr
-    assert int(done.stdout.split("frozen ")[1]) > LEAST_FROZEN, done.stderr
+    frozen, switch = done.stdout.split("began with ")[1].split()
+    assert int(frozen) > LEAST_FROZEN, done.stderr
+    assert float(switch) == pytest.approx(SWITCH_SECONDS)
