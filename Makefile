@@ -21,7 +21,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test test-cluster test-upgrade test-keda test-cert-manager test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
+.PHONY: help setup wheels demo hostile test compiled test-cluster test-upgrade test-keda test-cert-manager test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,13 +47,16 @@ wheels: $(BUILD_STAMP) ## Build the seven distributions into dist/, for `pip ins
 demo: setup ## Run a pool on this machine: calls, a stream, a session, a killed worker
 	@$(BIN)/python examples/digits/demo
 
-# What pip does keeps one processor busy: the environments are made at the same time. Our programs start hundreds of times there, so they
-# are compiled first; so are the tests, as pytest writes them, for the next run.
+# What pip, mypy and pytest do before any test runs keeps one processor busy each: two of them go on at the same time.
 # SNAKEPIT_REQUIRE_ALL=1: a test that would be skipped fails.
 test: ## Everything that needs no cluster, its tests in TEST_PROCESSES (4) processes
-	@$(MAKE) --no-print-directory -j2 lint $(DOCS_STAMP) $(BUILD_STAMP)
-	@$(BIN)/python -m compileall -q -j 0 $(DISTRIBUTIONS:%=%/src) tests/support
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5
+	@$(MAKE) --no-print-directory -j2 lint compiled $(DOCS_STAMP) $(BUILD_STAMP)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5
+
+# Our programs start hundreds of times in tests, and each process of tests reads them all, as pytest writes them.
+compiled: setup
+	@$(BIN)/python -m compileall -q $(DISTRIBUTIONS:%=%/src) tests/support
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qqq
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster
