@@ -288,7 +288,7 @@ def test_pages_look_for_what_the_chart_and_the_operator_make(render: Render) -> 
 
 def test_the_values_that_the_page_shows_are_values_of_the_chart() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    (block,) = blocks("docs/monitoring.md", "yaml")
+    (block,) = blocks("docs/monitoring.md", "yaml", "With kube-prometheus-stack")
     values = yaml.safe_load(block.text)
     jsonschema.validate(values, schema)
     with pytest.raises(jsonschema.ValidationError):
