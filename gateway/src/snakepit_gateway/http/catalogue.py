@@ -7,7 +7,7 @@ import time
 from snakepit.client.pool import Pool
 from snakepit.client.views import ToolInfo
 
-KEPT_SECONDS = 30.0
+KEPT_SECONDS = 10.0
 MOST_KEPT = 10_000
 
 
