@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from support.cluster_gateway import POOL, PORT, SUBJECT, address, decisions
+from support.cluster_gateway import POOL, PORT, address, decisions
 from support.incluster import call_token, workers
 from support.kube import HERMETIC, eventually, kubectl
 
@@ -119,8 +119,8 @@ def test_a_worker_is_drained_after_being_asked_twice_and_the_audit_log_says_by_w
         return now["incarnation"] != worker["incarnation"] and now["state"] == "ready"
 
     eventually(replaced, "a fresh worker took its place")
-    who = {"subject": f"system:serviceaccount:{namespace}:default", "through": SUBJECT}
-    deed = {**who, "right": "update snakepools/workers", "pool": f"{namespace}/{POOL}", "allowed": True}
+    who, on = f"system:serviceaccount:{namespace}:default", f"{namespace}/{POOL}"
+    deed = {"subject": who, "right": "update snakepools/workers", "pool": on, "allowed": True}
     eventually(lambda: any(deed.items() <= each.items() for each in decisions()), "it is in a replica's audit log", timeout=20)
 
 
