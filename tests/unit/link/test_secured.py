@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import socket
 import ssl
 import struct
+import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +22,18 @@ from snakepit._wire import lane as lane_module
 from snakepit._wire.bulk import MESSAGE, PIECE, Bulk, LaneBroken, Piece
 from snakepit._wire.connect import accept, admit, dial
 from snakepit._wire.lane import Lane
-from snakepit._wire.secured import Secured
+from snakepit._wire.secured import STRANGERS_BYTES, STRANGERS_IDLE_BYTES, Secured
 from snakepit.v1 import link_pb2
 from support.authority import Authority
 from support.new_keys import ask_for_new_keys
 
 pytestmark = pytest.mark.timeout(40)
+
+
+def unread(sock: socket.socket) -> int:
+    """Bytes that have come there and that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
+
 
 TICKET = b"0123456789abcdef"
 MIB = 1024 * 1024
@@ -252,6 +261,25 @@ async def test_who_asks_for_new_keys_without_end_is_hung_up_on_and_keeps_nobody(
         assert isinstance(ended.exception(), LaneBroken | ConnectionError) if kind == "bulk" else ended.result()
         assert longest < 5
         assert other.outgoing.pending < 200_000
+
+
+async def test_who_has_shown_no_ticket_gets_few_new_keys_and_a_few_at_a_time(authority: Authority) -> None:
+    """Each is 17 us of the loop's time, and so far nobody has shown a token."""
+    async with ends(authority) as (dialled, other), asyncio.timeout(30):
+        ask_for_new_keys(dialled.tls, 1000)
+        asked = dialled.outgoing.read()
+        await asyncio.get_running_loop().sock_sendall(dialled.sock, asked)
+        while unread(other.sock) < len(asked):
+            await asyncio.sleep(0.001)
+        left, most = len(asked), 0
+        heard = asyncio.create_task(other.receive(16))
+        while not heard.done():
+            await asyncio.sleep(0)
+            now = unread(other.sock)
+            left, most = now, max(most, left - now)
+        assert await heard == b"", "it is hung up on"
+        assert 0 < most <= STRANGERS_BYTES
+        assert len(asked) - left <= STRANGERS_IDLE_BYTES + STRANGERS_BYTES
 
 
 async def test_new_keys_now_and_then_and_records_of_one_byte_harm_nobody(authority: Authority) -> None:

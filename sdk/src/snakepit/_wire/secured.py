@@ -30,6 +30,16 @@ TURN_BYTES = 256 * 1024
 IDLE_BYTES = 96 * 1024
 """What may come without any content: half a record, new keys, and what the next read takes. 3,600 new keys are in it, or 70 ms."""
 
+STRANGERS_BYTES = 4 * 1024
+STRANGERS_IDLE_BYTES = 8 * 1024
+"""What is read at once, and may come without any content, of whoever has shown no ticket yet: 300 new keys are 5 ms."""
+
+SLICE_BYTES = 8 * 1024
+"""Of what has come on a lane, so much is opened at a time, and looked at for content. Smaller ones would cost large messages more."""
+
+LANES_IDLE_BYTES = RECORD_BYTES + SLICE_BYTES
+"""Half a record, and new keys: 900 are 16 ms."""
+
 RECORDS_PER_BYTE = 32
 """So many bytes may come for one of content: a record of one byte has 23."""
 
@@ -37,14 +47,14 @@ RECORDS_PER_BYTE = 32
 class _Idle:
     """How much more TLS may say of itself. Without a bound, new keys without end keep a reader busy that never gets to read."""
 
-    __slots__ = ("left",)
+    __slots__ = ("_most", "left")
 
-    def __init__(self) -> None:
-        self.left = IDLE_BYTES
+    def __init__(self, most: int) -> None:
+        self.left = self._most = most
 
     def came(self, sealed: int, content: int) -> None:
         """Raises ConnectionAbortedError."""
-        self.left = min(IDLE_BYTES, self.left + content * RECORDS_PER_BYTE - sealed)
+        self.left = min(self._most, self.left + content * RECORDS_PER_BYTE - sealed)
         if self.left < 0:
             raise ConnectionAbortedError("the other end talks TLS, and says nothing")
 
@@ -59,7 +69,7 @@ class Secured:
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
         self._unsent = memoryview(b"")
         self._sealed = 0
-        self._idle = _Idle()
+        self._strange, self._idle = _Idle(STRANGERS_IDLE_BYTES), _Idle(IDLE_BYTES)
 
     async def handshake(self) -> None:
         """Raises OSError: ssl.SSLError is one."""
@@ -81,14 +91,15 @@ class Secured:
         while True:
             try:
                 data = self.tls.read(size)
-                self._idle.came(0, len(data))
+                self._strange.came(0, len(data))
                 return data
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLZeroReturnError:
                 return b""
             try:
-                self._idle.came(await self._hear(), 0)
+                self._strange.came(await self._hear(), 0)
+                await asyncio.sleep(0)  # What is there is read at once: it is others' turn before it is opened.
             except ConnectionError:
                 return b""
 
@@ -101,7 +112,7 @@ class Secured:
             await asyncio.get_running_loop().sock_sendall(self.sock, self.outgoing.read())
 
     async def _hear(self) -> int:
-        data = await asyncio.get_running_loop().sock_recv(self.sock, READ_BYTES)
+        data = await asyncio.get_running_loop().sock_recv(self.sock, STRANGERS_BYTES)
         if not data:
             raise ConnectionResetError("the other end hung up on TLS")
         return self.incoming.write(data)
@@ -192,7 +203,7 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         super().__init__()
         self._tls, self._incoming, self._outgoing = secured.tls, secured.incoming, secured.outgoing
         self._user = user
-        self._idle = _Idle()
+        self._idle = _Idle(LANES_IDLE_BYTES)
         self._bare: asyncio.Transport
 
     # ---- for the bare transport
@@ -203,12 +214,12 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         self.data_received(b"")  # What came with the end of the handshake.
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= READ_BYTES:
+        if len(data) <= SLICE_BYTES:
             self._take(data)
             return
-        for at in range(0, len(data), READ_BYTES):
+        for at in range(0, len(data), SLICE_BYTES):
             if not self._bare.is_closing():
-                self._take(data[at : at + READ_BYTES])
+                self._take(data[at : at + SLICE_BYTES])
 
     def _take(self, data: bytes) -> None:
         self._incoming.write(data)
