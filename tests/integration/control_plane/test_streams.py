@@ -2,7 +2,9 @@
 
 import asyncio
 
+from snakepit import Client
 from snakepit._wire.bulk import LaneBroken
+from snakepit.client.stream import AT_ONCE
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, collect, eventually, waiting
@@ -45,6 +47,34 @@ async def test_a_slow_consumer_holds_back_its_own_stream_only(server: Running, c
         chunks = await collect(stream)
         assert len(chunks) == 199
         await eventually(lambda: taken == [200])
+
+
+async def test_whoever_reads_chunks_that_are_all_there_lets_others_have_their_turns(server: Running) -> None:
+    chunks = [link_pb2.Chunk(payload=payload(number), last=number == 4999) for number in range(5000)]
+    sent, turns = asyncio.Event(), 0
+
+    async def many(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        await agent.pipe(call, chunks)
+        sent.set()
+        return link_pb2.Result()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with (
+        simulated_agent(server.address, tools={"many": many}),
+        Client(server.address) as client,
+        client.pool(POOL).stream("many") as stream,
+    ):
+        await anext(stream)
+        await sent.wait()
+        beside = asyncio.create_task(others())
+        assert [number async for number in stream] == list(range(1, 5000))
+        beside.cancel()
+    assert turns >= len(chunks) // AT_ONCE
 
 
 async def test_a_caller_that_leaves_its_stream_stops_the_producer(server: Running, caller: Caller) -> None:

@@ -24,6 +24,10 @@ from snakepit.errors import SnakepitError, Started
 from snakepit.v1 import link_pb2, router_pb2, router_pb2_grpc
 
 T = TypeVar("T")
+
+AT_ONCE = 64
+"""So many chunks are given before it is others' turn in the loop, also where more are there: thousands of small ones come together."""
+
 Chunk = link_pb2.Chunk | router_pb2.ExecuteStreamResponse
 
 
@@ -34,6 +38,7 @@ class _OnLane:
         self._exchange = exchange
         self._call: link_pb2.Call | None = call
         self._chunks: deque[link_pb2.Chunk] = deque()
+        self._given = 0
         self.cancel = exchange.cancel
 
     @property
@@ -45,6 +50,9 @@ class _OnLane:
         while not self._chunks:
             if not await self._more():
                 return None
+        self._given += 1
+        if self._given % AT_ONCE == 0:
+            await asyncio.sleep(0)
         chunk = self._chunks.popleft()
         if chunk.WhichOneof("outcome") == "error":
             raise from_frame(chunk.error)
