@@ -21,7 +21,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test compiled test-cluster test-upgrade test-keda test-cert-manager test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
+.PHONY: help setup wheels demo hostile test compiled test-cluster test-any-node test-upgrade test-keda test-cert-manager test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ compiled: setup
 
 test-cluster: setup ## Everything that needs a real Kubernetes, which it starts and ends (root; or CLUSTER=existing)
 	@hack/test-cluster
+
+test-any-node: setup ## Three nodes with a Redis server each: any of them dies, under load (root)
+	@hack/test-any-node
 
 test-upgrade: setup ## The chart and images of FROM (a tag or a commit), upgraded to this checkout under load: at each release
 	@hack/test-upgrade

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from support.incluster import ALL_REPLICAS, Load, call, probe_pool, standing_caller
-from support.kube import HERMETIC, ROOT, SYSTEM, apply, condition, eventually, get, install, is_ready, kubectl, run, wait_available
+from support.kube import HERMETIC, ROOT, SYSTEM, apply, condition, eventually, get, install, kubectl, wait_available
 from support.nodes import dead
 from support.pages import Shell, blocks
+from support.redis_pods import REDIS, SENTINEL_PORT, ask, leads, none_turns_idly, primary, servers
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -22,7 +23,6 @@ pytestmark = [
 ]
 
 POOL = "failover"
-REDIS = "snakepit-redis"
 TO_THREE, TAKE_AWAY_ALONE, TAKE_AWAY = (block.text for block in blocks("docs/operations.md", "sh", "Three servers"))
 
 
@@ -56,43 +56,6 @@ def one_again() -> None:
     if [each["spec"]["replicas"] for each in found] != [1]:
         kubectl("delete", "statefulset", REDIS, "-n", SYSTEM, "--ignore-not-found")
         install(SYSTEM, "--set", "redis.replicas=1")  # without a value helm goes on with the last ones
-
-
-def ask(pod: dict[str, Any], *words: str, port: int = 6379) -> str:
-    line = " ".join(("REDISCLI_AUTH=$REDIS_PASSWORD valkey-cli -p", str(port), *words))
-    argv = ("kubectl", "exec", pod["metadata"]["name"], "-n", SYSTEM, "-c", "redis", "--", "sh", "-c", line)
-    return run(*argv, check=False).stdout
-
-
-def servers() -> list[dict[str, Any]]:
-    pods = get("pods", namespace=SYSTEM, selector="app.kubernetes.io/component=redis")
-    return [pod for pod in pods if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
-
-
-def primary() -> dict[str, Any]:
-    """The one, while all three are in step, and all Sentinels there."""
-
-    def one() -> dict[str, Any]:
-        pods = servers()
-        assert len(pods) == 3
-        told = [ask(pod, "sentinel", "ckquorum", "main", port=26379) for pod in pods]
-        assert all("OK 3 usable Sentinels" in each for each in told), told
-        found = [pod for pod in pods if "role:master" in ask(pod, "info", "replication")]
-        assert len(found) == 1, "one leads"
-        assert "connected_slaves:2" in ask(found[0], "info", "replication")
-        return found[0]
-
-    return eventually(one, "one of three leads", timeout=90)
-
-
-def none_turns_idly() -> bool:
-    """A dial to an address that nobody has at the moment can leave a socket on which they would spin."""
-    cycles = "instantaneous_eventloop_cycles_per_sec:"
-    said = [ask(pod, "info", "stats", port=port) for pod in servers() for port in (6379, 26379)]
-    assert all(cycles in each for each in said), "each of them answers"
-    turns = [int(each.partition(cycles)[2].split()[0]) for each in said]
-    assert max(turns) < 10_000, turns
-    return True
 
 
 def at_home(home: str) -> list[dict[str, Any]]:
@@ -154,16 +117,16 @@ def test_one_server_becomes_three_by_the_pages_commands_and_keeps_its_sessions(n
 def the_lone_one_leads(home: str) -> dict[str, Any]:
     """Another one may have taken over, as each of them is replaced or late: who is alone on its node gets the lead again."""
 
-    def leads() -> dict[str, Any]:
+    def lone_leads() -> dict[str, Any]:
         found = primary()
         if found["spec"]["nodeName"] == home:
             for pod in at_home(home):
                 ask(pod, "config", "set", "replica-priority", "0")  # never chosen; Sentinels hear of it within 10 s
-            said = ask(found, "sentinel", "failover", "main", port=26379)
+            said = ask(found, "sentinel", "failover", "main", port=SENTINEL_PORT)
             raise AssertionError(f"{found['metadata']['name']} was to hand over: {said}")
         return found
 
-    found = eventually(leads, "the one that is alone on its node leads", timeout=120, every=5)
+    found = eventually(lone_leads, "the one that is alone on its node leads", timeout=120, every=5)
     for pod in at_home(home):
         ask(pod, "config", "set", "replica-priority", "100")
     return found
@@ -181,7 +144,7 @@ def test_the_death_of_the_primarys_node_costs_seconds_and_no_session(namespace: 
             eventually(another_leads, "another one leads", timeout=30)
 
         def another_leads() -> bool:
-            return any("role:master" in ask(pod, "info", "replication") for pod in at_home(home))
+            return any(leads(pod) for pod in at_home(home))
 
         under_load(namespace, home, die, lost={"REPLICA_LOST"})
     assert primary()["metadata"]["name"] != was["metadata"]["name"], "who comes back follows"

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from localcluster import binaries, commands, images, node, paths, sandbox
+from localcluster import binaries, commands, images, network, node, paths, sandbox
 from localcluster.shell import Failure
 
 NODE_COMMANDS = {
@@ -19,7 +19,8 @@ NODE_COMMANDS = {
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="hack/cluster", description="A real Kubernetes on this machine, for the tests.")
     add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
-    add("up", help="build what is missing, start two nodes, and wait until they are ready")
+    up = add("up", help="build what is missing, start the nodes, and wait until they are ready")
+    up.add_argument("--nodes", type=int, choices=range(1, network.MOST_NODES + 1), default=network.NODES, metavar="N", help="default: 2")
     down = add("down", help="end the cluster and remove everything that it left, also after a crash")
     down.add_argument("--any", action="store_true", help="also when it belongs to another checkout")
     execute = add("exec", help="run a command inside: exec -- kubectl get pods")
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     where = paths.from_environment()
     match arguments.command:
         case "up":
-            commands.up(where)
+            commands.up(where, arguments.nodes)
         case "down":
             commands.down(where, foreign_too=arguments.any)
         case "exec":

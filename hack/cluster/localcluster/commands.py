@@ -53,6 +53,13 @@ def _refuse_foreign(paths: Paths) -> None:
         )
 
 
+def _refuse_another_size(state: State, nodes: int) -> None:
+    if running(state) and len(state.nodes) != nodes:
+        raise Failure(
+            f"The cluster that is running has {len(state.nodes)} nodes, not {nodes}; end it with `python3 hack/cluster down` first."
+        )
+
+
 @contextmanager
 def _alone(paths: Paths) -> Iterator[None]:
     def waiting() -> None:
@@ -65,23 +72,24 @@ def _alone(paths: Paths) -> Iterator[None]:
 # -- up and down -------------------------------------------------------------------------------------------------------
 
 
-def up(paths: Paths) -> None:
+def up(paths: Paths, nodes: int = network.NODES) -> None:
     host.prepare(paths)
     with _alone(paths):
         _refuse_foreign(paths)
+        _refuse_another_size(paths.state, nodes)
         if running(paths.state) and paths.state.ready.exists():
             progress.say(f"the cluster is running already; KUBECONFIG is {paths.state.kubeconfig()}")
             return
         if not running(paths.state):
             _remove_everything(paths.state)
-            _prepare_state(paths)
+            _prepare_state(paths, nodes)
             sandbox.launch(paths.state)
-        with progress.step(f"starting {network.NODES} nodes"):
+        with progress.step(f"starting {nodes} nodes"):
             _wait_until_ready(paths.state)
     progress.say(f"ready; KUBECONFIG is {paths.state.kubeconfig()}")
 
 
-def _prepare_state(paths: Paths) -> None:
+def _prepare_state(paths: Paths, nodes: int) -> None:
     with ThreadPoolExecutor() as threads:
         base = threads.submit(images.build_base, paths)
         programs = binaries.build(paths.cache)
@@ -90,8 +98,9 @@ def _prepare_state(paths: Paths) -> None:
     state = paths.state
     state.root.mkdir(parents=True)
     state.owner.write_text(f"{paths.checkout}\n")
+    state.has_nodes(nodes)
     state.resolv_conf.write_text(f"nameserver {network.SERVER}\noptions timeout:2\n")
-    pki.create(state, network.NODES)
+    pki.create(state, nodes)
     binaries.link_into(state, programs)
     state.preload.mkdir()
     shutil.copy(pause, state.preload)
@@ -133,7 +142,7 @@ def _remove_everything(state: State) -> bool:
 
 
 def _end_processes(state: State) -> bool:
-    nodes = [process for index in range(1, network.NODES + 1) for process in processes.find(node.ROLE, str(state.root), str(index))]
+    nodes = [process for index in range(1, network.MOST_NODES + 1) for process in processes.find(node.ROLE, str(state.root), str(index))]
     found = processes.find(sandbox.ROLE, str(state.root))
     # PID 1 before its parent: the parent then ends by itself, after everything in the namespace.
     for process in sorted(found, key=lambda process: not process.is_init) + nodes:
@@ -226,8 +235,8 @@ def cut_node(paths: Paths, index: int, *, off: bool) -> None:
 
 
 def _node(state: State, index: int) -> processes.Process | None:
-    if not 1 <= index <= network.NODES:
-        raise Failure(f"There is no node {index}; they are numbered from 1 to {network.NODES}.")
+    if index not in state.nodes:
+        raise Failure(f"There is no node {index}; they are numbered from 1 to {len(state.nodes)}.")
     return processes.find_init(node.ROLE, str(state.root), str(index))
 
 
@@ -272,7 +281,7 @@ def status(paths: Paths) -> None:
     print(f"versions     Kubernetes {binaries.KUBERNETES}, helm {binaries.HELM}, grpcurl {binaries.GRPCURL}")
     print(f"KUBECONFIG   {state.kubeconfig()} (the addresses in it exist inside only: `python3 hack/cluster exec -- kubectl ...`)")
     print(f"logs         {state.log}, and {state.root}/node-N/log; of pods: {state.root}/node-N/var-log/pods")
-    for index in range(1, network.NODES + 1):
+    for index in state.nodes:
         found = _node(state, index)
         print(f"{network.node_name(index)}       {f'pid {found.pid}' if found else 'not running'}")
     subprocess.run(entered(state, ["kubectl", "get", "nodes", "-o", "wide"]), env=_environment_inside(state), check=False)

@@ -34,8 +34,7 @@ def load(paths: Paths, names: list[str]) -> None:
         with ThreadPoolExecutor(COPIES_AT_ONCE) as threads:
             descriptors = dict(zip(map(images.qualified, names), threads.map(pool.take, names), strict=True))
         with ThreadPoolExecutor() as threads:
-            nodes = range(1, network.NODES + 1)
-            list(threads.map(lambda index: _load_node(paths.state, index, pool, descriptors), nodes))
+            list(threads.map(lambda index: _load_node(paths.state, index, pool, descriptors), paths.state.nodes))
         pool.prune()
 
 

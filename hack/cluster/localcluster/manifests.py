@@ -13,8 +13,7 @@ Manifest = dict[str, Any]
 
 def first(state: State) -> Manifest:
     """One list, for one `kubectl apply`; makes the folders of the volumes too."""
-    nodes = range(1, network.NODES + 1)
-    volumes = [_volume(state, index, number) for index in nodes for number in range(1, VOLUMES_PER_NODE + 1)]
+    volumes = [_volume(state, index, number) for index in state.nodes for number in range(1, VOLUMES_PER_NODE + 1)]
     return {"apiVersion": "v1", "kind": "List", "items": [*dns(), storage_class(), *volumes]}
 
 

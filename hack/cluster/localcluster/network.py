@@ -17,6 +17,8 @@ DNS_SERVICE = "10.96.0.10"
 DOMAIN = "cluster.local"
 
 NODES = 2
+"""Unless somebody asks for more."""
+MOST_NODES = 9
 
 
 def node_name(index: int) -> str:

@@ -41,7 +41,7 @@ def main(state: State, index: int) -> None:
     """Never returns while all is well."""
     supervisor = Supervisor(state.node(index) / "log")
     _make_folders(state, index)
-    _plug_in(index)
+    _plug_in(state, index)
     _release_standard_input()
     cgroups.remove(cgroups.name(index))
     cgroups.create(index)
@@ -67,7 +67,7 @@ def _make_folders(state: State, index: int) -> None:
         shell.output("mount", "--bind", own, seen)
 
 
-def _plug_in(index: int) -> None:
+def _plug_in(state: State, index: int) -> None:
     veth, address = network.veth_name(index), network.node_address(index)
     # A node that was killed a moment ago may not have lost its cable yet.
     subprocess.run(_outside("ip", "link", "delete", veth), capture_output=True, check=False)
@@ -78,7 +78,7 @@ def _plug_in(index: int) -> None:
     _ip("route", "add", "default", "via", network.SERVER)
     _run(_outside("ip", "link", "set", veth, "master", network.BRIDGE, "up"))
     _run(_outside("ip", "route", "replace", network.pod_range(index), "via", address))
-    for other in range(1, network.NODES + 1):
+    for other in state.nodes:
         if other != index:
             _ip("route", "add", network.pod_range(other), "via", network.node_address(other))
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")

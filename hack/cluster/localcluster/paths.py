@@ -24,6 +24,19 @@ class State:
         return self.root / "owner"
 
     @property
+    def _nodes(self) -> Path:
+        return self.root / "nodes"
+
+    @property
+    def nodes(self) -> range:
+        """The numbers of its nodes, as `has_nodes` was told."""
+        return range(1, int(self._nodes.read_text()) + 1)
+
+    def has_nodes(self, count: int) -> None:
+        """Remembered for every command until `down`."""
+        self._nodes.write_text(f"{count}\n")
+
+    @property
     def ready(self) -> Path:
         """Is there once every node was Ready and names resolved."""
         return self.root / "ready"

@@ -33,11 +33,11 @@ def main(state: State) -> None:
     supervisor = Supervisor(state.log)
     _make_network(state)
     _start_api_server(state, supervisor)
-    for index in range(1, network.NODES + 1):
+    for index in state.nodes:
         node.launch(state, index)
     wait_for("API server ready", lambda: api.is_ready(state), START_SECONDS)
     _start_the_rest(state, supervisor)
-    expected = {network.node_name(index) for index in range(1, network.NODES + 1)}
+    expected = {network.node_name(index) for index in state.nodes}
     wait_for("nodes ready", lambda: expected <= api.ready_nodes(state), START_SECONDS)
     # kube-proxy waits half a minute for its own node, and this place is none: it borrows the name of one that is.
     supervisor.start("kube-proxy", control_plane.kube_proxy(state, network.node_name(1)))
