@@ -1,6 +1,7 @@
 """A release of another tree is upgraded to this one under load, by the commands of docs/operations.md, until all of it is new.
 
-Callers are the SDK of then and of now, and plain gRPC with the documented retry policy, each with and without sessions.
+Callers are the SDK of then and of now, and plain gRPC with the documented retry policy, each with and without sessions; and both SDKs with
+large and streamed calls.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FROM_TREE, FROM_TAG = Path(os.environ["FROM_TREE"]), os.environ["FROM_TAG"]
 POOL, SPACE, REDIS = "upgraded", "snakepit-upgrade", "snakepit-redis-0"
 PODS = 7
 """Two of the control plane, of the operator and of the pool, and Redis."""
-PLAIN = Path(__file__).with_name("plain.py")
+PLAIN, BULKY = (Path(__file__).with_name(name) for name in ("plain.py", "bulky.py"))
 SDK_OF_THEN = f"{IMAGE_REPOSITORY}/control-plane:{FROM_TAG}"
 CALLERS = {
     "then": {"server": ALL_REPLICAS, "image": SDK_OF_THEN},
@@ -59,7 +60,7 @@ def space() -> Iterator[str]:
     chart = str(FROM_TREE / "charts/snakepit")
     run("helm", "install", "snakepit", chart, "-n", SYSTEM, "--wait", "--set", f"image.tag={FROM_TAG}", timeout=240)
     make_namespace(SPACE)
-    code = config_map("probe", E2E / "probe.py", E2E / "load.py", PLAIN)
+    code = config_map("probe", E2E / "probe.py", E2E / "load.py", PLAIN, BULKY)
     code["data"]["policy.json"] = blocks("docs/clients.md", "json", "Trying again")[0].text
     apply(code, namespace=SPACE)
     apply(pool(FROM_TAG), namespace=SPACE)
@@ -67,6 +68,13 @@ def space() -> Iterator[str]:
     yield SPACE
     kubectl("delete", "sp", "--all", "-n", SPACE)
     run("helm", "uninstall", "snakepit", "-n", SYSTEM)
+
+
+def callers() -> dict[str, dict[str, Any]]:
+    """What each does; those whose names end in `calls` need no store."""
+    plain = {f"{name}-calls": how for name, how in CALLERS.items()}
+    bulky = {f"{name}-bulky-calls": {**CALLERS[name], "script": BULKY.name} for name in ("then", "now")}
+    return {**plain, **bulky, **{f"{name}-session": {**how, "session": f"s-{name}"} for name, how in CALLERS.items()}}
 
 
 def pods() -> dict[str, dict[str, Any]]:
@@ -87,11 +95,7 @@ def all_new(before: Set[str]) -> bool:
 def test_an_upgrade_until_all_is_new_costs_no_call(space: str, tmp_path: Path) -> None:
     shell, before = Shell(ROOT, tmp_path / "state", {}), set(pods())
     (upgrade,), (restart,) = (blocks("docs/operations.md", "sh", heading) for heading in ("Upgrade", "Restart"))
-    loads = [
-        Load(f"{name}-{kind}", POOL, namespace=space, concurrency=2, seconds=0.05, session=session, **how)
-        for name, how in CALLERS.items()
-        for kind, session in (("calls", ""), ("session", f"s-{name}"))
-    ]
+    loads = [Load(name, POOL, namespace=space, concurrency=2, seconds=0.05, **how) for name, how in callers().items()]
     with ExitStack() as stack, ThreadPoolExecutor(len(loads)) as threads:
         for load in threads.map(Load.__enter__, loads):
             stack.push(load)
