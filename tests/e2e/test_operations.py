@@ -5,6 +5,7 @@ The page's other commands: three servers in test_failover.py, the metrics API's 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kube import HERMETIC, ROOT, SYSTEM, eventually, get, is_ready, kubectl, pods_of, run
+from support.kube import HERMETIC, ROOT, SYSTEM, apply, eventually, get, is_ready, kubectl, pods_of, run
 from support.pages import Shell, blocks, checkout_in
 
 pytestmark = [
@@ -120,3 +121,34 @@ def test_uninstall(shell: Shell) -> None:
     assert 'release "snakepit" uninstalled' in shell.run(uninstall).stdout
     gone = ("kubectl", "get", "pods", "-A", "-l", "app.kubernetes.io/part-of=snakepit", "-o", "name")
     eventually(lambda: not run(*gone).stdout, "all is gone")
+
+
+EVERYTHING = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+
+
+@pytest.fixture
+def tenant(shell: Shell, tmp_path: Path) -> Iterator[Path]:
+    """The kubeconfig of somebody who may do everything in the namespace `team`, and nothing else."""
+    kubectl("create", "namespace", "team")
+    kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "everything"}}
+    apply({**kind, "rules": [EVERYTHING]}, namespace="team")
+    kubectl("create", "rolebinding", "everything", "--role=everything", "--user=tenant", "-n", "team")
+    config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
+    for each in config["users"]:
+        each["user"]["as"] = "tenant"
+    file = tmp_path / "tenant.kubeconfig"
+    file.write_text(json.dumps(config))
+    yield file
+    shell.run("helm uninstall snakepit -n team", check=False)
+    kubectl("delete", "namespace", "team")
+
+
+def test_install_in_a_namespace_of_ones_own_without_cluster_roles(shell: Shell, tenant: Path) -> None:
+    define, install, *_ = typed("Other ways to install")
+    shell.run(define)
+    before = kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
+    refused = run("kubectl", "--kubeconfig", str(tenant), "get", "nodes", check=False).stderr
+    assert "Forbidden" in refused
+    done = shell.run(f"(\nexport KUBECONFIG={tenant}\n{install})")
+    assert "Hello Helm, this is Snakepit." in done.stdout + done.stderr
+    assert kubectl("get", "clusterroles,clusterrolebindings", "-o", "name") == before
