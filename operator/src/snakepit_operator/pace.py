@@ -7,7 +7,7 @@ import math
 POOL_SECONDS = 0.5
 """Between two such writes of one pool: readers are less than a second behind, the way from the replicas included."""
 WRITES_PER_SECOND = 20.0
-"""Of all pools together: some tenth of a core, as long as counts go on changing."""
+"""Of all pools together: 8 % of a core, as long as counts go on changing."""
 MOST_SECONDS = 5.0
 """Where more pools want to be written than that, each of them waits for so long at most."""
 
