@@ -67,9 +67,8 @@ test-any-node: setup ## Three nodes with a Redis server each: any of them dies, 
 test-upgrade: setup ## The chart and images of FROM (a tag or a commit), upgraded to this checkout under load: at each release
 	@hack/test-upgrade
 
-test-keda: setup ## The real KEDA sizes a pool; it is built once, in a quarter of an hour
-	@$(PYTHON) hack/keda.py
-	@$(BIN)/python -m pytest tests/keda -p no:cacheprovider -rP
+test-keda: setup ## The real KEDA sizes a pool, at a real API server and on the cluster (root); it is built once, in a quarter of an hour
+	@hack/test-keda
 
 test-cert-manager: setup ## The real cert-manager makes the chart's certificates; it is built once, in minutes
 	@$(PYTHON) hack/go_tools.py cert-manager

@@ -123,12 +123,14 @@ def test_uninstall(shell: Shell) -> None:
     eventually(lambda: not run(*gone).stdout, "all is gone")
 
 
+CRD = "crd/snakepools.snakepit.dev"
 EVERYTHING = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
 
 
 @pytest.fixture
 def tenant(shell: Shell, tmp_path: Path) -> Iterator[Path]:
     """The kubeconfig of somebody who may do everything in the namespace `team`, and nothing else."""
+    defined = kubectl("get", CRD, "--ignore-not-found", "-o", "name")
     kubectl("create", "namespace", "team")
     kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "everything"}}
     apply({**kind, "rules": [EVERYTHING]}, namespace="team")
@@ -141,6 +143,8 @@ def tenant(shell: Shell, tmp_path: Path) -> Iterator[Path]:
     yield file
     shell.run("helm uninstall snakepit -n team", check=False)
     kubectl("delete", "namespace", "team")
+    if not defined:
+        kubectl("delete", CRD)  # A release that brings its own takes over none of anybody else's.
 
 
 def test_install_in_a_namespace_of_ones_own_without_cluster_roles(shell: Shell, tenant: Path) -> None:
