@@ -28,7 +28,7 @@ from tests.bench.rows import COLUMNS, Row, Target, as_table
 from tests.scale import workers
 from tests.scale.cluster import REPLICAS, Cluster, cluster
 from tests.scale.story import Story
-from tests.support.api_server import Admin, namespaced
+from tests.support.admin import Admin, namespaced
 
 ONLY = os.environ.get("SCALE_ONLY", "pools,large,workers").split(",")
 POOLS = int(os.environ.get("SCALE_POOLS", "200"))

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.api_server import ADMIN, OPERATOR, SYSTEM, ApiServer, equipped
+from tests.support.admin import equipped
+from tests.support.api_server import ADMIN, OPERATOR, SYSTEM, ApiServer
 from tests.support.go_tools import go_tool
 from tests.support.ports import free_port
 
