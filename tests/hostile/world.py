@@ -25,6 +25,7 @@ from support.capsules import spec
 from support.dev_server import wait_until
 from support.issuer import AUDIENCE, NAME, OPERATOR, pod_claims, public_key, signed
 from support.ports import free_port
+from support.redis_server import RedisServer, redis_server
 
 TESTS = Path(__file__).parents[1]
 POOL = "default/sample"
@@ -53,6 +54,8 @@ class Figures:
     switch: float
     descriptors: tuple[int, int]
     tasks: int
+    keys: int
+    """In the store."""
     series: frozenset[str] = field(repr=False)
 
 
@@ -65,6 +68,7 @@ class World:
         agent: subprocess.Popen[bytes],
         good: subprocess.Popen[str],
         certificates: dict[str, str],
+        store: RedisServer,
     ) -> None:
         self.control = control
         self.folder = folder
@@ -72,6 +76,7 @@ class World:
         self.agent = agent
         self.good = good
         self.certificates = certificates
+        self.store = store
 
     def target(self) -> dict[str, Any]:
         """What an attacker is told: where everything is, and tokens of its own."""
@@ -103,7 +108,12 @@ class World:
         resident, held = self.resident, asked(self.control.process)
         opened = descriptors(self.control.pid), descriptors(self.agent.pid)
         interpreter = held["in_use"], held["blocks"], held["frozen"], held["switch"]
-        return Figures(resident, held["rss"], *interpreter, opened, int(float(tasks[1])), series)
+        return Figures(resident, held["rss"], *interpreter, opened, int(float(tasks[1])), self.keys, series)
+
+    @property
+    def keys(self) -> int:
+        """So many there are in the store: sessions, their state, bindings, results under keys, and who leads."""
+        return int(self.store.command("DBSIZE").strip(b":\r\n"))
 
 
 def metrics(port: int) -> str:
@@ -172,6 +182,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         folder = Path(made)
         tls, certificates = certificates_of(servers, *(Authority(folder / of) for of in ("people", "others"))) if servers else ({}, {})
         trust = {"SNAKEPIT_CA_FILE": certificates["ca"]} if servers else {}
+        store = stack.enter_context(redis_server())
         (folder / "run").mkdir()
         (folder / "jwks").write_text(json.dumps({"keys": [public_key("one")]}))
         (folder / "ada").write_text(signed(claims("ada")))
@@ -187,6 +198,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
                 SNAKEPIT_LANE_LISTEN=f"127.0.0.1:{ports['lane']}",
                 SNAKEPIT_LINGER_SECONDS="10",
                 SNAKEPIT_MAX_REQUEST_SECONDS="4",
+                SNAKEPIT_STORE=store.url,
                 SNAKEPIT_AUTH="required",
                 SNAKEPIT_AUTH_KEYS=str(folder / "jwks"),
                 SNAKEPIT_AUTH_AUDIENCE=AUDIENCE,
@@ -223,7 +235,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         good = run("hostile.good_client", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=trust)
         undisturbed.first(good.pid, undisturbed.SERVERS)
         stack.callback(end, good)
-        found = World(control, folder, ports, agent, good, certificates)
+        found = World(control, folder, ports, agent, good, certificates, store)
         wait_until(lambda: "link" in found.diary()["seconds"] or time.sleep(0.3), "the good client calls")
         yield found
 
