@@ -183,6 +183,8 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         tls, certificates = certificates_of(servers, *(Authority(folder / of) for of in ("people", "others"))) if servers else ({}, {})
         trust = {"SNAKEPIT_CA_FILE": certificates["ca"]} if servers else {}
         store = stack.enter_context(redis_server())
+        assert store.process is not None
+        undisturbed.first(store.process.pid, undisturbed.SERVERS)
         (folder / "run").mkdir()
         (folder / "jwks").write_text(json.dumps({"keys": [public_key("one")]}))
         (folder / "ada").write_text(signed(claims("ada")))
