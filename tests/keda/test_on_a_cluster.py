@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(420)
 POOL, SPACE = "by-keda", "snakepit-keda-test"
 KEDA_ADDRESS = "10.200.0.1/32"
 PEERS = json.dumps([{"ipBlock": {"cidr": KEDA_ADDRESS}}])
-WAKES = 3
+WAKES = 2
 
 
 @pytest.fixture(scope="module")
