@@ -154,6 +154,15 @@ async def test_however_many_say_nothing_everybody_who_scrapes_is_answered(server
     assert threading.active_count() < 4 * metrics.MOST_CONNECTIONS
 
 
+async def test_who_scrapes_in_a_crowd_is_let_in_one_after_another(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a thread, and all of them at once keep the loop waiting."""
+    monkeypatch.setattr(metrics, "PACE_SECONDS", 0.2)
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*[scrape(server) for _ in range(8)])
+    assert [status for status, _ in answers] == [200] * 8
+    assert asyncio.get_running_loop().time() - began >= 7 * 0.2
+
+
 async def test_who_says_nothing_is_hung_up_on(
     server: Running, crowd: Callable[[str], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,10 @@ LIFE_SECONDS = 15.0
 POLL_SECONDS = 0.1
 """How long a connection that is too old may go unnoticed."""
 
+PACE_SECONDS = 0.005
+"""Between two connections that are taken. Each is a new thread, and a crowd of them kept the program's loop waiting 15 ms. With twelve
+places each has 60 ms before a crowd has it hung up on."""
+
 MOST_CONNECTIONS = 12
 """Each has a thread, and what comes on many at once has many threads take turns with the program's own work. A few scrapers have room."""
 
@@ -114,6 +118,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             while told not in (ready := {key for key, _ in selector.select(POLL_SECONDS if self._open else None)}):
                 if came in ready:
                     self.handle_request()
+                    time.sleep(PACE_SECONDS)
                 self.hang_up(self._most)
 
     def end(self) -> None:
