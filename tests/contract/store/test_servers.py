@@ -55,7 +55,7 @@ async def test_tls_is_spoken_and_the_certificate_is_checked_against_the_given_ca
     with redis_server() as server:
         async with terminator(server.port, own) as port:
             async with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={own.certificate}") as store:
-                assert not store.problem
+                await until(store, ready=True, seconds=20)
                 assert (await store.create_session(wanted(), 10))[1]
             async with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={other.certificate}") as store:
                 assert "certificate" in store.problem.lower()
@@ -76,7 +76,7 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(tmp_path: Pat
         admit(server, RIGHTS)
         secure = f"rediss://{LOGIN}127.0.0.1:{port}/0?ssl_ca_certs={own.certificate}"
         async with opened(f"{secure}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
-            assert not store.problem
+            await until(store, ready=True, seconds=20)
             assert (await store.create_session(wanted(), 10))[1]
         async with opened(secure) as store:
             assert store.problem  # in TLS 1.3 the server just hangs up
@@ -89,7 +89,7 @@ async def test_a_cluster_is_used_over_tls(tmp_path: Path) -> None:
             admit(node, CLUSTER_RIGHTS)
         url = f"rediss+cluster://{LOGIN}{','.join(node.secure_address for node in nodes)}?ssl_ca_certs={own.certificate}"
         async with opened(f"{url}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
-            assert not store.problem
+            await until(store, ready=True, seconds=20)
             pools = [f"default/p{number}" for number in range(12)]
             await asyncio.gather(*(store.create_session(wanted(pool=pool), 10) for pool in pools))
             assert await asyncio.gather(*(writes(store, pool) for pool in pools)) == [1] * len(pools)
@@ -100,7 +100,7 @@ async def test_sentinels_and_the_master_that_they_name_are_used_over_tls(tmp_pat
     with tls_sentinel_world(own) as (world, sentinel):
         url = f"rediss+sentinel://{sentinel.secure_address}/main/0?ssl_ca_certs={own.certificate}"
         async with opened(f"{url}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
-            assert not store.problem
+            await until(store, ready=True, seconds=20)
             await store.create_session(wanted(), 10)
             assert await writes(store) == 1
             await eventually(world.in_step)
