@@ -32,7 +32,7 @@ def told(day: Scene, alert: str, pool: str = "") -> Told:
     """Wait until somebody is told that it fires; `pool`: the one that it is about, if any."""
     found = day.alertmanager.until_told(alert, pool)
     severity = alerts()[alert]["labels"]["severity"]
-    assert (found.receiver, found.labels["severity"]) == (receiver_of(severity, pool), severity)
+    assert (found.receiver, found.labels["severity"]) == (receiver_of(severity, pool), severity), f"who was told: {found}"
     assert not re.search(r"\{\{|<error|<no value", " ".join(found.annotations.values())), "Prometheus has filled in what it says"
     return found
 
