@@ -13,6 +13,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]
 from simulation.network import Socket
 
 from snakepit._wire.bulk import END, FAILED, LAST, OPEN, PIECE, LaneBroken, Piece
+from snakepit._wire.turns import Turns
 from snakepit.v1 import link_pb2
 
 
@@ -29,7 +30,8 @@ class SimulatedLane:
         self._ended_writing = False
 
     @classmethod
-    async def on(cls, sock: Socket) -> SimulatedLane:
+    async def on(cls, sock: Socket, turns: Turns | None = None) -> SimulatedLane:
+        """`turns`: a message here is handed over in one."""
         return cls(sock)
 
     def attach(self, take: Callable[[Any], None], on_room: Callable[[], None]) -> None:
