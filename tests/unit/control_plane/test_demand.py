@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from snakepit_control_plane.model.demand import Demand
+from snakepit_control_plane.model.demand import SAMPLE_SECONDS, Demand, Ticker
 
 
 def fed(seconds: int, arrivals: Callable[[int], int], service: float = 1.0, busy: Callable[[int], int] = lambda _: 1) -> Demand:
@@ -159,3 +159,20 @@ def test_how_long_nothing_has_taken_is_not_the_age_of_a_sample() -> None:
     assert not meter.sample(5.0, 1, 0)
     assert meter.message(5.5).service_seconds == pytest.approx(2.5)
     assert meter.sample(6.0, 0, 0)
+
+
+def test_samples_are_a_second_long_on_average_however_late_each_look_comes() -> None:
+    ticker, looks, meter = Ticker(SAMPLE_SECONDS), Random(7), Demand(0.0)
+    now = 0.0
+    while now < 200:
+        late = looks.uniform(0, 0.05)
+        now += 0.25 + late
+        meter.arrived += round(40 * (0.25 + late) * 1000) // 1000
+        if ticker.is_due(now):
+            meter.sample(now, 1, 0)
+    assert meter.message(now).arrivals_per_second == pytest.approx(meter.arrived / now, rel=0.03)
+
+
+def test_of_samples_that_a_stall_has_missed_one_is_left() -> None:
+    ticker = Ticker(1.0)
+    assert [ticker.is_due(now) for now in (5.0, 5.9, 6.2, 7.0, 30.0, 30.9, 31.0)] == [True, False, True, True, True, False, True]

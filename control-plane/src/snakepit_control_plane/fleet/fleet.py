@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 from collections.abc import Collection, Sequence
 
@@ -23,7 +22,7 @@ from snakepit_control_plane.flow.agents import Send
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
-from snakepit_control_plane.model.demand import SAMPLE_SECONDS
+from snakepit_control_plane.model.demand import SAMPLE_SECONDS, Ticker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.store.interface import Store
 
@@ -81,7 +80,7 @@ class Fleet:
         self.store = store
         self.changes = Changes()
         self.roster = Roster(flow.pools, store, self._ended_pool, self._configured_pool, self.changes.tell)
-        self._counted_at = self._sampled_at = -math.inf
+        self._counts, self._samples = Ticker(COUNT_SECONDS), Ticker(SAMPLE_SECONDS)
         self.cordoned: frozenset[str] = frozenset()
         self._drained: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
@@ -338,7 +337,7 @@ class Fleet:
 
     def _measure(self, now: float) -> None:
         """Count every pool's calls and sample its demand, when it is time; a call that no worker is there for is told at once."""
-        counted, sampled = now >= self._counted_at + COUNT_SECONDS, now >= self._sampled_at + SAMPLE_SECONDS
+        counted, sampled = self._counts.is_due(now), self._samples.is_due(now)
         for pool in self.flow.pools.values():
             news = [counted and pool.count(), sampled and pool.demand.sample(now, pool.busy_slots, pool.queue.depth)]
             if any(news):
@@ -347,8 +346,6 @@ class Fleet:
             if is_short and not pool.is_short:
                 self.changes.tell(pool.name)
             pool.is_short = is_short
-        self._counted_at = now if counted else self._counted_at
-        self._sampled_at = now if sampled else self._sampled_at
 
     def lose(self, pool: Pool, capsule: Capsule, how: str) -> None:
         """It is lost for good: what it ran has failed, and it is fenced if it comes back."""

@@ -44,6 +44,21 @@ SERVICE_SECONDS = 300.0
 """How long calls take is remembered for so many of them and for so long, whichever is longer; and while there are none."""
 
 
+class Ticker:
+    """Due every so many seconds on average, however late each look at it comes: counts of seconds that are longer would say too much."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._next = seconds, -math.inf
+
+    def is_due(self, now: float) -> bool:
+        """True once for each time. Of those that were missed altogether, one is left."""
+        if now < self._next:
+            return False
+        following = self._next + self._seconds
+        self._next = following if following > now else now + self._seconds
+        return True
+
+
 class Demand:
     """`arrived` and `served` are counts of calls, `served_seconds` the time that those served had a slot, since the replica started."""
 
