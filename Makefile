@@ -21,7 +21,7 @@ define VENV
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels demo hostile test compiled test-cluster test-any-node test-upgrade test-keda test-cert-manager test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
+.PHONY: help setup wheels demo hostile test compiled test-cluster test-any-node test-upgrade test-keda test-cert-manager test-hpa test-helm test-mcp-clients demo-kubernetes bench scale soak simulate mcp-storm fuzz images release test-release sbom audit protos protos-release crds lint docs site clean cluster-up cluster-down requirements pictures recording
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -73,6 +73,9 @@ test-keda: setup ## The real KEDA sizes a pool, at a real API server and on the 
 test-cert-manager: setup ## The real cert-manager makes the chart's certificates; it is built once, in minutes
 	@$(PYTHON) hack/go_tools.py cert-manager
 	@$(BIN)/python -m pytest tests/cert_manager -p no:cacheprovider -rP
+
+test-hpa: setup ## The real metrics-server and HorizontalPodAutoscaler size the gateway, on the cluster of test-cluster
+	@METRICS_SERVER="$$($(PYTHON) hack/go_tools.py metrics-server)" hack/test-cluster -k gateway_hpa
 
 $(MCP_STAMPS): .venv-%/.installed: requirements/%.txt
 	$(call VENV,$*)

@@ -1,6 +1,7 @@
 """Find a program written in Go, or build it once: prints its path, or says in a sentence why there is none (exit status 3).
 
-    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | otel-collector | cert-manager | cosign | oras | registry
+    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | metrics-server | otel-collector | cert-manager | cosign | oras |
+        registry
 
 Looks at the tool's variable ($HELM, $OTEL_COLLECTOR, $SNAKEPIT_REGISTRY_PROGRAM), on PATH, at what hack/cluster has built, and at what it
 has built itself. Builds are cached outside the checkout.
@@ -87,6 +88,9 @@ TOOLS = {
     "kwok": Tool("kwok", "sigs.k8s.io/kwok/cmd/kwok", "v0.8.0", "put it on PATH, or set KWOK"),
     "grpcurl": Tool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", GRPCURL, "put it on PATH, or set GRPCURL"),
     "helm-docs": Tool("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs", "v1.14.2", "put it on PATH, or set HELM_DOCS"),
+    "metrics-server": Tool(
+        "metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0", "put it on PATH, or set METRICS_SERVER"
+    ),
     "otel-collector": Tool("otel-collector", ".", "", "put it on PATH, or set OTEL_COLLECTOR", module="collector"),
     "cert-manager": Tool("cert-manager", ".", "", "put it on PATH, or set CERT_MANAGER", module="certmanager"),
     "cosign": Tool("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3", "put it on PATH, or set COSIGN"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ from support.incluster import ACCOUNTS, E2E, config_map, probe_pool, standing_ca
 from support.kube import apply, install, kubectl, make_namespace
 
 NAMESPACE = "snakepit-e2e"
+collect_ignore = [] if os.environ.get("METRICS_SERVER") else ["test_gateway_hpa.py"]
+"""That is for `make test-hpa`."""
+
 IN_THE_PODS = (
     "probe.py",
     "load.py",
