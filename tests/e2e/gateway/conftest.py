@@ -35,7 +35,7 @@ def gateway(namespace: str) -> Iterator[str]:
     wait_available(POOL, namespace=namespace)
     yield f"/v1/pools/{namespace}/{POOL}"
     kubectl("delete", f"sp/{POOL}", "-n", namespace, "--wait=false")
-    install(SYSTEM)
+    install(SYSTEM, "--set", "gateway.enabled=false")  # without a value helm goes on with the last ones
 
 
 @pytest.fixture(scope="package")
