@@ -1,4 +1,4 @@
-"""When a pool's status is written for its counts alone: soon, and of all pools together no oftener than so many a second. Pure."""
+"""When a pool's status is written for its counts alone: soon, and where many pools have other ones than before, one after another. Pure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Pace:
         last = self._due.get(pool, -math.inf)
         if last <= now:
             self._next = min(max(self._next, now), now + MOST_SECONDS)
+            self._due.pop(pool, None)  # Whose turn came last is last.
             last = self._due[pool] = max(last + POOL_SECONDS, self._next)
             self._next += 1 / WRITES_PER_SECOND
             self._forget(now - POOL_SECONDS)
@@ -32,5 +33,5 @@ class Pace:
 
     def _forget(self, before: float) -> None:
         """Turns so long ago keep nobody waiting."""
-        if len(self._due) > 1 and next(iter(self._due.values())) < before:
-            self._due = {pool: due for pool, due in self._due.items() if due >= before}
+        while self._due[pool := next(iter(self._due))] < before:
+            del self._due[pool]

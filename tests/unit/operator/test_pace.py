@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -60,3 +61,11 @@ def test_many_that_have_ceased_to_change_keep_nobody_waiting() -> None:
     for number in range(500):
         pace.after(f"pool-{number}", 0.0)
     assert pace.after("late", MOST_SECONDS + POOL_SECONDS + 1.0) == 0.0
+
+
+def test_those_that_have_ceased_to_change_are_forgotten_also_beside_one_that_goes_on() -> None:
+    pace = Pace()
+    for second in range(1000):
+        for pool in ("busy", f"pool-{second}"):
+            pace.after(pool, float(second))
+    assert len(pickle.dumps(pace)) < 300
