@@ -25,7 +25,7 @@ MOST_BYTES = 64 * 1024
 
 
 class Advisories:
-    """`count` records, the newest of them changed on the day `newest`. Raises ValueError where the folder has none."""
+    """`count` records, the newest of them changed on the day `newest`. Raises ValueError where there is none, or a file is broken."""
 
     def __init__(self, folder: Path) -> None:
         self._of: dict[str, list[Record]] = defaultdict(list)
@@ -36,20 +36,28 @@ class Advisories:
             raise ValueError(f"{folder} has no records of PyPI in OSV's format: check out github.com/pypa/advisory-database there")
 
     def _read(self, file: Path) -> None:
-        text = file.read_text()
-        record = json.loads(text) if file.suffix == ".json" else yaml.load(text, yaml.CSafeLoader)
-        if not isinstance(record, dict) or "withdrawn" in record:
+        record = _parsed(file)
+        if not isinstance(record, dict) or record.get("withdrawn"):
             return
         names = {canonicalize_name(each["package"]["name"]) for each in _affected(record)}
         for name in names:
             self._of[name].append(record)
         self.count += bool(names)
-        self.newest = max(self.newest, str(record.get("modified", ""))[:10])
+        self.newest = max(self.newest, record.get("modified", "")[:10])
 
     def about(self, name: str, version: str) -> list[Record]:
         """What is known of that version of a package."""
         name = canonicalize_name(name)
         return [record for record in self._of.get(name, ()) if any(_is_in(each, name, version) for each in _affected(record))]
+
+
+def _parsed(file: Path) -> Any:
+    """In YAML, too, versions and times are text, whether or not somebody has put them in quotes. Raises ValueError."""
+    try:
+        text = file.read_text()
+        return json.loads(text) if file.suffix == ".json" else yaml.load(text, yaml.CBaseLoader)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{file} can't be read, so nothing is known to be good: {error}") from error
 
 
 def _affected(record: Record) -> list[Record]:
@@ -91,7 +99,7 @@ def served(advisories: Advisories) -> Iterator[str]:
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(min(int(self.headers["Content-Length"]), MOST_BYTES)))
             found = advisories.about(asked["package"]["name"], asked["version"])
-            body = json.dumps({"vulns": found} if found else {}, default=str).encode()
+            body = json.dumps({"vulns": found} if found else {}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -22,19 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "hack/cluster"))
 from localcluster.images import RELEASED  # noqa: E402
 
-ENV = {**os.environ, "NO_PROXY": "127.0.0.1"}
-"""Where there is a proxy, loopback isn't asked through it."""
 
-
-def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
+def asked(options: list[str], **environment: str) -> tuple[list[dict[str, object]], str]:
     """What is said of each package of all images, once of each version; and of why there is none, the last line.
 
-    Image by image: pip-audit takes a package that two files pin at two versions for a mistake, and says nothing at all then.
+    Image by image: pip-audit takes a package that two files pin at two versions for a mistake, and says nothing at all then. It has our
+    environment, and what is given of it.
     """
     found: dict[tuple[object, object], dict[str, object]] = {}
     problem = ""
     for name in RELEASED:
-        packages, said = _asked_of(ROOT / f"requirements/{name}.txt", options)
+        packages, said = _asked_of(ROOT / f"requirements/{name}.txt", options, {**os.environ, **environment})
         found |= {(each["name"], each.get("version")): each for each in packages}
         if not packages:
             problem = f"{name}.txt: {said}"
@@ -42,11 +40,10 @@ def asked(options: list[str]) -> tuple[list[dict[str, object]], str]:
     return ([] if problem else list(found.values())), problem
 
 
-def _asked_of(file: Path, options: list[str]) -> tuple[list[dict[str, object]], str]:
+def _asked_of(file: Path, options: list[str], environment: dict[str, str]) -> tuple[list[dict[str, object]], str]:
     command = [sys.executable, "-m", "pip_audit", "-r", str(file), "--disable-pip", "--require-hashes", "-f", "json"]
-    done = subprocess.run(
-        [*command, "--progress-spinner", "off", *options], capture_output=True, text=True, timeout=600, check=False, env=ENV
-    )
+    command += ["--progress-spinner", "off", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     try:
         return json.loads(done.stdout)["dependencies"], ""
     except ValueError:
@@ -69,11 +66,9 @@ def asked_of_a_folder(folder: Path, options: list[str]) -> tuple[int, str]:
     """The verdict of what lies there, and how old that is. Raises ValueError."""
     advisories = Advisories(folder)
     with served(advisories) as url:
-        code, said = verdict(*asked(["-s", "osv", "--osv-url", url, *options]))
-    return (
-        code,
-        f"{said}\nAsked: {advisories.count} records in {folder}, the newest of {advisories.newest}; of what came later it knows nothing.",
-    )
+        code, said = verdict(*asked(["-s", "osv", "--osv-url", url, *options], no_proxy="*"))  # Loopback is asked through no proxy.
+    records = f"{advisories.count} records in {folder}, the newest of {advisories.newest}"
+    return code, f"{said}\nAsked: {records}; of what came later it knows nothing."
 
 
 def main() -> None:

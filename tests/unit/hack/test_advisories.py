@@ -12,6 +12,7 @@ import audit
 import pytest
 import yaml
 
+CHANGED = "2026-11-29T10:00:00Z"
 EVENTS = [{"introduced": "2.0"}, {"fixed": "2.0.5"}, {"introduced": "3.0"}, {"last_affected": "3.1"}]
 RANGE: dict[str, Any] = {"type": "ECOSYSTEM", "events": EVENTS}
 GIT: dict[str, Any] = {"type": "GIT", "events": [{"introduced": "0"}]}
@@ -19,7 +20,7 @@ GIT: dict[str, Any] = {"type": "GIT", "events": [{"introduced": "0"}]}
 
 def record(name: str, **affected: Any) -> dict[str, Any]:
     about = {"package": {"name": "A.Package", "ecosystem": "PyPI"}, **affected}
-    return {"id": name, "modified": "2026-11-29T10:00:00Z", "affected": [about]}
+    return {"id": name, "modified": CHANGED, "affected": [about]}
 
 
 RECORDS = [
@@ -33,9 +34,9 @@ RECORDS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """As a checkout has them, and as OSV exports them."""
+    """As a checkout has them, where people leave quotes out of versions and times, and as OSV exports them."""
     for number, each in enumerate(RECORDS):
-        text = json.dumps(each) if number % 2 else yaml.safe_dump(each)
+        text = json.dumps(each) if number % 2 else yaml.safe_dump(each).replace("'", "")
         file = tmp_path / "vulns" / f"{number}.{'json' if number % 2 else 'yaml'}"
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
@@ -72,10 +73,18 @@ def test_it_is_asked_as_osv_is(folder: Path) -> None:
             with urllib.request.urlopen(url, question, timeout=10) as answer:
                 return json.load(answer)
 
-        assert {each["id"] for each in ask("a-package")["vulns"]} == {"LISTED", "OF ALL"}
+        found = ask("a-package")["vulns"]
+        assert {(each["id"], each["modified"]) for each in found} == {("LISTED", CHANGED), ("OF ALL", CHANGED)}
         assert ask("another") == {}
 
 
 def test_a_folder_without_records_is_no_good_news(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no records of PyPI in OSV's format"):
         audit.asked_of_a_folder(tmp_path, [])
+
+
+@pytest.mark.parametrize("name", ["it.yaml", "it.json"])
+def test_a_file_that_is_broken_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{")
+    with pytest.raises(ValueError, match=f"{name} can't be read"):
+        advisories.Advisories(tmp_path)
