@@ -75,7 +75,7 @@ test-cert-manager: setup ## The real cert-manager makes the chart's certificates
 	@$(BIN)/python -m pytest tests/cert_manager -p no:cacheprovider -rP
 
 test-hpa: setup ## The real metrics-server and HorizontalPodAutoscaler size the gateway, on the cluster of test-cluster
-	@METRICS_SERVER="$$($(PYTHON) hack/go_tools.py metrics-server)" hack/test-cluster -k gateway_hpa
+	@program=$$($(PYTHON) hack/go_tools.py metrics-server) && METRICS_SERVER="$$program" hack/test-cluster -k gateway_hpa
 
 $(MCP_STAMPS): .venv-%/.installed: requirements/%.txt
 	$(call VENV,$*)
@@ -190,4 +190,4 @@ recording: setup ## Record `make demo` on a terminal: docs/images/demo.cast, and
 	@$(BIN)/python hack/recording
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .venv-build .venv-bench .venv-release .venv-docs .state .mypy_cache .ruff_cache .pytest_cache build dist .dist.unfinished site
+	@rm -rf .venv .venv-build .venv-bench .venv-release .venv-docs .venv-mcp-1 .venv-fastmcp .state .mypy_cache .ruff_cache .pytest_cache build dist .dist.unfinished site

@@ -72,7 +72,7 @@ class Receivers:
 
 
 class Alertmanager:
-    """`teams`: what stands for the page's `team/`: the namespace of the pools."""
+    """`team`: what stands for the page's `team/`: the namespace of the pools."""
 
     def __init__(self, folder: Path, team: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
