@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -126,11 +127,13 @@ class Everything(Adapter):
             yield f"{number} "
 
     @tool
-    def stages(self, count: int, *, ctx: Context) -> Iterator[str]:
-        """Before the first of its pieces, and between them, it says how far it is."""
+    def stages(self, count: int, path: str, *, ctx: Context) -> Iterator[str]:
+        """Before each of its pieces it says how far it is, and waits until who hears it has made the file `path`, and its number."""
         for number in range(count):
             ctx.progress((number + 1) / count, f"stage {number}")
-            time.sleep(0.2)
+            while not Path(f"{path}{number}").exists():
+                ctx.check()
+                time.sleep(0.005)
             yield f"{number} "
 
     @tool

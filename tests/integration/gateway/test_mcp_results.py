@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -169,15 +171,28 @@ async def test_progress_is_progress_and_a_stream_tells_of_each_piece(client: Cli
     words = await client.call_tool("words", {"count": 3}, progress_callback=hear)
     assert (text(words), words.structured_content) == ("0 1 2 ", {"result": ["0 ", "1 ", "2 "]})
     assert heard == [(1.0, None, "0 "), (2.0, None, "1 "), (3.0, None, "2 ")]
-    heard.clear()
-    stages = await client.call_tool("stages", {"count": 2}, progress_callback=hear)
-    assert stages.structured_content == {"result": ["0 ", "1 "]}
-    assert heard == [(0.5, 1.0, "stage 0"), (1.5, None, "0 "), (2.0, None, "stage 1"), (3.0, None, "1 ")]
     rows = await client.call_tool("rows", {"count": 2})
     assert rows.structured_content == {"result": [{"x": 0, "note": None}, {"x": 1, "note": None}]}
     endless = await client.call_tool("words", {"count": 20_000})
     assert endless.is_error
     assert text(endless).startswith("PAYLOAD_TOO_LARGE (started: yes)")
+
+
+@in_both_eras
+async def test_what_a_tool_that_streams_says_is_progress_between_its_pieces(client: Client) -> None:
+    heard: list[Any] = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def note(*said: Any) -> None:
+            heard.append(said)
+            Path(folder, said[-1]).touch()
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            note(progress, total, message)
+
+        stages = await client.call_tool("stages", {"count": 2, "path": f"{folder}/stage "}, progress_callback=hear)
+    assert stages.structured_content == {"result": ["0 ", "1 "]}
+    assert heard == [(0.5, 1.0, "stage 0"), (1.5, None, "0 "), (2.0, None, "stage 1"), (3.0, None, "1 ")]
 
 
 @in_both_eras
