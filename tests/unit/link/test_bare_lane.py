@@ -15,15 +15,13 @@ import pytest
 
 from snakepit._wire import lane as module
 from snakepit._wire.channels import LONGEST_BYTES
-from snakepit._wire.lane import AT_ONCE, Lane, in_turns
+from snakepit._wire.lane import AT_ONCE, TURN_BYTES, Lane, in_turns
 from snakepit._wire.link import Link
 from snakepit._wire.turns import Turns
 from snakepit.v1 import common_pb2, link_pb2
+from support.eager import UVLOOP_READS, Eager
 
 pytestmark = pytest.mark.timeout(20)
-
-UVLOOP_READS = 256_000
-"""Bytes, at most."""
 
 
 async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes() -> None:
@@ -237,37 +235,6 @@ async def test_of_a_link_that_is_cancelled_or_closed_meanwhile_all_that_had_come
     assert ids == list(range(1000))
 
 
-class Eager(asyncio.Transport):
-    """As uvloop's: it reads on in the same turn of the loop until it is told to pause. `read`: bytes in each turn in which it did."""
-
-    def __init__(self, lane: Lane, data: bytes) -> None:
-        super().__init__()
-        self.read: list[int] = []
-        self._lane, self._data = lane, data
-        self._reads = True
-        lane.connection_made(self)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """It writes nothing."""
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        self._reads = False
-
-    def resume_reading(self) -> None:
-        self._reads = True
-        asyncio.get_running_loop().call_soon(self.pour)
-
-    def pour(self) -> None:
-        self.read.append(0)
-        while self._reads and self._data:
-            part, self._data = self._data[:UVLOOP_READS], self._data[UVLOOP_READS:]
-            self.read[-1] += len(part)
-            self._lane.data_received(part)
-
-
 async def test_however_much_has_come_a_turn_takes_one_read_of_it() -> None:
     """Else a connection that brings megabytes keeps everybody waiting for all of them: each took milliseconds."""
     large = link_pb2.Call(id=1, arguments=common_pb2.Payload(data=bytes(1024 * 1024)))
@@ -280,6 +247,17 @@ async def test_however_much_has_come_a_turn_takes_one_read_of_it() -> None:
     assert taker.ids == [1] * 8
     assert max(transport.read) == UVLOOP_READS
     assert len(transport.read) >= 8 * len(message) // UVLOOP_READS
+
+
+async def test_whoever_brings_a_little_at_a_time_never_waits_however_much_it_has_been_in_all() -> None:
+    message = calls(0, AT_ONCE)
+    lane, taker = Lane(), Taker(1)
+    lane.attach(taker.take, lambda: None)
+    transport = Eager(lane)
+    for _ in range(4 * TURN_BYTES // len(message)):
+        lane.data_received(struct.pack("<I", len(message)) + message)
+        assert transport.reads
+        await asyncio.sleep(0)
 
 
 @pytest.mark.usefixtures("no_time")

@@ -22,9 +22,10 @@ from snakepit._wire import lane as lane_module
 from snakepit._wire.bulk import MESSAGE, PIECE, Bulk, LaneBroken, Piece
 from snakepit._wire.connect import accept, admit, dial
 from snakepit._wire.lane import Lane
-from snakepit._wire.secured import STRANGERS_BYTES, STRANGERS_IDLE_BYTES, Secured
+from snakepit._wire.secured import STRANGERS_BYTES, STRANGERS_IDLE_BYTES, Secured, SecuredTransport
 from snakepit.v1 import link_pb2
 from support.authority import Authority
+from support.eager import UVLOOP_READS, Eager
 from support.new_keys import ask_for_new_keys
 
 pytestmark = pytest.mark.timeout(40)
@@ -280,6 +281,40 @@ async def test_who_has_shown_no_ticket_gets_few_new_keys_and_a_few_at_a_time(aut
         assert await heard == b"", "it is hung up on"
         assert 0 < most <= STRANGERS_BYTES
         assert len(asked) - left <= STRANGERS_IDLE_BYTES + STRANGERS_BYTES
+
+
+async def test_a_turn_takes_one_read_of_a_lane_also_of_records_of_one_byte(authority: Authority) -> None:
+    """Each read of those is 9 ms of the loop's time, and they make up less than a turn's bytes for a long while."""
+    message = link_pb2.LinkRequest(frames=[link_pb2.Frame(call=link_pb2.Call(id=7, call_id="x" * 30_000))]).SerializeToString()
+    async with ends(authority) as (dialled, other), asyncio.timeout(30):
+        for byte in struct.pack("<I", len(message)) + message:
+            dialled.tls.write(bytes([byte]))
+        lane, came = lane_module.Lane(), asyncio.get_running_loop().create_future()
+        lane.attach(lambda frames: came.set_result(frames[0].call.id), lambda: None)
+        transport = Eager(SecuredTransport(other, lane, lane.came), dialled.outgoing.read())
+        transport.pour()
+        assert await came == 7
+        assert max(transport.read) == UVLOOP_READS
+
+
+class Kept(asyncio.Protocol):
+    """`parts`: what came, each time."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.parts.append(data)
+
+
+async def test_what_comes_in_one_read_goes_on_in_one_go(authority: Authority) -> None:
+    """Or a lane would begin a turn anew with each part of it."""
+    async with ends(authority) as (dialled, other):
+        dialled.tls.write(content(200_000))
+        kept, read, sealed = Kept(), list[int](), dialled.outgoing.read()
+        Eager(SecuredTransport(other, kept, read.append), sealed).pour()
+        assert kept.parts == [content(200_000)]
+        assert read[-1] == len(sealed) < UVLOOP_READS
 
 
 async def test_new_keys_now_and_then_and_records_of_one_byte_harm_nobody(authority: Authority) -> None:

@@ -35,7 +35,8 @@ TURN_SECONDS = 0.001
 One message may have 65,536 calls, which take seconds."""
 
 TURN_BYTES = 128 * 1024
-"""And so many bytes are read before it is others' turn: uvloop reads up to 8 MB in one turn, which are tens of milliseconds of work."""
+"""A read that has brought so much is a turn's last: uvloop reads on for as long as reads are full, up to 8 MB, which are tens of
+milliseconds of work."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -74,12 +75,10 @@ class Lane(asyncio.Protocol):
         self._on_room: Callable[[], None] = lambda: None
         self._transport: asyncio.Transport | None = None
         self._unfinished: asyncio.TimerHandle | None = None
-        # Frames of the message that is being handed over; when the turn is over, what has come since it began, and whether the next one
-        # is waited for.
+        # Frames of the message that is being handed over; when the turn is over, and whether the next one is waited for.
         self._turns = turns or Turns()
         self._parts: Iterator[Sequence[link_pb2.Frame]] = iter(())
         self._until = 0.0
-        self._came = 0
         self._waits = False
         self._at_eof = False
         # Why the connection is lost, while the rest of what had come on it is handed over; and whether nobody wants that.
@@ -90,7 +89,9 @@ class Lane(asyncio.Protocol):
     async def on(cls, connection: Connection, turns: Turns | None = None) -> Lane:
         """A lane that owns that connection from now on. Raises OSError."""
         lane = cls(turns)
-        bare, protocol = (connection.sock, SecuredTransport(connection, lane)) if isinstance(connection, Secured) else (connection, lane)
+        bare, protocol = (
+            (connection.sock, SecuredTransport(connection, lane, lane.came)) if isinstance(connection, Secured) else (connection, lane)
+        )
         try:
             await asyncio.get_running_loop().create_connection(lambda: protocol, sock=bare)
         except BaseException:
@@ -150,7 +151,6 @@ class Lane(asyncio.Protocol):
             if len(self._data) > LONGEST_BYTES:
                 self._break("more came than a message before it was wanted")
             return
-        self._came += len(data)
         if self._data or self._waits:
             self._data += data
             if not self._waits:
@@ -159,7 +159,11 @@ class Lane(asyncio.Protocol):
             self._data += data[self._hand_over(data) :]
             if self._data:
                 self._hurry(0)
-        if self._came >= TURN_BYTES and not self._waits:
+        self.came(len(data))
+
+    def came(self, size: int) -> None:
+        """So many bytes were read in one go, for what was received just now."""
+        if size >= TURN_BYTES and not self._waits and self._take is not None:
             self._stop_here()
 
     def eof_received(self) -> bool:
@@ -175,7 +179,7 @@ class Lane(asyncio.Protocol):
         if not self._waits or self._given_up:
             self._end(why)
         else:  # When the rest is handed over.
-            self._lost = why
+            self._lost = self._lost or why
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -221,7 +225,6 @@ class Lane(asyncio.Protocol):
         """The turn is over, and there is more."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._came = 0
         self._waits = True
         self._turns.wait(self._go_on)
 

@@ -194,15 +194,16 @@ class Secured:
 
 
 class SecuredTransport(asyncio.Transport, asyncio.Protocol):
-    """Between the transport of the bare connection and `user`, to whom it is a transport itself.
+    """Between the transport of the bare connection and `user`, to whom it is a transport itself. `on_read` is told how many bytes came in
+    one go, after `user` has what was in them: that may be little.
 
     Nothing waits here but a record that has come in part: how full the connection is, is what the bare transport says.
     """
 
-    def __init__(self, secured: Secured, user: asyncio.Protocol) -> None:
+    def __init__(self, secured: Secured, user: asyncio.Protocol, on_read: Callable[[int], None]) -> None:
         super().__init__()
         self._tls, self._incoming, self._outgoing = secured.tls, secured.incoming, secured.outgoing
-        self._user = user
+        self._user, self._on_read = user, on_read
         self._idle = _Idle(LANES_IDLE_BYTES)
         self._bare: asyncio.Transport
 
@@ -214,17 +215,28 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         self.data_received(b"")  # What came with the end of the handshake.
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= SLICE_BYTES:
-            self._take(data)
-            return
-        for at in range(0, len(data), SLICE_BYTES):
-            if not self._bare.is_closing():
-                self._take(data[at : at + SLICE_BYTES])
-
-    def _take(self, data: bytes) -> None:
-        self._incoming.write(data)
+        """What is in it goes on in one go, as from the bare connection: by that `user` knows how long it has had its turn."""
         came: list[bytes] = []
         at_end = False
+        try:
+            for at in range(0, max(1, len(data)), SLICE_BYTES):
+                at_end = self._open(data[at : at + SLICE_BYTES], came)
+        except OSError as error:
+            self._give(came)
+            self._user.connection_lost(error)
+            self._bare.abort()
+            return
+        if self._outgoing.pending:
+            self._bare.write(self._outgoing.read())
+        self._give(came)
+        self._on_read(len(data))
+        if at_end:
+            self._user.eof_received()
+
+    def _open(self, data: bytes, came: list[bytes]) -> bool:
+        """Put what is in it behind `came`. True: the other end has said farewell. Raises ssl.SSLError, ConnectionAbortedError."""
+        self._incoming.write(data)
+        first, at_end = len(came), False
         try:
             while self._tls.pending() or self._incoming.pending:
                 came.append(self._tls.read(READ_BYTES))
@@ -236,25 +248,12 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             at_end = True
             self._incoming.read()
-        except ssl.SSLError as error:
-            self._abort(error)
-            return
-        content = b"".join(came) if len(came) > 1 else came[0] if came else b""
-        try:
-            self._idle.came(len(data), len(content))
-        except ConnectionAbortedError as error:
-            self._abort(error)
-            return
-        if self._outgoing.pending:
-            self._bare.write(self._outgoing.read())
-        if content:
-            self._user.data_received(content)
-        if at_end:
-            self._user.eof_received()
+        self._idle.came(len(data), sum(map(len, came[first:])))
+        return at_end
 
-    def _abort(self, error: Exception) -> None:
-        self._user.connection_lost(error)
-        self._bare.abort()
+    def _give(self, came: list[bytes]) -> None:
+        if content := b"".join(came):
+            self._user.data_received(content)
 
     def eof_received(self) -> bool | None:
         return self._user.eof_received()
