@@ -171,7 +171,14 @@ class ClientPeer:
         def end(call: Call) -> None:
             self._flow.calls.cancel(call, InvalidArguments(why, started=Started.MAYBE if call.may_have_run else Started.NO))
 
-        self._in_turns(iter(list(self._calls.values())), end, partial(self._link.close, why))
+        self._end_calls(end, partial(self._link.close, why))
+
+    def _end_calls(self, end: Callable[[Call], None], then: Callable[[], None]) -> None:
+        """All that are open, from the next turn of the loop on: a thousand links may end together."""
+        if self._calls:
+            self._turns.wait(partial(self._in_turns, iter(list(self._calls.values())), end, then))
+        else:
+            then()
 
     def _in_turns(self, calls: Iterator[Call], end: Callable[[Call], None], then: Callable[[], None]) -> None:
         """End them, a few in each turn of the loop: a link may have thousands, and others would wait for the last of them."""
@@ -211,4 +218,4 @@ class ClientPeer:
         self._credentials.closed()
         self.provider.closed()
         self._abandon()
-        self._in_turns(iter(list(self._calls.values())), self._flow.calls.cancel, self._counted.close)
+        self._end_calls(self._flow.calls.cancel, self._counted.close)
