@@ -35,7 +35,7 @@ class Authentication:
     api_server: str = ""
     """Its URL, where callers' rights are asked for (SNAKEPIT_AUTH_API_SERVER); empty: who has a right token may do everything."""
     audit: str = "changes"
-    """Which decisions on rights are written down: off, denied or all (SNAKEPIT_AUTH_AUDIT)."""
+    """Which decisions on rights are written down: off, denied, changes or all (SNAKEPIT_AUTH_AUDIT)."""
     issuers: tuple[Issuer, ...] = ()
     """Whose tokens callers may bring besides (SNAKEPIT_AUTH_ISSUERS): the `jwt` of an AuthenticationConfiguration, as JSON."""
     tokens_file: str = ""
