@@ -51,12 +51,14 @@ class SlowGate(Gate):
 
 
 class SlowAccess(Access):
-    """Nothing is known of anybody for so many seconds."""
+    """Nothing is known of anybody for so many seconds. `passes_on`: names may be used."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds, self.passes_on = 0.0, True
 
     def known(self, caller: Caller, right: Right, pool: str) -> Answer | None:
+        if right.verb == "impersonate":
+            return Answer(allowed=self.passes_on)
         return None if self.seconds else super().known(caller, right, pool)
 
     async def answer(self, caller: Caller, right: Right, pool: str) -> Answer:
@@ -154,6 +156,14 @@ def test_of_names_so_many_are_kept_and_none_that_is_long() -> None:
         assert link.passed_on.whose(GATEWAY, named("ada")) is first
         link.passed_on.whose(GATEWAY, named("one too many"))
         assert link.passed_on.whose(GATEWAY, named("ada")) is not first
+
+    played(play)
+
+
+def test_no_name_is_kept_that_may_not_be_used() -> None:
+    async def play(link: Link) -> None:
+        link.access.passes_on = False
+        assert link.passed_on.whose(GATEWAY, named("ada")) is not link.passed_on.whose(GATEWAY, named("ada"))
 
     played(play)
 

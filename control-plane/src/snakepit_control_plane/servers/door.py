@@ -68,7 +68,7 @@ class Door:
 
     def known_to_call(self, caller: Caller, pool: str, session: str) -> bool | None:
         """As `may_call`, without a wait; None: that must be awaited."""
-        if caller.bearer is not None and not self._bearer_known(caller, caller.bearer):
+        if caller.bearer is not None and not self.bearer_known(caller, caller.bearer):
             return None
         called = self.access.known(caller, CALL, pool)
         if called is None or not called.allowed:
@@ -82,7 +82,7 @@ class Door:
         for right, what in needed(caller):
             await self.access.check(bearer, right, what)
 
-    def _bearer_known(self, caller: Caller, bearer: Caller) -> bool:
+    def bearer_known(self, caller: Caller, bearer: Caller) -> bool:
         """Is it known that it may pass the caller's identity on?"""
         answers = (self.access.known(bearer, right, what) for right, what in needed(caller))
         return all(each is not None and each.allowed for each in answers)

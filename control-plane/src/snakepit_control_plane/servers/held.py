@@ -24,7 +24,7 @@ MOST_KNOWN = 8192
 
 MOST_NAMED = 4096
 KEPT_NAME_BYTES = 512
-"""Callers that a link passes calls on of, and knows by their names: so many, of names and groups that are no longer than this."""
+"""Callers that a link may pass calls on of, and knows by their names: so many, of names and groups that are no longer than this."""
 
 Key = str | tuple[str, str] | tuple[str, str, tuple[str, ...], bool]
 """What calls wait for: a pool, for the link's own; whose a token is; a pool, for somebody whose calls are passed on."""
@@ -118,10 +118,13 @@ class PassedOn:
         self._named.clear()
 
     def _by_name(self, bearer: Caller, call: link_pb2.Call) -> Caller | None:
-        """A name is looked at once for all of its calls: each time would cost them a tenth. Whether it may be used is not asked here."""
+        """A name is looked at once for all of its calls: each time would cost them a tenth. Whether it may be used is not asked here; but
+        one that may not is not kept: of thousands of links that would be gigabytes."""
         said = call.caller.SerializeToString()
-        found = self._named.get(said)
-        if found is None and (found := self._door.known(bearer, call)) is not None and len(said) <= KEPT_NAME_BYTES:
+        if (kept := self._named.get(said)) is not None:
+            return kept
+        found = self._door.known(bearer, call)
+        if found is not None and len(said) <= KEPT_NAME_BYTES and self._door.bearer_known(found, bearer):
             if len(self._named) >= MOST_NAMED:
                 self._named.clear()
             self._named[said] = found
