@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -89,14 +88,15 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         self._fleet.sync(list(request.pools), complete=request.complete, drain=drain, evicted=evicted, held=held, names=request.names)
 
     async def _tell_changes(self, talk: _Talk) -> None:
+        clock = self._fleet.flow.clock
         while True:
             await self._fleet.changes.wait_beyond(talk.told)
             async with talk.writing:
-                began = time.monotonic()
+                began = clock()
                 if is_news := self._fleet.changes.count != talk.told:
                     await self._answer(talk, partial=True)
             if is_news:  # Else an answer to a request was sooner.
-                await asyncio.sleep(rest_after(time.monotonic() - began))
+                await asyncio.sleep(rest_after(clock() - began))
 
     async def _answer(self, talk: _Talk, *, partial: bool) -> None:
         """With everything, or with what has changed since the answer before."""
