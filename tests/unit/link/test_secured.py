@@ -22,7 +22,7 @@ from snakepit._wire import lane as lane_module
 from snakepit._wire.bulk import MESSAGE, PIECE, Bulk, LaneBroken, Piece
 from snakepit._wire.connect import accept, admit, dial
 from snakepit._wire.lane import Lane
-from snakepit._wire.secured import STRANGERS_BYTES, STRANGERS_IDLE_BYTES, Secured, SecuredTransport
+from snakepit._wire.secured import READ_BYTES, STRANGERS_BYTES, STRANGERS_IDLE_BYTES, TURN_BYTES, Secured, SecuredTransport
 from snakepit.v1 import link_pb2
 from support.authority import Authority
 from support.eager import UVLOOP_READS, Eager
@@ -315,6 +315,33 @@ async def test_what_comes_in_one_read_goes_on_in_one_go(authority: Authority) ->
         Eager(SecuredTransport(other, kept, read.append), sealed).pour()
         assert kept.parts == [content(200_000)]
         assert read[-1] == len(sealed) < UVLOOP_READS
+
+
+async def test_whoever_reads_records_of_one_byte_on_a_bulk_lane_lets_others_have_their_turns(authority: Authority) -> None:
+    """A turn's bytes of content, in such records, would be a second of the loop's time."""
+    size, turns = 80_000, 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with ends(authority) as (dialled, other), asyncio.timeout(30):
+        for byte in struct.pack("<IB", size, PIECE) + bytes(size):
+            dialled.tls.write(bytes([byte]))
+        await asyncio.get_running_loop().sock_sendall(dialled.sock, dialled.outgoing.read())
+        kind, piece = await Bulk(other).read()
+        assert kind == PIECE
+        assert isinstance(piece, Piece)
+        beside = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        room, most = memoryview(bytearray(size)), 0
+        while piece.left:
+            most = max(most, await piece.some(room))
+        beside.cancel()
+        assert most <= (TURN_BYTES + READ_BYTES) // 20
+        assert turns
 
 
 async def test_new_keys_now_and_then_and_records_of_one_byte_harm_nobody(authority: Authority) -> None:

@@ -149,6 +149,8 @@ class Bulk:
                 continue
             if not size:
                 raise self.abort("the other end has hung up")
+            if isinstance(self._sock, Secured):
+                self._turn += self._sock.beside
             return size
 
     async def _large(self, size: int) -> bytes:

@@ -69,6 +69,8 @@ class Secured:
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
         self._unsent = memoryview(b"")
         self._sealed = 0
+        self.beside = 0
+        """Bytes that the last `recv_into` has read beside its content: they are work, too."""
         self._strange, self._idle = _Idle(STRANGERS_IDLE_BYTES), _Idle(IDLE_BYTES)
 
     async def handshake(self) -> None:
@@ -137,9 +139,9 @@ class Secured:
 
     def recv_into(self, view: memoryview) -> int:
         """What has come, 0 at the end. Raises BlockingIOError, and ssl.SSLError for what is no TLS, or ConnectionAbortedError."""
-        size, most = 0, min(len(view), TURN_BYTES)
+        size, sealed, most = 0, 0, min(len(view), TURN_BYTES)
         read_into = cast(Callable[[int, memoryview], int], self.tls.read)
-        while size < most:
+        while size < most and sealed <= TURN_BYTES:  # Records of one byte are much work for few bytes.
             try:
                 came = read_into(most - size, view[size:most])
                 self._idle.came(0, came)
@@ -147,22 +149,24 @@ class Secured:
                 if not came:  # A farewell: nothing comes after it, and it is read again and again.
                     break
             except ssl.SSLWantReadError:
-                if not self._more(size):
+                if not (more := self._more(size)):
                     break
+                sealed += more
             except ssl.SSLZeroReturnError:
                 break
+        self.beside = max(0, sealed - size)
         return size
 
-    def _more(self, size: int) -> bool:
-        """False: there is nothing more now. Raises BlockingIOError where nothing has come before either."""
+    def _more(self, size: int) -> int:
+        """So many bytes more have come; 0: there is nothing now. Raises BlockingIOError where nothing has come before either."""
         try:
             data = self.sock.recv(READ_BYTES)
         except BlockingIOError:
             if not size:
                 raise
-            return False
+            return 0
         self._idle.came(self.incoming.write(data), 0)
-        return bool(data)
+        return len(data)
 
     def sendmsg(self, parts: Sequence[Bytes], _ancillary: tuple[()] = (), _flags: int = 0) -> int:
         """So many of the bytes have been sent. After a BlockingIOError the same bytes are to be given again: some may be under way."""
