@@ -32,8 +32,9 @@ from snakepit_operator.settings import Settings
 from snakepit_operator.views import pool_view
 from support import fake_kubectl as fake
 from support import stuck
-from support.admin import CRD, Admin, Object, Refused, crd, namespaced, place, rendered
+from support.admin import CRD, Admin, Object, Refused, crd, namespaced, place
 from support.api_server import ADMIN, TEAMS_OPERATOR, ApiServer
+from support.chart import rendered
 from support.control_plane import replica
 from support.eventually import eventually
 from support.simulated_agent import SimulatedAgent
@@ -75,7 +76,8 @@ class Release:
 
     async def install(self, *values: str) -> None:
         values = ("authentication=off", "tls.enabled=false", "gateway.enabled=true", *values)
-        for each in await asyncio.to_thread(rendered, self.admin.server.programs / "helm", self.admin.namespace, *values):
+        helm, namespace = self.admin.server.programs / "helm", self.admin.namespace
+        for each in await asyncio.to_thread(rendered, helm, *values, namespace=namespace):
             if each["kind"] in KINDS:
                 await self.admin.ask("POST", path(each), each)
                 if each["kind"] in KINDS[:2]:
