@@ -184,6 +184,8 @@ class Client:
         self.failed_at = -1.0
         """When a request of it went wrong last, by the loop's clock."""
         self.looks: dict[str, Look] = {}
+        self.listed: dict[str, str] = {}
+        """Pools of its last list, with their uids: what it has not looked at yet it knows from there."""
         self.asked: set[tuple[int, str]] = set()
         """In which reign it has asked for a pod's end, by its uid, in looks before: that pod drains."""
         self.meant: set[tuple[int, str]] = set()
@@ -223,6 +225,8 @@ class Client:
     async def list(self, resource: Resource, namespace: str | None, selector: str = "", fields: str = "") -> list[Object]:
         at = self.server.now()
         found: list[Object] = await self._ask("list", lambda late: self.server.list(resource, namespace, selector, fields))
+        if resource is POOLS:
+            self.listed = {f"{each['metadata']['namespace']}/{each['metadata']['name']}": each["metadata"]["uid"] for each in found}
         if resource is PODS and (look := self.looks.get(f"{namespace}/{selector.partition('=')[2]}")):
             look.pods, look.listed = found, at
             self._heard(look)

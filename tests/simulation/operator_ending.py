@@ -34,6 +34,7 @@ class Ending(Cluster):
         self.note("settle")
         await self._calm()
         await self.until(SETTLE_SECONDS, self.unlike)
+        await self.until(SETTLE_SECONDS, lambda: self.waiting(list(self.server.pools())))  # Each that ends changes a status' counts.
         await self.elapse(35)
         quiet = self.now()
         self.note("quiet")

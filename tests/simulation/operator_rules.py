@@ -349,11 +349,11 @@ class Rules:
         """It has taken effect."""
         if verb == "status":
             metadata = found["metadata"]
-            look = who.looks.get(f"{metadata['namespace']}/{metadata['name']}")
+            name = f"{metadata['namespace']}/{metadata['name']}"
+            known = look.pool["metadata"]["uid"] if (look := who.looks.get(name)) is not None else who.listed.get(name)
             self._decides(who, metadata["uid"])
             self._said[who.name, who.reign, metadata["uid"]] = found["status"]
-            so = look is not None and look.pool["metadata"]["uid"] == metadata["uid"]
-            self._require(so, f"{metadata['name']} is given the status of another pool of its name")
+            self._require(known == metadata["uid"], f"{metadata['name']} is given the status of another pool of its name")
 
     def _shrinks(self, who: Client, look: Look | None, status: Object) -> None:
         """A pool that is sized by its calls: not while a replica may know of more of them, and not to nothing while there is one."""
