@@ -217,5 +217,9 @@ class ClientPeer:
         self._held.closed()
         self._credentials.closed()
         self.provider.closed()
+        self._end_calls(self._flow.calls.cancel, self._ended)
+
+    def _ended(self) -> None:
+        """No call is open any more, so that no large result can come that nobody fetches."""
         self._abandon()
-        self._end_calls(self._flow.calls.cancel, self._counted.close)
+        self._counted.close()
