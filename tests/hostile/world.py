@@ -173,6 +173,41 @@ def certificates_of(servers: Authority, people: Authority, strangers: Authority)
     return settings, {"ca": str(servers.ca_file), **{name: str(files.certificate.parent) for name, files in made.items()}}
 
 
+def of_the_control_plane(folder: Path, ports: dict[str, int], store: str) -> dict[str, str]:
+    """Its settings: everybody brings a token."""
+    return {
+        "SNAKEPIT_LISTEN": f"127.0.0.1:{ports['grpc']}",
+        "SNAKEPIT_METRICS_LISTEN": f"127.0.0.1:{ports['metrics']}",
+        "SNAKEPIT_HEALTH_LISTEN": f"127.0.0.1:{ports['health']}",
+        "SNAKEPIT_LANE_LISTEN": f"127.0.0.1:{ports['lane']}",
+        "SNAKEPIT_LINGER_SECONDS": "10",
+        "SNAKEPIT_MAX_REQUEST_SECONDS": "4",
+        "SNAKEPIT_STORE": store,
+        "SNAKEPIT_AUTH": "required",
+        "SNAKEPIT_AUTH_KEYS": str(folder / "jwks"),
+        "SNAKEPIT_AUTH_AUDIENCE": AUDIENCE,
+        "SNAKEPIT_AUTH_ISSUER": NAME,
+        "SNAKEPIT_AUTH_OPERATOR": OPERATOR,
+        "SNAKEPIT_TLS_CLIENT_LISTEN": f"127.0.0.1:{ports['clients']}",
+    }
+
+
+def of_the_agent(folder: Path, ports: dict[str, int], server: str) -> dict[str, str]:
+    """And of its keeper: one capsule of three workers."""
+    call = {"payloads": ["json", "msgpack"], "idempotencyTtlSeconds": KEPT_SECONDS}
+    return {
+        "SNAKEPIT_POOL": POOL,
+        "SNAKEPIT_CAPSULE": "sample-0",
+        "SNAKEPIT_POD_UID": "pod-uid",
+        "SNAKEPIT_SERVER": server,
+        "SNAKEPIT_SPEC": encode_spec(spec("support.sample:Sample", worker={"processes": WORKERS}, call=call)),
+        "SNAKEPIT_RUN_DIR": str(folder / "run"),
+        "SNAKEPIT_TOKEN_FILE": str(folder / "agent"),
+        "SNAKEPIT_HEALTH_PORT": str(ports["agent"]),
+        "SNAKEPIT_METRICS_PORT": str(ports["agent_metrics"]),
+    }
+
+
 @contextlib.contextmanager
 def world(servers: Authority | None = None) -> Iterator[World]:
     """With `servers`, all ports speak TLS, and clients may show certificates."""
@@ -189,40 +224,9 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         (folder / "jwks").write_text(json.dumps({"keys": [public_key("one")]}))
         (folder / "ada").write_text(signed(claims("ada")))
         (folder / "agent").write_text(signed(pod_claims("sample-0", POOL)))
-        control = stack.enter_context(
-            plane(
-                "hostile.measured",
-                PYTHONPATH=python_path(),
-                MALLOC_ARENA_MAX="2",
-                SNAKEPIT_LISTEN=f"127.0.0.1:{ports['grpc']}",
-                SNAKEPIT_METRICS_LISTEN=f"127.0.0.1:{ports['metrics']}",
-                SNAKEPIT_HEALTH_LISTEN=f"127.0.0.1:{ports['health']}",
-                SNAKEPIT_LANE_LISTEN=f"127.0.0.1:{ports['lane']}",
-                SNAKEPIT_LINGER_SECONDS="10",
-                SNAKEPIT_MAX_REQUEST_SECONDS="4",
-                SNAKEPIT_STORE=store.url,
-                SNAKEPIT_AUTH="required",
-                SNAKEPIT_AUTH_KEYS=str(folder / "jwks"),
-                SNAKEPIT_AUTH_AUDIENCE=AUDIENCE,
-                SNAKEPIT_AUTH_ISSUER=NAME,
-                SNAKEPIT_AUTH_OPERATOR=OPERATOR,
-                SNAKEPIT_TLS_CLIENT_LISTEN=f"127.0.0.1:{ports['clients']}",
-                **tls,
-            )
-        )
-        call = {"payloads": ["json", "msgpack"], "idempotencyTtlSeconds": KEPT_SECONDS}
-        own = {
-            **trust,
-            "SNAKEPIT_POOL": POOL,
-            "SNAKEPIT_CAPSULE": "sample-0",
-            "SNAKEPIT_POD_UID": "pod-uid",
-            "SNAKEPIT_SERVER": control.address,
-            "SNAKEPIT_SPEC": encode_spec(spec("support.sample:Sample", worker={"processes": WORKERS}, call=call)),
-            "SNAKEPIT_RUN_DIR": str(folder / "run"),
-            "SNAKEPIT_TOKEN_FILE": str(folder / "agent"),
-            "SNAKEPIT_HEALTH_PORT": str(ports["agent"]),
-            "SNAKEPIT_METRICS_PORT": str(ports["agent_metrics"]),
-        }
+        settings = of_the_control_plane(folder, ports, store.url)
+        control = stack.enter_context(plane("hostile.measured", PYTHONPATH=python_path(), MALLOC_ARENA_MAX="2", **settings, **tls))
+        own = {**trust, **of_the_agent(folder, ports, control.address)}
         undisturbed.first(control.pid, undisturbed.SERVERS)
         log = stack.enter_context((folder / "capsule.log").open("wb"))
         agent = run("snakepit_agent", env=own, stderr=log)
