@@ -113,7 +113,7 @@ hostile: setup ## What strangers and garbage cost a good client: its p99 beside 
 simulate: setup ## Random schedules on a virtual clock: SNAKEPIT_SEEDS (2000) of the router, or some (17:18), SNAKEPIT_OPERATOR_SEEDS (2000), and SNAKEPIT_FRESH_SEEDS (50) new ones, from SNAKEPIT_FRESH_FROM on
 	@SNAKEPIT_SEEDS=$${SNAKEPIT_SEEDS:-2000} $(BIN)/python -m pytest tests/simulation
 
-fuzz: setup ## New bytes for every parser of what others have made: FUZZ_SECONDS (600) in all, FUZZ_ONLY="pool_file worker"; half a minute of it is in `make test`
+fuzz: setup ## New bytes for every parser of what others have made: FUZZ_SECONDS (600) in all, shared by its kinds, FUZZ_PROCESSES (2) targets at a time, FUZZ_ONLY="files hello"; 30 s of each kind are in `make test`
 	@$(BIN)/python -m tests.fuzz
 
 images: ## Build the project's images from its Dockerfiles (IMAGE_REPOSITORY, IMAGE_TAG)
