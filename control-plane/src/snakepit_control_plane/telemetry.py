@@ -27,6 +27,9 @@ MOST_TOOLS = 200
 GONE_SECONDS = 300.0
 """A tool that its pool doesn't offer any more is told of for so long, and then forgotten."""
 
+COUNTED_AT_ONCE = 256
+"""So many calls of a tool have their times counted together; before each scrape, all have."""
+
 _KEPT = ("", OTHER)
 
 LAG_SECONDS = 15.0
@@ -36,15 +39,33 @@ _STATES = {value: name.removeprefix("WORKER_STATE_").lower() for name, value in 
 
 
 @dataclass(slots=True)
+class Times:
+    """Of calls, in seconds: a histogram, and what is to be counted there next."""
+
+    counted: Distribution
+    next: list[float] = field(default_factory=list)
+
+    def count(self) -> None:
+        """All that there is."""
+        self.counted.observe_all(self.next)
+        self.next.clear()
+
+
+@dataclass(slots=True)
 class OfTool:
     """Where a tool's calls are counted, by outcome, and their times. `tool` as its label has it."""
 
     tool: str
-    whole: Distribution
-    queue: Distribution
-    run: Distribution
-    overhead: Distribution
+    whole: Times
+    queue: Times
+    run: Times
+    overhead: Times
     outcomes: dict[str, Tally] = field(default_factory=dict)
+
+    def count(self) -> None:
+        """The times that are not counted yet."""
+        for times in (self.whole, self.queue, self.run, self.overhead):
+            times.count()
 
 
 class Lag:
@@ -110,30 +131,38 @@ class Telemetry:
             if outcome in rows.OUTCOMES:  # And no word of a worker's own, which is counted as OTHER.
                 of.outcomes[outcome] = tally
         tally.count += 1
+        of.whole.next.append(seconds)
         if traceparent and is_sampled(traceparent):
-            of.whole.observe(seconds, trace_id(traceparent), span_id(traceparent))
-        else:
-            of.whole.observe(seconds)
+            of.whole.counted.shown(seconds, trace_id(traceparent), span_id(traceparent))
         if ran > 0.0:
             if waited:
-                of.queue.observe(waited)
+                of.queue.next.append(waited)
             else:
-                of.queue.nothing += 1
-            of.run.observe(ran)
+                of.queue.counted.nothing += 1
+            of.run.next.append(ran)
             rest = seconds - waited - ran
-            of.overhead.observe(rest if rest > 0.0 else 0.0)
+            of.overhead.next.append(rest if rest > 0.0 else 0.0)
+        if len(of.whole.next) >= COUNTED_AT_ONCE:
+            of.count()
 
     def _of(self, pool: str, tool: str) -> OfTool:
         """Of a tool that is not known yet, or is one too many."""
         if len(self._tools) >= MOST_SERIES:  # Nobody scrapes, and so nobody has forgotten pools that are gone.
+            self.count()
             self._tools.clear()
         tools = self._tools.setdefault(pool, {})
         name = tool if not tool or len(tools) < MOST_TOOLS else OTHER
         found = tools.get(name)
         if found is None:
-            queue, run, overhead = (self._phases.of(pool, name, phase) for phase in ("queue", "run", "overhead"))
-            found = tools[name] = OfTool(name, self.seconds.of(pool, name), queue, run, overhead)
+            queue, run, overhead = (Times(self._phases.of(pool, name, phase)) for phase in ("queue", "run", "overhead"))
+            found = tools[name] = OfTool(name, Times(self.seconds.of(pool, name)), queue, run, overhead)
         return found
+
+    def count(self) -> None:
+        """All times that calls have told of."""
+        for tools in self._tools.values():
+            for of in tools.values():
+                of.count()
 
     def store_answered(self, operation: str, seconds: float | None) -> None:
         """The store has answered; None: it has not, or said no."""
@@ -163,6 +192,7 @@ class Telemetry:
         self.registry.read(loop, read, lambda: self._read(pools, store_up(), loop.time()))
 
     def _read(self, pools: Mapping[str, Pool], store_up: bool, now: float) -> Iterator[Reading]:
+        self.count()
         self.forget(pools, now)
         yield rows.TASKS, (), len(asyncio.all_tasks())
         yield rows.EVENT_LOOP_LAG, (), self.lag.worst

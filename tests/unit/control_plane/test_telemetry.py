@@ -8,7 +8,7 @@ from snakepit._telemetry.metrics.instruments import Counter, Gauge, Histogram, I
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.telemetry import GONE_SECONDS, MOST_TOOLS, Telemetry
+from snakepit_control_plane.telemetry import COUNTED_AT_ONCE, GONE_SECONDS, MOST_TOOLS, Telemetry
 from support.metrics import is_known
 from support.simulated_agent import settings
 
@@ -60,6 +60,27 @@ def test_a_tool_that_its_pool_has_not_offered_for_a_while_is_forgotten_and_makes
     telemetry.forget({pool.name: pool}, 2000.0)
     telemetry.answered(pool.name, "new", "OK", 0.01, 0.0, 0.005)
     assert counted(telemetry) == {"", "t7", "t8", "new"}
+
+
+def test_each_calls_times_are_counted_before_a_scrape_however_many_there_were_since_the_last_one() -> None:
+    telemetry = Telemetry()
+    for number in range(3 * COUNTED_AT_ONCE + 7):
+        telemetry.answered("default/p", "t", "OK", 1.0, 0.25 * (number % 2), 0.5)
+    telemetry.answered("default/p", "t", "QUEUE_TIMEOUT", 2.0, 2.0, 0.0)
+    telemetry.count()
+    ran, waited = 3 * COUNTED_AT_ONCE + 7, (3 * COUNTED_AT_ONCE + 7) // 2
+    assert sums(telemetry.seconds) == {"t": (ran + 1, ran + 2.0)}
+    phases = next(each for each in telemetry.registry.instruments if isinstance(each, Histogram) and "phase" in each.row.labels)
+    queue, overhead = 0.25 * waited, 0.5 * ran - 0.25 * waited
+    assert sums(phases) == {"queue": (ran, queue), "run": (ran, 0.5 * ran), "overhead": (ran, overhead)}
+
+
+def sums(histogram: Histogram) -> dict[str, tuple[float, float]]:
+    """By the last label: how many there are, and their sum."""
+    found: dict[str, dict[str, float]] = {}
+    for sample in (sample for family in histogram.collect() for sample in family.samples if not sample.name.endswith("_bucket")):
+        found.setdefault(sample.labels[histogram.row.labels[-1]], {})[sample.name.rpartition("_")[2]] = sample.value
+    return {label: (each["count"], each["sum"]) for label, each in found.items()}
 
 
 def counted(telemetry: Telemetry) -> set[str]:

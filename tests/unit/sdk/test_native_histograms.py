@@ -96,8 +96,9 @@ def test_a_random_histogram_is_native_and_classic_at_once_with_each_value_in_its
     values = [rng.choice([0.0, 1e-9, *SECONDS, rng.lognormvariate(-3, 3), rng.uniform(0, 400), 1e6]) for _ in range(500)]
     registry = Registry("agent")
     times = registry.histogram(TIMES)
-    for value in values:
+    for value in values[:250]:
         times.observe(value, "a/b")
+    times.of("a/b").observe_all(values[250:])
     (metric,) = scraped(registry)["call_seconds"].metric
     histogram = metric.histogram
     assert histogram.sample_count == len(values)

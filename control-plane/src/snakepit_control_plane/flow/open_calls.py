@@ -258,23 +258,22 @@ class OpenCalls(OpenCount):
 
     def _record(self, call: Call, result: link_pb2.Result, now: float) -> None:
         """Labels come from what is known here, never from what a caller made up."""
-        pool, tool = "", ""
         outcome, seconds = outcome_of(result), now - call.request.came_at
-        if call.pool is not None:
-            pool, tool = call.pool.name, call.tool if call.tool in call.pool.tools else ""
-            if call.pool.records is None:
-                call.pool.records = self._records.of_pool()
-            if (records := call.pool.records) is not None:
+        name, tool, pool, place, span = "", "", call.pool, call.place, call.span
+        if pool is not None:
+            name, tool = pool.name, call.tool if call.tool in pool.tools else ""
+            if (records := pool.records) is None:
+                records = pool.records = self._records.of_pool()
+            if records is not None:
                 records.ended(call, result, outcome, now)
-            if (objectives := call.pool.objectives) is not None:
+            if pool.objectives is not None:
                 started = result.error.started if outcome != "OK" else 0
-                objectives.count(outcome, started, seconds, now, is_stream=call.request.is_stream)
-        waited = 0.0 if call.place is None else call.place.waited
-        traceparent = "" if call.span is None else call.span.traceparent
+                pool.objectives.count(outcome, started, seconds, now, is_stream=call.request.is_stream)
+        waited = 0.0 if place is None else place.waited
         ran = result.run_seconds if call.has_run else 0.0
-        self._telemetry.answered(pool, tool, outcome, seconds, waited, ran, traceparent)
-        if call.span is not None:
-            spans.end(call, call.span, result, outcome, now)
+        self._telemetry.answered(name, tool, outcome, seconds, waited, ran, "" if span is None else span.traceparent)
+        if span is not None:
+            spans.end(call, span, result, outcome, now)
 
     def stop(self) -> None:
         self.deadlines.stop()

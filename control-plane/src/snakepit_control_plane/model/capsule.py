@@ -207,25 +207,29 @@ class WorkerIndex:
 
     def place(self, worker: Worker, now: float) -> None:
         """Put the worker where its load, as it is now, belongs; out of the index while it may get nothing."""
-        if (key := worker.key) is not None:
-            bucket = self._buckets[key]
-            del bucket[worker]
-            if not bucket:
-                del self._buckets[key]
-            worker.key = None
         # On every call's path, twice: what properties would say, written out.
         capsule = worker.capsule
-        if not worker.ready or worker.full or worker.taken or worker.resting_until > now:
-            return
-        if capsule.draining or capsule.cordoned or not capsule.linked or capsule.liveness != LIVE:
-            return
-        # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
-        worker.key = key = 2 * (worker.own + worker.elsewhere - worker.slots) + (worker.failure_share > FAILING)
-        if key not in self._buckets:
-            self._buckets[key] = OrderedDict()
-            if key < self._lowest:
-                self._lowest = key
-        self._buckets[key][worker] = None
+        shut = not worker.ready or worker.full or worker.taken or worker.resting_until > now
+        if shut or capsule.draining or capsule.cordoned or not capsule.linked or capsule.liveness != LIVE:
+            self.remove(worker)
+        else:
+            # Even: as good as its load. Odd: it fails more than half of its calls, so its equals come first.
+            self._move(worker, 2 * (worker.own + worker.elsewhere - worker.slots) + (worker.failure_share > FAILING))
+
+    def _move(self, worker: Worker, key: int) -> None:
+        """To the end of that bucket."""
+        buckets, before = self._buckets, worker.key
+        if before is not None and key not in buckets and len(buckets[before]) == 1:
+            # A bucket of its own goes along with it: to make one costs more than all else here.
+            buckets[key] = buckets.pop(before)
+        else:
+            self.remove(worker)
+            if key not in buckets:
+                buckets[key] = OrderedDict()
+            buckets[key][worker] = None
+        worker.key = key
+        if key < self._lowest:
+            self._lowest = key
 
     def remove(self, worker: Worker) -> None:
         if worker.key is not None:

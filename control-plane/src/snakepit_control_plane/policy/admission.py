@@ -38,6 +38,9 @@ MOST_BESIDE_BYTES = 64 * 1024
 ATTACHMENT_BYTES = 128
 """Each attachment's type and shape may have so many more."""
 
+SMALL_BYTES = min(MOST_BESIDE_BYTES, 2 * MOST_ATTACHMENTS)
+"""A call that is no larger altogether has too much of nothing: an attachment takes two bytes at least. Nothing in it is counted."""
+
 RETRY_NOT_KNOWN_SECONDS = 1.0
 
 
@@ -47,26 +50,35 @@ def payload_bytes(value: common_pb2.Payload) -> int:
 
 
 def check(call: Call, pool: Pool, limits: Limits) -> SnakepitError | None:
-    """What is wrong with the call's own fields. What is too many is counted before anything is done with each."""
+    """What is wrong with the call's own fields."""
     timeout = call.request.timeout
     if not timeout >= 0:
         return bad_timeout(timeout)
-    message = call.message
-    arguments = message.arguments
-    attached = len(arguments.attachments)
-    if attached > MOST_ATTACHMENTS:
+    message, source = call.message, call.source
+    call.bytes = size = message.ByteSize()
+    small = source is None and size <= SMALL_BYTES and size <= limits.max_payload_bytes
+    if not small and (problem := _too_much(call, size, limits)) is not None:
+        return problem
+    kind = message.arguments.content_type
+    return None if kind in ALWAYS else _refused_encoding(pool, kind)
+
+
+def _too_much(call: Call, whole: int, limits: Limits) -> SnakepitError | None:
+    """Of what has `whole` bytes in its frame."""
+    message, source = call.message, call.source
+    attached = len(message.arguments.attachments)
+    if attached > MOST_ATTACHMENTS:  # Before anything is done with each.
         return too_many_attachments(attached)
-    size = payload_bytes(arguments) if attached else len(arguments.data)
+    size = payload_bytes(message.arguments)
     if size > limits.max_payload_bytes:
         return too_large(size, limits.max_payload_bytes, "maxPayloadBytes")
-    whole = message.ByteSize()
-    call.bytes = whole if call.source is None else whole + call.source.held
     if (beside := whole - size) > MOST_BESIDE_BYTES + attached * ATTACHMENT_BYTES:
         return too_much_beside(beside)
-    if call.source is not None and (size := counted(message.pieces.sections)) > limits.max_large_payload_bytes:
-        return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
-    kind = arguments.content_type
-    return None if kind in ALWAYS else _refused_encoding(pool, kind)
+    if source is not None:
+        call.bytes += source.held
+        if (size := counted(message.pieces.sections)) > limits.max_large_payload_bytes:
+            return too_large(size, limits.max_large_payload_bytes, "maxLargePayloadBytes")
+    return None
 
 
 def deadline(call: Call, pool: Pool, now: float) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from snakepit._telemetry.metrics.buckets import Bounds
@@ -41,11 +41,27 @@ class Distribution:
 
     def observe(self, value: float, trace_id: str = "", span_id: str = "") -> None:
         """Count one more. `trace_id`, `span_id`: of the span that shows it, if one does."""
-        fine, counts = bisect_left(self._all, value), self.counts
-        counts[fine] = counts.get(fine, 0) + 1
+        self._count(bisect_left(self._all, value), 1)
         self.sum += value
         if trace_id:
-            self.exemplars[self._bounds.classic_of[fine]] = Exemplar(trace_id, value, time.time(), span_id)
+            self.shown(value, trace_id, span_id)
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count each. Of many, most are in the same few buckets, each of which is looked up once."""
+        bounds, ascending, at = self._all, sorted(values), 0
+        while at < len(ascending):
+            fine = bisect_left(bounds, ascending[at])
+            end = bisect_right(ascending, bounds[fine], at) if fine < len(bounds) else len(ascending)
+            self._count(fine, end - at)
+            at = end
+        self.sum += sum(values)
+
+    def _count(self, fine: int, count: int) -> None:
+        self.counts[fine] = self.counts.get(fine, 0) + count
+
+    def shown(self, value: float, trace_id: str, span_id: str) -> None:
+        """One that is counted is shown by that span."""
+        self.exemplars[self._bounds.classic_of[bisect_left(self._all, value)]] = Exemplar(trace_id, value, time.time(), span_id)
 
     def shape(self, labels: Mapping[str, str]) -> Shape:
         """What there is now."""
