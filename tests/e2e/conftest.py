@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.beside import Ends, is_played, played
 from support.incluster import ACCOUNTS, E2E, config_map, probe_pool, standing_caller
-from support.kube import apply, install, kubectl, make_namespace
+from support.kube import SYSTEM, apply, install, kubectl, make_namespace
 
 NAMESPACE = "snakepit-e2e"
 collect_ignore = [] if os.environ.get("METRICS_SERVER") else ["test_gateway_hpa.py"]
@@ -45,8 +46,27 @@ DESKS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever the files are called: who installs a release of its own comes first, and uninstalling last."""
-    items.sort(key=lambda item: {"test_readme.py": 0, "test_operations.py": 1, "test_uninstall.py": 3}.get(item.path.name, 2))
+    """Whatever the files are called: who installs a release of its own comes first, who needs more of it than others next, and
+    uninstalling last."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if is_played(item):
+        return 2
+    if not BY_FIXTURE.keys().isdisjoint(getattr(item, "fixturenames", ())):
+        return 3
+    return {"test_readme.py": 0, "test_operations.py": 1, "test_uninstall.py": 5}.get(item.path.name, 4)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Who is played beside others has begun before."""
+    if not is_played(pyfuncitem):
+        return None
+    ends: Ends = pyfuncitem.funcargs["beside"]
+    ends[pyfuncitem.nodeid].result()
+    return True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -65,10 +85,15 @@ def cluster() -> None:
             pytest.exit(f"{program} is not on the PATH: run these tests with `make test-cluster`", returncode=2)
 
 
+BY_FIXTURE = {"gateway": "gateway.enabled", "metrics_api": "metricsApi.enabled"}
+"""What is on only while there are tests of it: until the first other upgrade, which is in test_adversity.py."""
+
+
 @pytest.fixture(scope="session")
-def release(cluster: None) -> None:
-    make_namespace("snakepit-system")
-    install()
+def release(cluster: None, request: pytest.FixtureRequest) -> None:
+    make_namespace(SYSTEM)
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    install(SYSTEM, *(f"--set={value}=true" for fixture, value in BY_FIXTURE.items() if fixture in wanted))
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +110,10 @@ def namespace(release: None) -> Iterator[str]:
     standing_caller(namespace=NAMESPACE)
     yield NAMESPACE
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def beside(namespace: str, request: pytest.FixtureRequest) -> Iterator[Ends]:
+    """For tests that are played at once: `support.beside`."""
+    with played(request.session.items, namespace) as ends:
+        yield ends

@@ -140,6 +140,10 @@ def test_scaling_with_kubectl_under_load_gives_exactly_that_many_pods_loses_no_c
     assert watch.most == 4
 
 
+OPTIONAL = ("apiservice/v1beta2.custom.metrics.k8s.io", "deployment/snakepit-gateway")
+"""What the release had for the tests that came before."""
+
+
 def test_an_upgrade_of_the_release_under_load_loses_no_call_and_of_two_operators_one_leads(namespace: str, pool: str) -> None:
     before = {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)}
     with Load("upgrade", pool, namespace=namespace) as load:
@@ -150,6 +154,7 @@ def test_an_upgrade_of_the_release_under_load_loses_no_call_and_of_two_operators
         account = load.finish()
     print(f"upgraded in {seconds:.1f} s")
     assert account["failed"] == {}, account["failures"]
+    assert [kubectl("get", each, "-n", SYSTEM, "--ignore-not-found", "-o", "name") for each in OPTIONAL] == [""] * len(OPTIONAL)
     eventually(lambda: leader() in operators(), "one of the new ones leads")
     assert len(operators()) == 2
     assert {pod["metadata"]["uid"] for pod in pods_of(pool, namespace=namespace)} == before, "an upgrade rolls no capsule"

@@ -92,6 +92,7 @@ def first_call(pool: str, namespace: str) -> tuple[float, float]:
     return begin, end
 
 
+@pytest.mark.usefixtures("beside")
 def test_a_pool_grows_under_load_says_why_and_shrinks_after_it_and_no_call_fails(namespace: str) -> None:
     name = "elastic"
     policy = {"minReplicas": 1, "maxReplicas": 4, "scaleDownStabilizationSeconds": 10}
@@ -131,6 +132,7 @@ def test_a_pool_goes_to_zero_and_the_first_call_waits_for_its_capsule(namespace:
     kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
 
 
+@pytest.mark.usefixtures("beside")
 def test_a_pool_without_autoscaling_is_told_how_large_it_should_be(namespace: str) -> None:
     name = "advised"
     apply(probe_pool(name, replicas=1, worker={"processes": 2}), namespace=namespace)

@@ -36,6 +36,7 @@ def test_pods_deleted_by_hand_under_load_while_the_operator_is_away_are_made_aga
     assert account["failed"] == {}, account["failures"]
 
 
+@pytest.mark.usefixtures("beside")
 def test_a_worker_that_cannot_set_up_is_named_with_its_own_error_in_status_events_and_refusals(namespace: str) -> None:
     apply(probe_pool("broken", adapter="probe:FailsInSetup", replicas=1), namespace=namespace)
     degraded = eventually(lambda: is_true(namespace, "broken", "Degraded"), "the pool says that it is Degraded")
@@ -60,6 +61,7 @@ def is_true(namespace: str, pool: str, kind: str) -> dict[str, str] | None:
     return found if found["status"] == "True" else None
 
 
+@pytest.mark.usefixtures("beside")
 def test_a_deleted_pool_leaves_nothing_behind_and_its_callers_are_told_and_none_of_their_running_calls_is_cut_off(namespace: str) -> None:
     apply(probe_pool("gone", replicas=2), namespace=namespace)
     wait_available("gone", namespace=namespace)

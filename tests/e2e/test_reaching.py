@@ -152,7 +152,11 @@ def test_an_account_with_rights_in_the_releases_namespace_alone_gets_through(nam
         kubectl("delete", "serviceaccount", READER, "-n", SYSTEM, "--ignore-not-found")
 
 
-def test_a_right_that_a_role_binding_gives_works_within_a_minute_and_is_gone_within_one(namespace: str, pool: str) -> None:
+@pytest.mark.usefixtures("beside")
+def test_a_right_that_a_role_binding_gives_works_within_a_minute_and_is_gone_within_one(namespace: str) -> None:
+    pool = "sells"
+    apply(probe_pool(pool, "actor:Actor", replicas=1), namespace=namespace)
+    wait_available(pool, namespace=namespace)
     kubectl("create", "serviceaccount", SHOP, "-n", SYSTEM)
 
     def answer() -> str:
@@ -168,6 +172,7 @@ def test_a_right_that_a_role_binding_gives_works_within_a_minute_and_is_gone_wit
         print(f"given after {given:.1f} s, gone after {taken:.1f} s")
     finally:
         kubectl("delete", "serviceaccount", SHOP, "-n", SYSTEM, "--ignore-not-found")
+    kubectl("delete", f"sp/{pool}", "-n", namespace, "--wait=false")
 
 
 def took(look: Callable[[], bool], what: str) -> float:

@@ -36,7 +36,9 @@ def told(pool: str, namespace: str) -> list[tuple[str, str]]:
     return [(each["type"], each["reason"]) for each in get("events", namespace=namespace) if each["involvedObject"]["name"] == pool]
 
 
-def test_a_config_map_that_is_missing_is_named(namespace: str, pool: str) -> None:
+@pytest.mark.usefixtures("beside")
+def test_a_config_map_that_is_missing_is_named(namespace: str) -> None:
+    pool = "reason-missing"
     document = probe_pool(pool, replicas=1)
     document["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] = "not-there"
     apply(document, namespace=namespace)
@@ -45,6 +47,7 @@ def test_a_config_map_that_is_missing_is_named(namespace: str, pool: str) -> Non
     assert get("snakepool", pool, namespace=namespace)["status"]["reason"] == "FailedMount"
     apply(probe_pool(pool, replicas=1), namespace=namespace)
     wait_available(pool, namespace=namespace)
+    kubectl("delete", f"sp/{pool}", "-n", namespace, "--wait=false")
 
 
 def test_an_unknown_field_of_the_template_is_refused_with_its_place_and_pods_that_run_stay(namespace: str, pool: str) -> None:
@@ -77,8 +80,9 @@ def test_what_would_be_overridden_is_refused_when_it_is_applied(namespace: str, 
         apply(document, namespace=namespace)
 
 
-def test_a_pool_that_was_well_for_longer_than_its_deadline_and_loses_a_pod_is_not_late(namespace: str, pool: str) -> None:
-    seconds = 15
+@pytest.mark.usefixtures("beside")
+def test_a_pool_that_was_well_for_longer_than_its_deadline_and_loses_a_pod_is_not_late(namespace: str) -> None:
+    pool, seconds = "reason-late", 25
     apply(probe_pool(pool, replicas=2, rollout={"progressDeadlineSeconds": seconds}), namespace=namespace)
     wait_available(pool, namespace=namespace)
 
@@ -96,6 +100,7 @@ def test_a_pool_that_was_well_for_longer_than_its_deadline_and_loses_a_pod_is_no
 
     eventually(is_well_again, "there are two again")
     assert "ProgressDeadlineExceeded" not in {reason for _, reason in told(pool, namespace)}
+    kubectl("delete", f"sp/{pool}", "-n", namespace, "--wait=false")
 
 
 def test_an_annotation_restarts_a_pool_and_a_start_leaves_no_warning(namespace: str, pool: str) -> None:

@@ -167,6 +167,7 @@ def processes_of(pod: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.usefixtures("beside")
 @pytest.mark.parametrize(
     ("name", "adapter", "reason", "sentence"),
     [
@@ -197,6 +198,7 @@ def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_st
     kubectl("delete", f"sp/{name}", "-n", namespace, "--wait=false")
 
 
+@pytest.mark.usefixtures("beside")
 def test_workers_are_recycled_by_calls_and_by_hand_without_a_lost_call_and_never_fewer_than_asked_for(namespace: str) -> None:
     apply(probe_pool("renewed", replicas=1, worker={"processes": 2}, recycle={"maxCalls": 150}), namespace=namespace)
     wait_available("renewed", namespace=namespace)

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,10 +115,13 @@ class Row(NamedTuple):
 ACCOUNTS: list[Row] = []
 """Of all loads so far."""
 
+RUNS: ContextVar[str] = ContextVar("RUNS")
+"""The test that runs in this thread, where it isn't pytest's own."""
+
 
 def _sentence() -> str:
     """The test that runs."""
-    name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].rpartition(" ")[0]
+    name = RUNS.get("") or os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].rpartition(" ")[0]
     return name.removeprefix("test_").replace("_", " ")
 
 

@@ -1,4 +1,4 @@
-"""The release with a gateway, for all tests of this folder, and then without it again."""
+"""What all tests of this folder have: the release's gateway, a pool, and ways to ask for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.bearer import bearing
 from support.cluster_gateway import POOL, PORT, Ask, address
 from support.incluster import authority, call_token, config_map, probe_pool
-from support.kube import ROOT, SYSTEM, apply, install, kubectl, wait_available
+from support.kube import ROOT, SYSTEM, apply, kubectl, wait_available
 
 ASK = """
 import json, sys
@@ -29,13 +29,11 @@ EXAMPLES = {
 
 @pytest.fixture(scope="package")
 def gateway(namespace: str) -> Iterator[str]:
-    """The release with gateway.enabled, beside a pool; then without it again. The pool's path."""
+    """A pool behind the release's gateway: its path there."""
     apply(probe_pool(POOL, replicas=2, worker={"processes": 2}), namespace=namespace)
-    install(SYSTEM, "--set", "gateway.enabled=true")
     wait_available(POOL, namespace=namespace)
     yield f"/v1/pools/{namespace}/{POOL}"
     kubectl("delete", f"sp/{POOL}", "-n", namespace, "--wait=false")
-    install(SYSTEM, "--set", "gateway.enabled=false")  # without a value helm goes on with the last ones
 
 
 @pytest.fixture(scope="package")
