@@ -99,12 +99,13 @@ def condition(pool: dict[str, Any], kind: str) -> dict[str, Any]:
     return dict(found[0])
 
 
-def install(namespace: str = SYSTEM, *extra: str) -> None:
-    """`helm install` without any values but IMAGE_REPOSITORY and IMAGE_TAG where they are set, and wait until all of it is ready."""
+def install(namespace: str = SYSTEM, *extra: str, wait: bool = True) -> None:
+    """`helm install` without any values but IMAGE_REPOSITORY and IMAGE_TAG where they are set; `wait`: until all of it is ready."""
     given = {"image.repository": os.environ.get("IMAGE_REPOSITORY"), "image.tag": os.environ.get("IMAGE_TAG")}
     images = [word for key, value in given.items() if value for word in ("--set", f"{key}={value}")]
     chart = str(ROOT / "charts/snakepit")
-    run("helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, "--wait", "--timeout", "180s", *images, *extra, timeout=240)
+    ready = ("--wait", "--timeout", "180s") if wait else ()
+    run("helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, *ready, *images, *extra, timeout=240)
 
 
 CALLERS = {"snakepit.dev/caller": "true", "snakepit.dev/scraper": "true"}

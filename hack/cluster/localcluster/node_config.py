@@ -100,7 +100,7 @@ def kubelet_settings(state: State, index: int) -> dict[str, Any]:
         "imageGCHighThresholdPercent": 100,
         "maxPods": MOST_PODS,
         "nodeStatusUpdateFrequency": "4s",
-        "syncFrequency": "10s",  # So soon a pod has what is new of a Secret or ConfigMap that it mounts; else within a minute and a half.
+        "syncFrequency": "4s",  # So soon a pod has what is new of a Secret or ConfigMap that it mounts; else within a minute and a half.
         "nodeLeaseDurationSeconds": LEASE_SECONDS,
     }
 
