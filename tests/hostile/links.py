@@ -176,6 +176,26 @@ class Links(Eve):
                 else:
                     raise AssertionError("the bulk ticket outlives its link")
 
+    async def tickets_of_others(self) -> None:
+        """Sniffed, and shown first: whose it is says so on its stream, and is sent away to dial again. Shown later, it takes all
+        bulk lanes, and whose they are has one all the same."""
+        for _ in range(self._count(20)):
+            async with self._channel() as channel:
+                stream = link_pb2_grpc.LinkServiceStub(channel).Link(metadata=self.metadata)
+                await stream.write(hello())
+                first: Any = await stream.read()
+                lane = first.frames[0].welcome.lane
+                with await asyncio.to_thread(show, lane.port, lane.ticket) as thief:
+                    await asyncio.to_thread(message, thief, link_pb2.LinkRequest(frames=[call_frame(1)]))
+                    await stream.write(link_pb2.LinkRequest())
+                    said: Any = await asyncio.wait_for(stream.read(), PATIENCE_SECONDS)
+                    assert said.frames[0].go_away.HasField("last_call")
+                    assert await asyncio.to_thread(hung_up, thief)
+        async with self._channel() as channel, self._link(channel) as (welcome, _):
+            with contextlib.ExitStack() as stack:
+                for _ in range(self._count(1200)):
+                    stack.enter_context(await asyncio.to_thread(show, welcome.lane.port, welcome.lane.bulk_ticket))
+
     async def results_that_are_not_ones_own(self) -> None:
         """Whatever id is asked for."""
         async with self._channel() as channel, self._link(channel) as (welcome, _):

@@ -64,6 +64,21 @@ async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.
         (await came).close()
 
 
+async def test_a_crowd_from_one_address_hangs_up_nobody_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 4)
+    async with serving() as lanes:
+        came, ticket = ticket_of(lanes)
+        reader, slow = await asyncio.open_connection("127.0.0.1", lanes.port, local_addr=("127.0.0.2", 0))
+        slow.write(ticket[:1])
+        crowd = [await asyncio.open_connection("127.0.0.1", lanes.port) for _ in range(12)]
+        await asyncio.gather(*[hung_up(oldest) for oldest, _ in crowd[:8]])
+        slow.write(ticket[1:])
+        assert await reader.readexactly(len(ticket)) == ticket
+        for writer in (slow, *[each for _, each in crowd]):
+            writer.close()
+        (await came).close()
+
+
 async def test_a_connection_that_can_not_be_taken_now_leaves_the_port_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes_module, "SHORT_SECONDS", 0.01)
     loop, fails = asyncio.get_running_loop(), [OSError(24, "Too many open files")]

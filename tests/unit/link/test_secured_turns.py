@@ -11,7 +11,16 @@ import pytest
 from snakepit._wire import lane as lane_module
 from snakepit._wire.bulk import MESSAGE, PIECE, Bulk, LaneBroken, Piece
 from snakepit._wire.lane import Lane
-from snakepit._wire.secured import READ_BYTES, STRANGERS_BYTES, STRANGERS_IDLE_BYTES, TURN_BYTES, SecuredTransport
+from snakepit._wire.secured import (
+    IDLE_BYTES,
+    RECORD_WORK_BYTES,
+    SLICE_BYTES,
+    STRANGERS_BYTES,
+    STRANGERS_IDLE_BYTES,
+    TURN_BYTES,
+    Secured,
+    SecuredTransport,
+)
 from snakepit.v1 import link_pb2
 from support.authority import Authority
 from support.eager import UVLOOP_READS, Eager
@@ -40,6 +49,39 @@ async def test_who_asks_for_new_keys_without_end_is_hung_up_on_and_keeps_nobody(
         assert isinstance(ended.exception(), LaneBroken | ConnectionError) if kind == "bulk" else ended.result()
         assert longest < 5
         assert other.outgoing.pending < 200_000
+
+
+@pytest.mark.parametrize("kind", ["lane", "bulk"])
+@pytest.mark.parametrize("between", [0, 1, 1000], ids=["nothing", "a byte", "1000 bytes"])
+async def test_new_keys_are_few_however_much_is_said_between_them(authority: Authority, kind: str, between: int) -> None:
+    """Each is 17 us. Those that one read may bring took 70 ms, or 150 with a little between them."""
+    message = link_pb2.LinkRequest(frames=[link_pb2.Frame(call=link_pb2.Call(id=7, call_id="x" * between))]).SerializeToString()
+    part = struct.pack("<I", len(message)) + message if kind == "lane" else struct.pack("<IB", between, MESSAGE) + bytes(between)
+    async with ends(authority) as (dialled, other), asyncio.timeout(30):
+        ended = await until_hung_up(kind, other)
+        for _ in range(20):
+            ask_for_new_keys(dialled.tls, 400)
+            if between:
+                dialled.tls.write(part)
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(dialled.sock, dialled.outgoing.read())
+        await ended
+        assert other.outgoing.pending <= IDLE_BYTES + SLICE_BYTES
+
+
+async def until_hung_up(kind: str, other: Secured) -> asyncio.Future[object]:
+    if kind == "lane":
+        lane = await Lane.on(other)
+        lane.attach(lambda _: None, lambda: None)
+        return lane.ended  # type: ignore[return-value]
+    bulk = Bulk(other)
+
+    async def read() -> None:
+        with contextlib.suppress(LaneBroken):
+            while True:
+                await bulk.read()
+
+    return asyncio.create_task(read())
 
 
 async def test_who_has_shown_no_ticket_gets_few_new_keys_and_a_few_at_a_time(authority: Authority) -> None:
@@ -118,7 +160,7 @@ async def test_whoever_reads_records_of_one_byte_on_a_bulk_lane_lets_others_have
         while piece.left:
             most = max(most, await piece.some(room))
         beside.cancel()
-        assert most <= (TURN_BYTES + READ_BYTES) // 20
+        assert most <= TURN_BYTES // RECORD_WORK_BYTES
         assert turns
 
 

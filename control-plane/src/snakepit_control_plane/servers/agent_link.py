@@ -26,6 +26,7 @@ class AgentPeer:
     """An agent: its results, heartbeats and offers come in."""
 
     role = "agent"
+    whose_lanes = ""
 
     def __init__(self, flow: Flow, fleet: Fleet, store: Store, capsule: Capsule, link: links.Link, door: Door) -> None:
         self._flow = flow

@@ -14,10 +14,14 @@ from snakepit._wire.status import TRAILER, to_status
 from snakepit.errors import SnakepitError
 
 MOST_LANES = 4096
-"""At a replica, of all its links together: whoever comes then is hung up on, and tries again."""
+"""At a replica, of all its links together: for whoever comes then one without a call is hung up. Where each has one, who comes is hung
+up on, and tries again."""
 
 MOST_OF_A_LINK = 1100
 """Of one link; what its other end opens, and some that it has hung up a moment ago."""
+
+MOST_OF_A_CALLER = MOST_LANES // 2
+"""Of all links of one subject, or, where nobody is asked who it is, of one address."""
 
 IDLE_SECONDS = 20.0
 """A lane on which no call has begun for so long is hung up. The other end does so after half of it, so that no call meets that."""
@@ -34,6 +38,8 @@ class BulkServer:
     def __init__(self) -> None:
         self.leaves = False
         self.tasks: set[asyncio.Task[None]] = set()
+        self.groups: set[BulkGroup] = set()
+        """Those that have lanes."""
 
     @property
     def count(self) -> int:
@@ -137,25 +143,32 @@ Serve = Callable[[BulkCall], Awaitable[None]]
 
 class BulkGroup:
     """The bulk lanes of one link: they end with it, unless it is the replica that leaves. `serve` carries a call out; it may raise
-    SnakepitError, which the other end is told."""
+    SnakepitError, which the other end is told. `whose`: all groups of that name together have a bound, too."""
 
-    def __init__(self, server: BulkServer, name: str, serve: Serve) -> None:
+    def __init__(self, server: BulkServer, name: str, serve: Serve, whose: str = "") -> None:
+        self.whose = whose
         self._server = server
         self._name = name
         self._serve = serve
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: dict[asyncio.Task[None], None] = {}
+        """Lanes that have no call, the one that has had none for longest first."""
         self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     def take(self, sock: Connection) -> bool:
         """A connection that has shown the link's bulk ticket; False: there are too many."""
-        if self._closed or self._server.count >= MOST_LANES or len(self._tasks) >= MOST_OF_A_LINK:
+        if self._closed or not self._has_room():
             return False
         lane = Bulk(sock)
         task = asyncio.create_task(self._run(lane), name=f"bulk lane of {self._name}")
         self._tasks.add(task)
+        self._idle[task] = None
         self._server.tasks.add(task)
+        self._server.groups.add(self)
         task.add_done_callback(partial(self._ended, lane))
-        return True
         return True
 
     def close(self) -> None:
@@ -164,20 +177,49 @@ class BulkGroup:
             for task in self._tasks:
                 task.cancel()
 
+    def hang_up_idle(self) -> bool:
+        """One that has no call. False: each has one."""
+        if not self._idle:
+            return False
+        task = next(iter(self._idle))
+        del self._idle[task]
+        task.cancel()
+        return True
+
+    def _has_room(self) -> bool:
+        """For one more; where there was none, that of a lane without a call is given to it."""
+        server = self._server
+        if len(self) >= MOST_OF_A_LINK:
+            return self.hang_up_idle()
+        if self.whose and server.count >= MOST_OF_A_CALLER:
+            mine = [group for group in server.groups if group.whose == self.whose]
+            if sum(map(len, mine)) >= MOST_OF_A_CALLER:
+                return any(group.hang_up_idle() for group in mine)
+        if server.count >= MOST_LANES:
+            return any(group.hang_up_idle() for group in sorted(server.groups, key=len, reverse=True))
+        return True
+
     def _ended(self, lane: Bulk, task: asyncio.Task[None]) -> None:
         lane.abort()
+        self._idle.pop(task, None)
         self._server.tasks.discard(task)
         self._tasks.discard(task)
+        if not self._tasks:
+            self._server.groups.discard(self)
 
     async def _run(self, lane: Bulk) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         try:
             while True:
                 async with asyncio.timeout(IDLE_SECONDS):
                     kind, first = await lane.read()
+                self._idle.pop(task, None)
                 if kind & ~LAST != OPEN or not isinstance(first, bytes):
                     break
                 if not await BulkCall(lane, first, listens=bool(kind & LAST)).run(self._serve):
                     break
+                self._idle[task] = None
         except (LaneBroken, TimeoutError):
             pass  # It has hung up, as it does when it wants nothing more.
 

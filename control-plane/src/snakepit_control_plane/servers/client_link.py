@@ -40,6 +40,7 @@ class ClientPeer:
         """Raises CallerLimit."""
         self._turns = turns
         self._address = address
+        self.whose_lanes = caller.subject or address
         self._counted = contextlib.ExitStack()
         self._shares = self._counted.enter_context(door.shares.link(caller, address))
         self._flow = flow

@@ -8,6 +8,7 @@ import itertools
 import logging
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable
 
 from snakepit._wire.connect import TICKET_BYTES, Connection, accept, admit
@@ -18,7 +19,8 @@ TICKET_SECONDS = 5.0
 """Whoever has a ticket shows it within this time, and whoever connects shows one."""
 
 MOST_UNSHOWN = 256
-"""Connections that have shown no ticket yet; with one more, the oldest is hung up on. All of them hang up at once within 10 ms."""
+"""Connections that have shown no ticket yet; with one more, the oldest is hung up on, of the address that has most of them. All of them
+hang up at once within 10 ms."""
 
 MOST_AT_ONCE = 8
 """So many are taken in one turn of the loop, as each is work for it."""
@@ -43,8 +45,8 @@ class Lanes:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self.tickets: dict[bytes, Take] = {}
-        self.unshown: dict[asyncio.Task[None], None] = {}
-        """Connections that have shown no ticket yet, the oldest first."""
+        self.unshown: dict[asyncio.Task[None], str] = {}
+        """Connections that have shown no ticket yet, the oldest first, with the address that each is from."""
 
     async def start(self, listen: str) -> None:
         """Raises OSError when the address can't be listened on."""
@@ -87,16 +89,21 @@ class Lanes:
             if number % MOST_AT_ONCE == 0:
                 await asyncio.sleep(0)
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock, address = await loop.sock_accept(listener)
             except OSError as error:
                 log.warning("a connection at the lane port can't be taken: %s", error)
                 await asyncio.sleep(SHORT_SECONDS)
                 continue
             if len(self.unshown) >= MOST_UNSHOWN:
-                next(iter(self.unshown)).cancel()
+                self._hang_up_one()
             task = asyncio.create_task(self._admit(sock), name="ticket at the lane port")
-            self.unshown[task] = None
+            self.unshown[task] = address[0]
             task.add_done_callback(lambda task: self.unshown.pop(task, None))
+
+    def _hang_up_one(self) -> None:
+        """However many come from one address, others are not hung up on for them."""
+        crowd = Counter(self.unshown.values()).most_common(1)[0][0]
+        next(task for task, address in self.unshown.items() if address == crowd).cancel()
 
     async def _admit(self, sock: socket.socket) -> None:
         with contextlib.ExitStack() as closing:

@@ -40,6 +40,10 @@ HELLO_SECONDS = 5.0
 CLIENT_OUTBOX_BYTES = 16 * 1024 * 1024
 """A client that leaves so much unread is cut off."""
 
+ROBBED = "somebody else has come with its lane's ticket: its peer has no lane"
+
+_NOTHING_TAKEN = link_pb2.LinkResponse(frames=[link_pb2.Frame(go_away=link_pb2.GoAway(last_call=0))])
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 log = logging.getLogger(__name__)
@@ -47,6 +51,8 @@ log = logging.getLogger(__name__)
 
 class Peer(Protocol):
     role: str
+    whose_lanes: str
+    """Whose its bulk lanes are, all of whose have a bound; empty: nobody's."""
 
     def on_frames(self, link: links.Link, frames: Sequence[link_pb2.Frame]) -> None: ...
 
@@ -122,7 +128,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             self._log_once(error, context)
             await abort(context, error)
             return
-        offered = _Offered(self._lanes, BulkGroup(self.bulk, link.name, peer.serve_bulk))
+        offered = _Offered(self._lanes, BulkGroup(self.bulk, link.name, peer.serve_bulk, peer.whose_lanes))
         stopping = self._stopping
         self.links[link] = peer
         try:
@@ -184,6 +190,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         try:
             await asyncio.wait((offered.lane, said_here), timeout=TICKET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if offered.lane.done():
+                said_here.add_done_callback(partial(self._robbed, link))
                 peer.with_lane()
                 link.use(await Lane.on(offered.taken(), turns), said_here)
             elif not said_here.done():
@@ -196,10 +203,20 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             else:
                 link.use(StreamLane(read, context.write, link_pb2.LinkResponse, turns=turns))
                 await in_turns(message.frames, partial(peer.on_frames, link), turns)
-            return await self._counted(link, peer)
+            reason = await self._counted(link, peer)
+            if reason == ROBBED:
+                await context.write(_NOTHING_TAKEN)
+            return reason
         finally:
             link.close("the link was not opened")
             said_here.cancel()
+
+    def _robbed(self, link: links.Link, said_here: asyncio.Future[Any]) -> None:
+        """Whoever has the stream has shown a token, and whoever has the lane a ticket alone: who says on the stream that it has no lane is
+        believed. It dials again, and has its calls taken there."""
+        if not said_here.cancelled() and said_here.exception() is None and said_here.result() is not EOF:
+            log.warning("%s is ended: %s", link.name, ROBBED)
+            link.give_up(ROBBED)
 
     async def _counted(self, link: links.Link, peer: Peer) -> str:
         gauge, labels = self.flow.telemetry.links, (peer.role, link.transport)

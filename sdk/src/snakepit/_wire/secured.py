@@ -26,35 +26,42 @@ SEALED_BYTES = 64 * 1024
 TURN_BYTES = 256 * 1024
 """Read at once, however much the other end sends."""
 
-
-IDLE_BYTES = 96 * 1024
-"""What may come without any content: half a record, new keys, and what the next read takes. 3,600 new keys are in it, or 70 ms."""
-
 STRANGERS_BYTES = 4 * 1024
 STRANGERS_IDLE_BYTES = 8 * 1024
 """What is read at once, and may come without any content, of whoever has shown no ticket yet: 300 new keys are 5 ms."""
 
 SLICE_BYTES = 8 * 1024
-"""Of what has come on a lane, so much is opened at a time, and looked at for content. Smaller ones would cost large messages more."""
+"""Of what has come, so much is opened at a time, and looked at for content. Smaller ones would cost large messages more."""
 
-LANES_IDLE_BYTES = RECORD_BYTES + SLICE_BYTES
-"""Half a record, and new keys: 900 are 16 ms."""
+IDLE_BYTES = RECORD_BYTES + SLICE_BYTES
+"""What may come without any content: half a record, and new keys. 900 of them are 16 ms."""
 
-RECORDS_PER_BYTE = 32
-"""So many bytes may come for one of content: a record of one byte has 23."""
+RECORD_WORK_BYTES = 1024
+"""To open a record is as much work as to copy so many bytes: it counts for a turn, beside what is in it."""
+
+BESIDE_BYTES = {"TLSv1.3": 22}
+"""Of a record, beside its content: head, kind and seal. Exactly so many, or new keys could be had for records that say little."""
+
+MOST_BESIDE_BYTES = 80
+"""With TLS 1.2, which has no new keys, it depends on the cipher."""
+
+CONTENT_SHIFT = 6
+"""For 64 bytes of content TLS may say one more of itself: 2^20 of them are good for 600 new keys."""
 
 
 class _Idle:
     """How much more TLS may say of itself. Without a bound, new keys without end keep a reader busy that never gets to read."""
 
-    __slots__ = ("_most", "left")
+    __slots__ = ("_beside", "_most", "left")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, version: str | None = None) -> None:
         self.left = self._most = most
+        self._beside = BESIDE_BYTES.get(version or "", MOST_BESIDE_BYTES)
 
-    def came(self, sealed: int, content: int) -> None:
-        """Raises ConnectionAbortedError."""
-        self.left = min(self._most, self.left + content * RECORDS_PER_BYTE - sealed)
+    def came(self, sealed: int, content: int, records: int) -> None:
+        """So many bytes have been opened, and so much was in so many records. Raises ConnectionAbortedError."""
+        earned = content + (content >> CONTENT_SHIFT) + records * self._beside
+        self.left = min(self._most, self.left + earned - sealed)
         if self.left < 0:
             raise ConnectionAbortedError("the other end talks TLS, and says nothing")
 
@@ -67,10 +74,11 @@ class Secured:
         self.sock = sock
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
+        self._unopened = memoryview(b"")
         self._unsent = memoryview(b"")
         self._sealed = 0
         self.beside = 0
-        """Bytes that the last `recv_into` has read beside its content: they are work, too."""
+        """What the last `recv_into` counts for beside its bytes: records are work, too."""
         self._strange, self._idle = _Idle(STRANGERS_IDLE_BYTES), _Idle(IDLE_BYTES)
 
     async def handshake(self) -> None:
@@ -86,21 +94,20 @@ class Secured:
                 raise
             else:
                 await self._answer()
+                self._idle = _Idle(IDLE_BYTES, self.tls.version())
                 return
 
     async def receive(self, size: int) -> bytes:
         """What has come, at least a byte; empty: the other end has hung up."""
         while True:
             try:
-                data = self.tls.read(size)
-                self._strange.came(0, len(data))
-                return data
+                return self.tls.read(size)
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLZeroReturnError:
                 return b""
             try:
-                self._strange.came(await self._hear(), 0)
+                self._strange.came(await self._hear(), 0, 0)
                 await asyncio.sleep(0)  # What is there is read at once: it is others' turn before it is opened.
             except ConnectionError:
                 return b""
@@ -135,38 +142,42 @@ class Secured:
 
     def recv(self, _size: int, _flags: int) -> bytes:
         """To see whether anything has come: nothing is taken away. Raises BlockingIOError."""
-        return b"?" if self.tls.pending() or self.incoming.pending else self.sock.recv(1, socket.MSG_PEEK)
+        come = self.tls.pending() or self.incoming.pending or self._unopened
+        return b"?" if come else self.sock.recv(1, socket.MSG_PEEK)
 
     def recv_into(self, view: memoryview) -> int:
         """What has come, 0 at the end. Raises BlockingIOError, and ssl.SSLError for what is no TLS, or ConnectionAbortedError."""
-        size, sealed, most = 0, 0, min(len(view), TURN_BYTES)
+        size, work, most = 0, 0, min(len(view), TURN_BYTES)
         read_into = cast(Callable[[int, memoryview], int], self.tls.read)
-        while size < most and sealed <= TURN_BYTES:  # Records of one byte are much work for few bytes.
+        while size < most and size + work < TURN_BYTES:
             try:
+                records = 0 if self.tls.pending() else 1
                 came = read_into(most - size, view[size:most])
-                self._idle.came(0, came)
+                self._idle.came(0, came, records)
                 size += came
+                work += records * RECORD_WORK_BYTES
                 if not came:  # A farewell: nothing comes after it, and it is read again and again.
                     break
             except ssl.SSLWantReadError:
-                if not (more := self._more(size)):
+                if not self._more(size):
                     break
-                sealed += more
             except ssl.SSLZeroReturnError:
                 break
-        self.beside = max(0, sealed - size)
+        self.beside = work
         return size
 
     def _more(self, size: int) -> int:
-        """So many bytes more have come; 0: there is nothing now. Raises BlockingIOError where nothing has come before either."""
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            if not size:
-                raise
-            return 0
-        self._idle.came(self.incoming.write(data), 0)
-        return len(data)
+        """Bytes that can be opened; 0: there are none now. Raises BlockingIOError where nothing has come before either."""
+        if not self._unopened:
+            try:
+                self._unopened = memoryview(self.sock.recv(READ_BYTES))
+            except BlockingIOError:
+                if not size:
+                    raise
+                return 0
+        some, self._unopened = self._unopened[:SLICE_BYTES], self._unopened[SLICE_BYTES:]
+        self._idle.came(len(some), 0, 0)
+        return self.incoming.write(some)
 
     def sendmsg(self, parts: Sequence[Bytes], _ancillary: tuple[()] = (), _flags: int = 0) -> int:
         """So many of the bytes have been sent. After a BlockingIOError the same bytes are to be given again: some may be under way."""
@@ -208,7 +219,7 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         super().__init__()
         self._tls, self._incoming, self._outgoing = secured.tls, secured.incoming, secured.outgoing
         self._user, self._on_read = user, on_read
-        self._idle = _Idle(LANES_IDLE_BYTES)
+        self._idle = _Idle(IDLE_BYTES, self._tls.version())
         self._bare: asyncio.Transport
 
     # ---- for the bare transport
@@ -252,7 +263,7 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             at_end = True
             self._incoming.read()
-        self._idle.came(len(data), sum(map(len, came[first:])))
+        self._idle.came(len(data), sum(map(len, came[first:])), len(came) - first)
         return at_end
 
     def _give(self, came: list[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,8 @@ from snakepit.errors import InvalidArguments, SnakepitError, ToolQuota
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.servers import bulk as bulk_lanes
 from support.attack import LONG, MIB, NO_MESSAGE, ByHand, Plane, attachments, attacker, called, hung_up, refused
-from support.control_plane import Caller, replica
-from support.simulated_agent import POOL
+from support.control_plane import Caller, eventually, replica
+from support.simulated_agent import POOL, simulated_agent
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -142,16 +143,42 @@ async def failed_on_a_bulk_lane(channel: grpc.aio.Channel, opening: bytes) -> Sn
     return from_rpc_error(sdk_bulk.LaneBroken.said(status))
 
 
-async def test_one_link_has_so_many_bulk_lanes_and_no_more(channel: grpc.aio.Channel) -> None:
+async def test_one_link_has_so_many_bulk_lanes_and_for_one_more_the_one_without_a_call_is_hung_up(channel: grpc.aio.Channel) -> None:
     link = await ByHand(channel).open(lane=True)
     with contextlib.ExitStack() as lanes:
         lanes.enter_context(link.lane())
         bulk = link.welcome.lane.bulk_ticket
-        for _ in range(bulk_lanes.MOST_OF_A_LINK):
-            lanes.enter_context(await asyncio.to_thread(link.lane, bulk))
-        one_more = lanes.enter_context(socket.create_connection(("127.0.0.1", link.welcome.lane.port), 10))
-        one_more.sendall(bulk)
-        assert await asyncio.to_thread(hung_up, one_more)
+        made = [lanes.enter_context(await asyncio.to_thread(link.lane, bulk)) for _ in range(bulk_lanes.MOST_OF_A_LINK + 1)]
+        assert await asyncio.to_thread(hung_up, made[0])
+        made[1].settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            made[1].recv(1)
+
+
+@pytest.mark.parametrize(("limit", "links"), [("MOST_OF_A_LINK", 1), ("MOST_OF_A_CALLER", 2), ("MOST_LANES", 2)])
+async def test_where_each_bulk_lane_has_a_call_who_comes_then_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch, limit: str, links: int
+) -> None:
+    for name in ("MOST_OF_A_LINK", "MOST_OF_A_CALLER", "MOST_LANES"):
+        monkeypatch.setattr(bulk_lanes, name, 4 if name == limit else 1000)
+    opening = link_pb2.FromClient(call=called("hang")).SerializeToString()
+    async with replica() as running, simulated_agent(running.address, workers=2) as agent, attacker(running) as opened:
+        made = [await ByHand(opened).open(lane=True) for _ in range(links)]
+        with contextlib.ExitStack() as lanes:
+            for link in made:
+                lanes.enter_context(await asyncio.to_thread(link.lane))
+            tickets = [made[number % links].welcome.lane.bulk_ticket for number in range(4)]
+            busy = [lanes.enter_context(await asyncio.to_thread(made[0].lane, each)) for each in tickets]
+            for each in busy:
+                each.sendall(struct.pack("<IB", len(opening), sdk_bulk.OPEN | sdk_bulk.LAST) + opening)
+            await eventually(lambda: running.flow.calls.count == 4)
+            one_more = lanes.enter_context(socket.create_connection(("127.0.0.1", running.lanes.port), 10))
+            one_more.sendall(tickets[0])
+            assert await asyncio.to_thread(hung_up, one_more)
+            busy[3].close()
+            await eventually(lambda: running.links.bulk.count == 3)
+            lanes.enter_context(await asyncio.to_thread(made[0].lane, tickets[0]))
+        agent.let_go()
 
 
 async def test_a_bulk_lane_on_which_nothing_happens_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
