@@ -1,7 +1,8 @@
 """Where calls wait: one bounded queue for each pool, with a line for anybody's calls and one for each worker that calls are pinned to.
 
-Pure. In a line, priority comes first, and among calls of one priority their callers take turns, each with its calls in the order in
-which they came. Entering and leaving are O(1), and a caller without a waiting call is forgotten.
+Pure. In a line callers take turns, each with its high calls first and its others in the order in which they came: whoever says that its
+calls are urgent goes before itself, and before nobody else. Low ones let everybody's others go first. Entering and leaving are O(1), and
+a caller without a waiting call is forgotten.
 
 Nobody takes all places: a caller may have SHARE times as many as are free, so that one alone fills all but a ninth, and the next one finds
 some. That is Choudhury's and Hahne's dynamic threshold (Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998).
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 RANKS = 3
 """High, normal, low."""
+ORDINARY, LOW = 1, 2
+"""High and normal calls are in one band, so that they count the same for other callers."""
 
 SHARE = 8
 """What has so many places, or fewer, may be one caller's: a queue, and a pool's sessions (`quotas.may_own`)."""
@@ -61,8 +64,35 @@ def place_of(call: Call) -> Place:
     return call.place
 
 
+class Own:
+    """One caller's calls in a band. High ones go first; once the oldest of the others has waited for long, both take turns."""
+
+    __slots__ = ("high", "others", "yields")
+
+    def __init__(self) -> None:
+        self.high: OrderedDict[Call, None] = OrderedDict()
+        self.others: OrderedDict[Call, None] = OrderedDict()
+        # A high one went last.
+        self.yields = False
+
+    def __bool__(self) -> bool:
+        return bool(self.high or self.others)
+
+    def of(self, call: Call) -> OrderedDict[Call, None]:
+        return self.others if call.request.rank else self.high
+
+    def head(self, long_ago: float, since: OrderedDict[Call, float]) -> Call:
+        """`long_ago`: who has waited since then, or longer, takes turns with high ones."""
+        if not self.others:
+            return next(iter(self.high))
+        other = next(iter(self.others))
+        if not self.high or (self.yields and since[other] <= long_ago):
+            return other
+        return next(iter(self.high))
+
+
 class Band:
-    """Calls of one priority. Those that have had their turn and came back go first, by arrival number; then the callers in turn."""
+    """Calls whose callers take turns. Those that have had their turn and came back go first, by arrival number; then the callers."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -70,7 +100,7 @@ class Band:
         self.served = 0
         self.since: OrderedDict[Call, float] = OrderedDict()
         self._again: list[Call] = []
-        self._callers: OrderedDict[Hashable, OrderedDict[Call, None]] = OrderedDict()
+        self._callers: OrderedDict[Hashable, Own] = OrderedDict()
 
     def push(self, call: Call, place: Place, now: float) -> None:
         if place.requeued:
@@ -79,40 +109,45 @@ class Band:
             return
         self.since[call] = now
         caller = call.request.caller
-        calls = self._callers.get(caller)
-        if calls is None:
-            calls = self._callers[caller] = OrderedDict()
-        calls[call] = None
+        own = self._callers.get(caller)
+        if own is None:
+            own = self._callers[caller] = Own()
+        own.of(call)[call] = None
 
-    def head(self) -> Call:
+    def head(self, now: float, age_seconds: float) -> Call:
         """The band must not be empty."""
-        return self._again[0] if self._again else next(iter(next(iter(self._callers.values()))))
+        return self._again[0] if self._again else next(iter(self._callers.values())).head(now - age_seconds, self.since)
 
-    def remove(self, call: Call, place: Place) -> bool:
-        """Take the call out; has its caller others that wait for a turn?"""
+    def remove(self, call: Call, place: Place) -> Own | None:
+        """Take the call out; what its caller has left that waits for a turn."""
         del self.since[call]
         if place.requeued:
             del self._again[bisect_left(self._again, call.arrival, key=_arrival)]
-            return False
+            return None
         caller = call.request.caller
-        calls = self._callers[caller]
-        del calls[call]
-        if not calls:
-            del self._callers[caller]
-        return bool(calls)
+        own = self._callers[caller]
+        del own.of(call)[call]
+        if own:
+            return own
+        del self._callers[caller]
+        return None
 
     def turn(self, call: Call, place: Place) -> None:
         """Take the call out to go to a worker: it is the next caller's turn."""
-        if self.remove(call, place):
+        own = self.remove(call, place)
+        if own is not None:
+            own.yields = not call.request.rank
             self._callers.move_to_end(call.request.caller)
         place.requeued = True
 
     def rank_at(self, now: float, age_seconds: float) -> int:
-        """What the band counts as: one rank better for each `age_seconds` that its oldest call has waited."""
+        """What the band counts as: a low call that has waited for `age_seconds` makes it an ordinary one."""
+        if self.rank == ORDINARY:
+            return ORDINARY
         oldest = next(iter(self.since.values()))
         if self._again:
             oldest = min(oldest, self.since[self._again[0]])
-        return max(0, self.rank - int((now - oldest) / age_seconds))
+        return max(ORDINARY, self.rank - int((now - oldest) / age_seconds))
 
 
 class Line:
@@ -121,7 +156,7 @@ class Line:
     def __init__(self, age_seconds: float) -> None:
         self.age_seconds = age_seconds
         self.yields = False
-        self._bands = tuple(Band(rank) for rank in range(RANKS))
+        self._bands = (Band(ORDINARY), Band(LOW))
         self._served = 0
         self._waiting = 0
 
@@ -131,41 +166,46 @@ class Line:
     def __iter__(self) -> Iterator[Call]:
         return (call for band in self._bands for call in band.since)
 
+    def _band(self, call: Call) -> Band:
+        return self._bands[call.request.rank == LOW]
+
     def push(self, call: Call, place: Place, now: float) -> None:
         place.line = self
         self._waiting += 1
-        self._bands[call.request.rank].push(call, place, now)
+        self._band(call).push(call, place, now)
 
     def remove(self, call: Call, place: Place) -> None:
         """The call waits no more, without having had its turn."""
         place.line = None
         self._waiting -= 1
-        self._bands[call.request.rank].remove(call, place)
+        self._band(call).remove(call, place)
 
     def turn(self, call: Call, place: Place) -> None:
         """The call, which is the head or was passed over, goes to a worker. If it comes back it goes before those that did not go yet."""
         place.line = None
         self._waiting -= 1
-        band = self._bands[call.request.rank]
+        band = self._band(call)
         band.turn(call, place)
         self._served += 1
         band.served = self._served
 
     def head(self, now: float) -> Call | None:
         band = self._next(now)
-        return None if band is None else band.head()
+        return None if band is None else band.head(now, self.age_seconds)
 
     def rank(self, now: float) -> int:
-        """What the head counts as, 0 being the best; RANKS when nobody waits."""
+        """What the head counts as; RANKS when nobody waits."""
         band = self._next(now)
         return RANKS if band is None else band.rank_at(now, self.age_seconds)
 
     def _next(self, now: float) -> Band | None:
-        """The band whose turn it is: the best one; those that count the same take turns, so a lower band always moves in the end."""
-        waiting = [band for band in self._bands if band.since]
-        if len(waiting) < 2:
-            return waiting[0] if waiting else None
-        return min(waiting, key=lambda band: (band.rank_at(now, self.age_seconds), band.served))
+        """The band whose turn it is: the ordinary one; when the low one counts the same, both take turns, so that it moves in the end."""
+        ordinary, low = self._bands
+        if not low.since:
+            return ordinary if ordinary.since else None
+        if not ordinary.since:
+            return low
+        return low if low.rank_at(now, self.age_seconds) == ORDINARY and low.served < ordinary.served else ordinary
 
 
 class PoolQueue:

@@ -109,7 +109,7 @@ class CallOptions(msgspec.Struct, frozen=True):
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", metavar="KEY", help="Whatever happens, the tool runs once for this key.")
     ] = None
-    priority: Annotated[Priority, typer.Option("--priority", help="Whose turn it is in the queue.")] = "normal"
+    priority: Annotated[Priority, typer.Option("--priority", help="Which of your calls go first; low: everybody's others do.")] = "normal"
     payload: Annotated[
         Encoding,
         typer.Option("--payload", help="How arguments and result are encoded; pickle runs code of the other side's choice."),
