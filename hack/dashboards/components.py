@@ -43,6 +43,12 @@ CONTROL_PLANE = Row(
         ),
         Panel("Tasks", "Of each replica's event loop.", [Query("snakepit_tasks", "{{instance}}")]),
         Panel(
+            "Use of the event loop",
+            "How much of the time it has something to do. Near 100 % it is full; more than its processor: others have that.",
+            [Query("rate(snakepit_event_loop_busy_seconds_total[$__rate_interval])", "{{instance}}")],
+            unit="percentunit",
+        ),
+        Panel(
             "Lag of the event loop",
             "How much later than asked it turns. Above a tenth of a second, calls feel it.",
             [Query("snakepit_event_loop_lag_seconds", "{{instance}}")],

@@ -72,9 +72,9 @@ def busy(free: str) -> Series:
     }
 
 
-def processor(cores: float) -> Series:
-    found = {'process_cpu_seconds_total{job="cp",instance="a"}': f"0+{60 * cores}x60"}
-    return found | {'snakepit_build_info{job="cp",instance="a",component="control-plane",version="1"}': "1+0x60"}
+def loop(share: float) -> Series:
+    """It has something to do for that share of the time."""
+    return {'snakepit_event_loop_busy_seconds_total{job="cp",instance="a"}': f"0+{60 * share}x60"}
 
 
 def sessions(count: int) -> Series:
@@ -150,9 +150,9 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         [{BUILD("control-plane"): "1+0x60"}],
     ),
     "SnakepitControlPlaneSaturated": (
-        processor(0.97),
+        loop(0.97),
         {"job": "cp", "instance": "a"},
-        [processor(0.6), {'process_cpu_seconds_total{job="mine",instance="a"}': "0+300x60"}],
+        [loop(0.6), {'snakepit_event_loop_busy_seconds_total{job="cp",instance="a"}': "0+58x12 700+6x60"}],
     ),
     "SnakepitOperatorDown": (
         {'snakepit_operator_leader{instance="a"}': "0+0x60"},

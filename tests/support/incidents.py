@@ -10,7 +10,8 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from . import a_day
 from .admin import Admin
 from .alertmanager import Told
 from .capsules import frozen, ready
+from .dev_server import Program
 from .eventually import eventually
 from .on_call import Finding, follow, told
 from .scraped import Scene
@@ -36,6 +38,8 @@ MOST_SHELLS = 2
 PAUSE_SECONDS = 0.1
 """Of a caller between two calls."""
 SESSIONS = 4
+CROWD = 4
+"""Programs that call without a pause."""
 STORE_SECONDS = (0.4, 0.1)
 """The slow store answers nothing for so long, then for so long everything."""
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/snakepit-operator"
@@ -89,10 +93,10 @@ class Incidents:
             self._sessions_fill_up(),
             self._capsules_fall_silent(),
         ]
-        found = await asyncio.gather(*staged)
+        found = _all(await asyncio.gather(*staged))
         for name in POOLS:
             await self._admin.delete("snakepools", name)
-        return dict(itertools.chain.from_iterable(each.items() for each in found))
+        return found
 
     async def _a_version_does_not_start(self) -> Findings:
         """Its callers come by HTTP."""
@@ -137,7 +141,11 @@ class Incidents:
                 await stack.enter_async_context(frozen(each.agent.process.pid))
             return await self._followed(await self._told("silent", "SnakepitCapsulesLost"))
 
-    async def without_operator_and_gateway(self) -> Findings:
+    async def at_components(self) -> Findings:
+        """What needs neither operator nor gateway, while both are away."""
+        return _all(await asyncio.gather(self._operator_and_gateway_end(), self._callers_are_too_many()))
+
+    async def _operator_and_gateway_end(self) -> Findings:
         release = self._day.release
         release.operator.end()
         release.gateway.end()
@@ -145,6 +153,14 @@ class Incidents:
         release.start_operator()
         release.start_gateway()
         return found
+
+    async def _callers_are_too_many(self) -> Findings:
+        """More calls come than the replica's one event loop can do. They have several, as each program of theirs has one."""
+        pool = f"{a_day.NAMESPACE}/digits"
+        with contextlib.ExitStack() as crowd:
+            for _ in range(CROWD):
+                crowd.callback(Program(sys.executable, "-m", "support.busy_callers", self._day.release.address, pool).end)
+            return await self._followed(await self._told("", "SnakepitControlPlaneSaturated"))
 
     async def with_a_slow_store_and_an_operator_without_rights(self) -> Findings:
         async with task(self._slow_store()), self._a_right_is_gone(), task(self._edited()):
@@ -175,6 +191,10 @@ class Incidents:
         for size in itertools.cycle((3, 4)):
             await self._admin.edit("tiny", queue={"maxSize": size})
             await asyncio.sleep(1)
+
+
+def _all(found: Iterable[Findings]) -> Findings:
+    return dict(itertools.chain.from_iterable(each.items() for each in found))
 
 
 async def _again(call: Callable[[], Awaitable[object]]) -> None:

@@ -239,4 +239,11 @@ EVENT_LOOP_LAG = Metric(
     _US,
     unit="seconds",
 )
+EVENT_LOOP_BUSY = Metric(
+    "snakepit_event_loop_busy_seconds_total",
+    "counter",
+    "Time for which the event loop's thread ran, or waited for a processor. A replica has one such thread: at 1 a second it is full.",
+    _US,
+    unit="seconds",
+)
 TASKS = Metric("snakepit_tasks", "gauge", "Tasks of the event loop: those of links, streams and requests.", _US)
