@@ -16,6 +16,7 @@ from snakepit import Client
 from snakepit.cli.doctor import examination
 from snakepit.cli.doctor import replicas as of_replicas
 from snakepit.cli.doctor.codes import Code
+from snakepit.client import asking
 from snakepit.client.findings import Finding
 from snakepit_control_plane.flow.sessions import upkeep
 from snakepit_control_plane.server import Running, make_store
@@ -48,7 +49,8 @@ def shown(finding: Finding) -> bool:
     """Does the doctor's page show it so, as the command line prints it? … stands for anything there, and a number for any."""
     transcript = (ROOT / "docs/troubleshooting.md").read_text().partition("```\n")[2]
     (line,) = [each for each in transcript.splitlines() if f": {finding.reason}: " in each]
-    pattern = re.sub(r"\d+", r"\\d+", ".*".join(map(re.escape, line.partition(": ")[2].split("…"))))
+    said = line.removeprefix("note: ").partition(": ")[2]
+    pattern = re.sub(r"\d+", r"\\d+", ".*".join(map(re.escape, said.split("…"))))
     return bool(re.fullmatch(pattern, f"{finding.reason}: {finding.message}"))
 
 
@@ -91,6 +93,39 @@ async def test_a_replica_that_is_away_and_one_that_takes_no_new_calls(examined: 
     assert found.keys() == {Code.REPLICA_AWAY, Code.REPLICA_NOT_READY, Code.NO_POOLS}
     assert f"the replica at {second.address}, one of 3 addresses of" in found[Code.REPLICA_AWAY].message
     assert found[Code.REPLICA_NOT_READY].severity == "note"
+
+
+async def test_a_replica_that_is_linked_and_answers_nothing(examined: Examined, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose node is cut off: nothing breaks, and nothing comes."""
+    monkeypatch.setattr(asking, "ALL_SECONDS", 1.0)
+
+    async def hangs(self: object, request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await asyncio.Event().wait()
+
+    async with replica() as first:
+        monkeypatch.setattr(replica_module.ReplicaServicer, "GetReplica", hangs)
+        async with replica() as second, one(first.address):
+            found = await examined(f"{first.address},{second.address}")
+    assert Code.REPLICA_SILENT in found
+    assert f"the replica at {second.address} is linked and doesn't answer: calls go to the others" in found[Code.REPLICA_SILENT].message
+
+
+async def test_an_upgrade_that_has_come_to_a_halt(examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One replica is of the next release."""
+    answer = replica_module.ReplicaServicer.GetReplica
+
+    async def newer(self: replica_module.ReplicaServicer, request: Any, context: Any) -> Any:
+        response = await answer(self, request, context)
+        response.version = "0.0.99"
+        return response
+
+    async with replica() as first:
+        monkeypatch.setattr(replica_module.ReplicaServicer, "GetReplica", newer)
+        async with replica() as second, one(first.address):
+            found = await examined(f"{first.address},{second.address}")
+    assert "an upgrade is under way, or has come to a halt" in found[Code.VERSIONS_MIXED].message
+    assert found[Code.VERSIONS_MIXED].severity == "note"
+    assert shown(found[Code.VERSIONS_MIXED])
 
 
 async def test_an_operator_that_is_away(examined: Examined, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,11 +247,26 @@ async def test_a_pool_that_has_as_many_sessions_as_it_may(examined: Examined, mo
             await eventually(lambda code=code: _found(examined, server.address, code), "it is counted")
 
 
-async def _found(examined: Examined, address: str, code: Code) -> bool:
-    return list(await examined(address)) == [code]
+async def _found(examined: Examined, address: str, *codes: Code) -> bool:
+    return list(await examined(address)) == [*codes]
 
 
 # ---- workers
+
+
+async def test_a_capsule_whose_node_is_dead(examined: Examined, server: Running) -> None:
+    """Its links stay, and nothing comes: at first it is suspect, and when it is lost it is one that is missing."""
+    beats = {"intervalSeconds": 0.5, "timeoutSeconds": 5}
+    async with (
+        simulated_agent(server.address, name="well", settings=settings(replicas=2, heartbeat=beats)),
+        simulated_agent(server.address, name="dead", settings=settings(replicas=2, heartbeat=beats)) as dead,
+    ):
+        assert await examined(server.address) == {}
+        dead.silent = True
+        silent = (Code.CAPSULES_MISSING, Code.CAPSULE_SILENT)
+        await eventually(lambda: _found(examined, server.address, *silent), "it is suspect", 30)
+        await eventually(lambda: _found(examined, server.address, Code.CAPSULES_MISSING), "it is lost", 30)
+        dead.silent = False
 
 
 async def test_a_worker_that_ended_for_want_of_memory_and_a_capsule_that_is_missing(examined: Examined, server: Running) -> None:

@@ -22,6 +22,7 @@ from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.examination import examine
 from snakepit.cli.target import Target
 from snakepit.client.findings import Finding
+from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import Kube
@@ -64,6 +65,8 @@ WHAT_TO_DO = {
     "a value in `template` is wrong": "mend the value in spec.template",
 }
 """By the kinds of docs/observe.md, as patterns."""
+
+IN_ORDER = Row("its pod runs", "LaneUnreachable", {})
 
 KINDS = ("Deployment", "StatefulSet", "Service", "NetworkPolicy")
 
@@ -147,9 +150,9 @@ async def release(admin: Admin, kubectl: Callable[[str], None], tmp_path: Path) 
 
 
 @contextlib.asynccontextmanager
-async def operator(kube: Kube, control_plane: Running, home: str, *watched: str) -> AsyncIterator[Reconciler]:
-    """The release's own, whose looks the test takes; it is linked to the control plane."""
-    settings = Settings(namespace=home, identity="me", agent=AgentImage(image="agent:1"), watch_namespaces=watched)
+async def operator(kube: Kube, control_plane: Running, home: str, *watched: str, image: str = "agent:1") -> AsyncIterator[Reconciler]:
+    """The release's own, whose looks the test takes; it is linked to the control plane. `image`: of agents."""
+    settings = Settings(namespace=home, identity="me", agent=AgentImage(image=image), watch_namespaces=watched)
     fleet = Fleet(control_plane.address, lambda pool, essential: None)
     reconciler = Reconciler(kube, settings, fleet)
     reconciler.listed({}, {}, reconciler.seen())
@@ -313,6 +316,66 @@ async def test_why_pods_do_not_get_on_is_said_with_what_to_do(
         assert re.search(f"; what to do: .*{WHAT_TO_DO[row.kind]}", found[name].message), (row.kind, found[name])
 
 
+async def test_capsules_that_a_network_policy_keeps_from_the_port_of_lanes(
+    release: Release, admin: Admin, kube: Kube, control_plane: Running
+) -> None:
+    await release.install(f"watchNamespaces={{{admin.namespace}}}")
+    raw = await admin.make_pool(replicas=1)
+    await control_plane.lanes.stop()
+    async with operator(kube, control_plane, admin.namespace, admin.namespace) as looks, contextlib.AsyncExitStack() as agents:
+        await looks.reconcile(f"{admin.namespace}/digits", time.time())
+        (made,) = await admin.every("pods")
+        await _say(admin, made, IN_ORDER)
+        await agents.enter_async_context(_dials(control_plane, made, pool_settings(pool_view(raw))))
+        await eventually(lambda: _says(admin, looks, f"{admin.namespace}/digits", "LaneUnreachable"), "the operator says so")
+        found = await release.found(f"{admin.namespace}/digits")
+    assert f"its agent can't reach port {control_plane.lanes.port} of the control plane" in found["LaneUnreachable"].message
+    assert found["LaneUnreachable"].message.endswith("what to do: let capsules dial port 7802 of the control plane")
+
+
+async def test_pods_of_an_agent_that_an_upgrade_has_replaced(release: Release, admin: Admin, kube: Kube, control_plane: Running) -> None:
+    """They serve on, and get the new agent when somebody restarts the pool."""
+    await release.install(f"watchNamespaces={{{admin.namespace}}}")
+    name = f"{admin.namespace}/digits"
+    raw = await admin.make_pool(replicas=1)
+    async with operator(kube, control_plane, admin.namespace, admin.namespace) as looks, contextlib.AsyncExitStack() as agents:
+        await looks.reconcile(name, time.time())
+        (made,) = await admin.every("pods")
+        await admin.run(made["metadata"]["name"])
+        agent = _agent(control_plane, made, pool_settings(pool_view(raw)))
+        await agent.start()
+        agents.push_async_callback(agent.stop)
+        await eventually(lambda: _says(admin, looks, name, "Ready"), "it serves")
+        async with operator(kube, control_plane, admin.namespace, admin.namespace, image="agent:2") as upgraded:
+            await eventually(lambda: _is_outdated(admin, upgraded, name), "the upgraded operator says so")
+        found = await release.found(name)
+    assert found["Outdated"].severity == "note"
+    assert found["Outdated"].message.endswith(": restart the pool when it suits (docs/operations.md)")
+
+
+async def _is_outdated(admin: Admin, looks: Reconciler, name: str) -> bool:
+    await looks.reconcile(name, time.time())
+    conditions = (await admin.pool())["status"]["conditions"]
+    return any(each["reason"] == "Outdated" for each in conditions)
+
+
+@contextlib.asynccontextmanager
+async def _dials(control_plane: Running, made: Object, settings: link_pb2.PoolSettings) -> AsyncIterator[None]:
+    """The agent of that pod tries to link."""
+    agent = _agent(control_plane, made, settings)
+    agent.dial()
+    try:
+        yield
+    finally:
+        await agent.stop()
+
+
+def _agent(control_plane: Running, made: Object, settings: link_pb2.PoolSettings) -> SimulatedAgent:
+    """Of that pod."""
+    name, pool = made["metadata"]["name"], f"{made['metadata']['namespace']}/digits"
+    return SimulatedAgent(control_plane.address, name, pool, settings=settings, pod_uid=made["metadata"]["uid"])
+
+
 @contextlib.asynccontextmanager
 async def _stuck(admin: Admin, looks: Reconciler, control_plane: Running, row: Row) -> AsyncIterator[None]:
     """A new pool whose only pod is as the row has it, and the operator has said so."""
@@ -326,10 +389,7 @@ async def _stuck(admin: Admin, looks: Reconciler, control_plane: Running, row: R
         for each in await admin.every("pods"):
             await _say(admin, each, row)
             if row.worker:
-                settings = pool_settings(pool_view(raw))
-                one = SimulatedAgent(
-                    control_plane.address, each["metadata"]["name"], name, settings=settings, pod_uid=each["metadata"]["uid"]
-                )
+                one = _agent(control_plane, each, pool_settings(pool_view(raw)))
                 one.state, one.reason, one.message = 1, row.reason, row.worker  # type: ignore[assignment]
                 await one.start()
                 agents.push_async_callback(one.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from snakepit.client.findings import Finding
 from snakepit.client.views import ReplicaInfo
 from snakepit.errors import Unauthenticated
 from snakepit_operator.model import Reason
+from support.stuck import ROWS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -36,6 +38,28 @@ def of(*replicas: ReplicaInfo, missing: tuple[str, ...] = (), asked: float = 99.
 def test_the_page_has_a_row_for_every_word_and_no_others() -> None:
     rows = [line.split(" | ") for line in (ROOT / "docs/troubleshooting.md").read_text().splitlines() if line.startswith("| ")]
     assert {word for row in rows for word in re.findall(r"`([A-Z]\w+[a-z])`", row[1])} - {"SetupFailed"} == set(Code)
+
+
+def staged() -> list[tuple[str, str]]:
+    """What the decision says that a test makes the doctor say, and the source of that test."""
+    page = (ROOT / "docs/decisions/2026-11-29-the-doctor-walks.md").read_text()
+    rows = re.findall(r"^\| .+ \| (`.+`) \| \[a test\]\(\.\./\.\./(\S+)#(\w+)\) \|$", page, re.MULTILINE)
+    assert len(rows) == page.count("[a test]")
+    return [(word, source(ROOT / file, test)) for words, file, test in rows for word in re.findall(r"\w+", words)]
+
+
+def source(file: Path, test: str) -> str:
+    """Of that test, with its parameters."""
+    found = {each.name: each for each in ast.parse(file.read_text()).body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return ast.unparse(found[test])
+
+
+def test_what_the_decision_says_is_staged_is_what_that_test_makes_the_doctor_say() -> None:
+    kinds, found = {row.reason for row in ROWS}, staged()
+    assert len(found) > 30
+    for word, test in found:
+        code = f"Code.{Code(word).name}" if word in set(Code) else f"'{word}'"
+        assert code in test or (word in kinds and "ROWS" in test), word
 
 
 def test_replicas_that_are_well_have_nothing() -> None:

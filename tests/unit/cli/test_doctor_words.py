@@ -63,9 +63,17 @@ def pool(**changed: Any) -> Made:
     return lambda: of_pool(msgspec.structs.replace(well, **changed), [])
 
 
+WORKER = WorkerInfo("b-0/0", "i", "ready", "live", 1, 0, 0, 0, 0, 0.0, 0.0, 5.0, "", "", 1)
+
+
 def worker(**changed: Any) -> Made:
-    well = WorkerInfo("b-0/0", "i", "ready", "live", 1, 0, 0, 0, 0, 0.0, 0.0, 5.0, "", "", 1)
-    return lambda: pools.killed_for_memory([msgspec.structs.replace(well, **changed)])
+    return lambda: pools.killed_for_memory([msgspec.structs.replace(WORKER, **changed)])
+
+
+def of_workers(**changed: Any) -> Made:
+    """Of the one worker of a pool."""
+    well = PoolInfo("a/b", True, "Ready", "", 1, 1, 1, 0, 1, 0, 0, 1)
+    return lambda: of_pool(well, [msgspec.structs.replace(WORKER, **changed)])
 
 
 def asked(**changed: Any) -> Made:
@@ -156,6 +164,7 @@ WORDS: dict[Code, tuple[Made, Made]] = {
     Code.SESSIONS_FULL: (pool(sessions_mark=100), pool()),
     Code.SESSIONS_NEARLY_FULL: (pool(sessions_mark=80), pool()),
     Code.CAPSULES_MISSING: (pool(desired_capsules=2), pool()),
+    Code.CAPSULE_SILENT: (of_workers(liveness="suspect"), of_workers()),
     Code.OUT_OF_MEMORY: (worker(ended="OutOfMemory (137)"), worker(ended="OutOfMemory (137)", age_seconds=3600.0)),
     Code.CONTROL_PLANE_AWAY: (cluster(OWN, workload("control-plane", 0)), cluster(OWN, workload("control-plane", 1))),
     Code.GATEWAY_AWAY: (cluster(OWN, workload("gateway", 0)), cluster(OWN, workload("gateway", 1))),

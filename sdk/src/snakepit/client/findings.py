@@ -9,6 +9,7 @@ import msgspec
 from snakepit.client.views import PoolInfo, WorkerInfo
 
 CAPSULES_MISSING = "CapsulesMissing"
+CAPSULE_SILENT = "CapsuleSilent"
 QUEUE_FULL = "QueueFull"
 SESSIONS_FULL = "SessionsFull"
 SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
@@ -89,7 +90,8 @@ def _there(pool: PoolInfo) -> str:
 
 def _of_worker(worker: WorkerInfo) -> Finding | None:
     if worker.liveness != "live":
-        return Finding(worker.id, worker.liveness, f"its capsule is silent: {worker.message or 'look at its agent and its node'}")
+        said = f"its capsule is {worker.liveness}, as its agent says nothing: {worker.message or 'look at its pod and its node'}"
+        return Finding(worker.id, CAPSULE_SILENT, f"{said}; if it stays silent, another takes its place")
     if worker.traceback or worker.state not in _IN_ORDER:
         return Finding(worker.id, worker.reason or worker.state, worker.message or f"it is in {worker.state}", worker.traceback)
     if worker.state == _STARTING and worker.reason:

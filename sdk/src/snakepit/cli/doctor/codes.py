@@ -50,6 +50,7 @@ class Code(enum.StrEnum):
     SESSIONS_FULL = findings.SESSIONS_FULL
     SESSIONS_NEARLY_FULL = findings.SESSIONS_NEARLY_FULL
     CAPSULES_MISSING = findings.CAPSULES_MISSING
+    CAPSULE_SILENT = findings.CAPSULE_SILENT
     OUT_OF_MEMORY = "OutOfMemory"
     CONTROL_PLANE_AWAY = "ControlPlaneAway"
     GATEWAY_AWAY = "GatewayAway"
