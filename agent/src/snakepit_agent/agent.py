@@ -48,7 +48,7 @@ class Agent:
         self.ledger = Ledger(self._slots_touched)
         self.workers = Workers(settings, self.ledger, self, self.telemetry)
         self._token = Token(settings.token_file)
-        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self._handlers(), self, self._token, settings.trust)
+        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), {}, self, self._token, settings.trust)
         supervisor, processes = self.workers.supervisor, self.workers.processes
         self.announcer = Announcer(
             settings.capsule,
@@ -60,6 +60,7 @@ class Agent:
             self._reported,
         )
         self.pipeline = Pipeline(settings, self.ledger, supervisor, self.uplink, self._route, self.announcer.flush, self._work_came)
+        self.uplink.handlers = self._handlers()
         self._on_change = on_change
         self._fast = False
         self._ticked = 0.0
@@ -112,16 +113,16 @@ class Agent:
     # ---- the replicas
 
     def _handlers(self) -> dict[str, Callable[..., None]]:
-        """Each looks its stage up when a frame comes: there is none before the first link."""
+        stages = self.pipeline
         return {
-            "call": lambda replica, call: self.pipeline.calls.on_call(replica, call),
-            "cancel": lambda replica, cancel: self.pipeline.calls.on_cancel(replica, cancel),
-            "recall": lambda replica, recall: self.pipeline.calls.on_recall(replica, recall),
-            "state_reply": lambda replica, reply: self.pipeline.state.reply(replica, reply),
-            "session_end": lambda replica, end: self.pipeline.sessions.on_end(replica, end),
-            "session_release": lambda replica, ask: self.pipeline.sessions.on_release(replica, ask),
-            "result": lambda replica, result: self.pipeline.nested.on_result(replica, result),
-            "flow": lambda replica, flow: self.pipeline.nested.on_flow(replica, flow),
+            "call": stages.calls.on_call,
+            "cancel": stages.calls.on_cancel,
+            "recall": stages.calls.on_recall,
+            "state_reply": stages.state.reply,
+            "session_end": stages.sessions.on_end,
+            "session_release": stages.sessions.on_release,
+            "result": stages.nested.on_result,
+            "flow": stages.nested.on_flow,
             "drain": self._on_drain,
             "settings": self._on_settings,
             "log_lines_request": self._on_log_lines_request,

@@ -21,9 +21,14 @@ STOPPED = {"DEADLINE": "the deadline passed", "CANCELLED": "the call was cancell
 
 def limited(tool: str, outcome: Outcome, limit: int, name: str) -> Outcome:
     """The outcome, or that it is too much. `limit`: of its replica, in bytes; `name`: of that limit."""
-    if not isinstance(outcome, Payload | LargePayload):
+    if isinstance(outcome, Payload):
+        if not outcome.attachments and len(outcome.data) <= limit:
+            return outcome
+        payload = outcome
+    elif isinstance(outcome, LargePayload):
+        payload = outcome.payload
+    else:
         return outcome
-    payload = outcome if isinstance(outcome, Payload) else outcome.payload
     if (attached := len(payload.attachments)) > MOST_ATTACHMENTS:
         drop(outcome)
         message = f"the result of tool {tool} has {attached} attachments, {MOST_ATTACHMENTS} is the most: join small ones"

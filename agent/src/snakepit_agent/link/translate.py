@@ -75,17 +75,17 @@ def payload_bytes(payload: Payload | LargePayload) -> int:
 def inbox_frame(held: HeldCall, call: link_pb2.Call) -> CallFrame:
     """The packet for a worker's inbox. What `held` knows already is not read off the message again."""
     return CallFrame(
-        id=held.id,
-        call_id=held.call_id,
-        tool=held.tool,
-        arguments=payload_from_wire(call.arguments),
-        deadline=held.due if held.due != math.inf else 0.0,
-        stream=held.stream,
-        session_id=held.session_id,
-        session_epoch=held.session_epoch,
+        held.id,
+        held.call_id,
+        held.tool,
+        payload_from_wire(call.arguments),
+        held.due if held.due != math.inf else 0.0,
+        held.stream,
+        held.session_id,
+        held.session_epoch,
+        dict(metadata) if (metadata := call.metadata) else {},
+        held.traceparent,
         session_uid=held.session_uid,
-        metadata=dict(metadata) if (metadata := call.metadata) else {},
-        traceparent=held.traceparent,
         sections=tuple(call.pieces.sections) if held.large else (),
         identity=call.identity,
     )

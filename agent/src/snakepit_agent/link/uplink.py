@@ -116,8 +116,9 @@ class Uplink:
 
     def limit(self, id_: str) -> tuple[int, str]:
         """The largest result that the replica takes, in bytes, and the limit's name."""
-        replica = self.replica(id_)
-        return replica.max_large_payload_bytes if replica else MAX_LARGE_PAYLOAD_BYTES, "maxLargePayloadBytes"
+        known = self._known.get(id_)
+        replica = known.replica if known is not None else None
+        return replica.max_large_payload_bytes if replica is not None else MAX_LARGE_PAYLOAD_BYTES, "maxLargePayloadBytes"
 
     def largest_limit(self) -> tuple[int, str]:
         """Of all linked replicas: what a worker need not even encode, none of them would take."""

@@ -194,7 +194,7 @@ class Seats:
 
     def ended_a_call(self, incarnation: str) -> None:
         """The worker has served one more, which counts for `recycle.maxCalls`."""
-        if (seat := self.of(incarnation)) is not None:
+        if (seat := self._by_incarnation.get(incarnation)) is not None:
             seat.calls += 1
 
     def measured(self, incarnation: str, rss_bytes: int, own_bytes: int) -> None:

@@ -93,10 +93,12 @@ class Ledger:
             self._touch(incarnation)
 
     def _touch(self, incarnation: str) -> None:
-        is_first = not self.touched
-        self.touched.add(incarnation)
-        if is_first:
-            self._changed()
+        touched = self.touched
+        if incarnation not in touched:
+            is_first = not touched
+            touched.add(incarnation)
+            if is_first:
+                self._changed()
 
     def take_touched(self) -> list[str]:
         """Workers whose slots were taken or freed since this was asked last."""
@@ -200,7 +202,7 @@ class Ledger:
         if call.strict:
             worker.strict_used = now
         worker.backlog += call.estimate
-        self._count(worker, call.replica, 1)
+        worker.unanswered[call.replica] = worker.unanswered.get(call.replica, 0) + 1
         self.calls[call.id] = call
         self._remote[call.replica, call.remote] = call.id
         self._touch(call.incarnation)
@@ -229,6 +231,7 @@ class Ledger:
         call = self.calls.get(id_)
         if call is None:
             return None
+        self._forget(call)
         worker = self.workers[call.incarnation]
         del worker.held[id_]
         worker.backlog = worker.backlog - call.estimate if worker.held else 0.0
@@ -237,7 +240,6 @@ class Ledger:
         self._touch(call.incarnation)
         if worker.refused:
             self._tell_refused(worker, "" if call.answered else call.replica)
-        self._forget(call)
         return call
 
     def answer(self, call: HeldCall) -> None:
@@ -296,8 +298,9 @@ class Ledger:
 
     def _forget(self, call: HeldCall) -> None:
         self.calls.pop(call.id, None)
-        if self._remote.get((call.replica, call.remote)) == call.id:
-            del self._remote[call.replica, call.remote]
+        key = call.replica, call.remote
+        if self._remote.get(key) == call.id:
+            del self._remote[key]
 
     def _learn(self, tool: str, run_seconds: float) -> None:
         mean = self._means.get(tool)

@@ -47,7 +47,7 @@ class Dispatcher:
 
     def take(self, pool: Pool, call: Call, now: float) -> None:
         """Send a call of no session on, let it wait, or refuse it."""
-        others = pool.queue.anybody
+        others = len(pool.queue.anybody) > 0
         if others and pool.uniform and pool.ready_workers and call.tool in pool.tools:
             self.join(pool, call, now)
             return
@@ -97,10 +97,14 @@ class Dispatcher:
         if worker is None:
             return
         worker.own -= 1
-        if worker.taken and not worker.own:
-            # It is nobody's for a call that never began; of one that did, its agent has said so.
-            worker.taken = worker.info.taken
-        worker.backlog = max(0.0, worker.backlog - call.expected) if worker.own else 0.0
+        if worker.own:
+            left = worker.backlog - call.expected
+            worker.backlog = left if left > 0.0 else 0.0
+        else:
+            worker.backlog = 0.0
+            if worker.taken:
+                # It is nobody's for a call that never began; of one that did, its agent has said so.
+                worker.taken = worker.info.taken
         if pool.workers.get(worker.id) is worker:
             pool.index.place(worker, now)
 

@@ -53,9 +53,11 @@ class Intake:
 
         `sink`: where a stream's chunks go; `source`: where large arguments are; `nest`: its place among the calls around it.
         """
-        call = self._calls.open(request_of(frame.call, now, who, takes_pieces, any_session), frame, reply, sink, source, shares_memory)
-        if frame.call.HasField("caller"):  # `who` is what has become of it: a token is for nobody else to see.
-            frame.call.ClearField("caller")
+        message = frame.call
+        request = request_of(message, now, who, takes_pieces, any_session)
+        call = self._calls.open(request, frame, message, reply, sink, source, shares_memory)
+        if message.HasField("caller"):  # `who` is what has become of it: a token is for nobody else to see.
+            message.ClearField("caller")
         if nest is not None:
             call.nest = nest
             nest.call = call

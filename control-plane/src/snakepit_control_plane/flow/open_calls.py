@@ -93,13 +93,14 @@ class OpenCalls(OpenCount):
         self,
         request: Request,
         frame: link_pb2.Frame,
+        message: link_pb2.Call,
         reply: Reply,
         sink: Sink | None = None,
         source: Source | None = None,
         shares_memory: bool = False,
     ) -> Call:
-        """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key."""
-        call = Call(request, request.tool, frame, frame.call, reply, next(self._arrivals), sink, source, shares_memory)
+        """The only place that makes a Call: for `flow.intake`, and for the run of those that share a key. `message`: the one in `frame`."""
+        call = Call(request, request.tool, frame, message, reply, next(self._arrivals), sink, source, shares_memory)
         self.unanswered[call] = None
         return call
 

@@ -83,13 +83,13 @@ def _too_much(call: Call, whole: int, limits: Limits) -> SnakepitError | None:
 
 def deadline(call: Call, pool: Pool, now: float) -> float:
     """Whoever says it, never later than the pool allows: a timer of some centuries can't be set."""
-    limits, until, timeout = pool.spec.call, call.deadline, call.request.timeout
-    latest = now + limits.max_timeout_seconds
+    limits, timeout = pool.spec.call, call.request.timeout
     if not timeout:
         tool = pool.tools.get(call.tool)
         default = limits.stream_timeout_seconds if call.request.is_stream else limits.timeout_seconds
         timeout = tool.timeout_seconds if tool is not None and tool.timeout_seconds > 0 else default
-    return min(until, now + timeout, latest)
+    until, asked = min(call.deadline, now + limits.max_timeout_seconds), now + timeout
+    return asked if asked < until else until
 
 
 def bad_timeout(timeout: float) -> InvalidArguments:

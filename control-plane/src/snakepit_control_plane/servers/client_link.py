@@ -154,7 +154,10 @@ class ClientPeer:
         if call.answered and self._calls.pop(call.request.id, None) is not None:  # Else it is the call's Progress, or was never open.
             for share in self._shares:
                 share.calls -= 1
-        self._send(frame)
+        try:
+            self._link.send_bytes(frame.SerializeToString())
+        except LinkClosed:
+            return  # `closed` has told, or will tell, the flow.
 
     def _fail(self, asked: link_pb2.Call, error: SnakepitError) -> None:
         self._send(link_pb2.Frame(result=link_pb2.Result(id=asked.id, call_id=asked.call_id, error=to_frame(error))))

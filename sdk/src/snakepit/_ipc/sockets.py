@@ -38,6 +38,7 @@ _ANCILLARY = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 # Plain numbers: combining the enum's members costs more than the system call.
 DONTWAIT = int(socket.MSG_DONTWAIT)
 _NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_AT_ONCE = DONTWAIT | _NOSIGNAL
 _RECEIVE = int(socket.MSG_CMSG_CLOEXEC)
 _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -144,6 +145,12 @@ def send_call(inbox: socket.socket, call: CallFrame, descriptor: int = -1) -> bo
     OSError: this call can't be written, because memory or descriptors are short.
     """
     data = _encoder.encode(call)
+    if len(data) <= INLINE_BYTES and not call.sections:
+        try:
+            inbox.send(data, _AT_ONCE)
+        except BlockingIOError:
+            return False
+        return True
     beside = (descriptor,) if call.sections else ()
     if len(data) <= INLINE_BYTES:
         return _send_or_full(inbox, data, beside)

@@ -56,8 +56,9 @@ def deadline_of(deadline: float | None, timeout: float | None) -> float | None:
 
 def seconds(timeout: float, otherwise: str) -> float:
     """A timeout that can be counted. `otherwise`: what None stands for. Raises InvalidArguments."""
-    if hasattr(timeout, "__float__") and timeout > 0:
-        return min(float(timeout), MOST_TIMEOUT_SECONDS)
+    if (type(timeout) is float or hasattr(timeout, "__float__")) and timeout > 0:
+        counted = float(timeout)
+        return counted if counted < MOST_TIMEOUT_SECONDS else MOST_TIMEOUT_SECONDS
     raise InvalidArguments(f"timeout {timeout!r} must be a positive number of seconds, or None for {otherwise}")
 
 

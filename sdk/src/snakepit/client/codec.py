@@ -37,6 +37,9 @@ def fill_arguments(wire: common_pb2.Payload, arguments: Mapping[str, Any] | None
 
 def fill_encoded(wire: common_pb2.Payload, encoded: frames.Payload) -> frames.Payload | None:
     """Into an empty message; a large one is returned, and the message has but its skeleton."""
+    if not encoded.attachments and len(encoded.data) <= LARGE_BYTES:
+        wire.content_type, wire.data = encoded.content_type, encoded.data
+        return None
     if payloads.size(encoded) <= LARGE_BYTES:
         _fill(wire, encoded)
         return None

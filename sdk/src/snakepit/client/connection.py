@@ -90,13 +90,14 @@ class Connection:
 
         Raises ReplicaLost, DeadlineExceeded, ServerUnavailable. A cancelled caller's Cancel is sent.
         """
-        call = frame.call
-        deadline = earlier(deadline)
+        call, peers = frame.call, self.peers
+        if (serves := within.get()) is not None:
+            deadline = earlier(deadline)
         tries = Tries(self._budget, deadline, now, span)
-        if self.peers.storeless:
+        if peers.storeless:
             self._shun(call, tries, now)
         while True:
-            nested, peer = False, self.peers.next(tries.avoided) if within.get() is None else None
+            nested, peer = False, peers.next(tries.avoided) if serves is None else None
             if peer is None:
                 peer, nested = await self.choose(call, tries)
             try:

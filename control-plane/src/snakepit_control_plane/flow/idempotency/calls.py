@@ -189,7 +189,7 @@ class Idempotency:
         # From now on the run counts where it waits.
         entry.pool.queue.joined -= 1
         asked = msgspec.structs.replace(first.request, came_at=self._loop.time(), leads=True)
-        run = self._calls.open(asked, first.frame, partial(self._heard, entry))
+        run = self._calls.open(asked, first.frame, first.message, partial(self._heard, entry))
         entry.run = run
         run.pool, run.source, run.arrival = entry.pool, first.source, first.arrival
         run.deadline, run.span = first.deadline, first.span
