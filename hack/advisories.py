@@ -39,6 +39,7 @@ class Advisories:
         record = _parsed(file)
         if not isinstance(record, dict) or record.get("withdrawn"):
             return
+        _check_ranges(record, file)
         names = {canonicalize_name(each["package"]["name"]) for each in _affected(record)}
         for name in names:
             self._of[name].append(record)
@@ -60,16 +61,28 @@ def _parsed(file: Path) -> Any:
         raise ValueError(f"{file} can't be read, so nothing is known to be good: {error}") from error
 
 
+def _check_ranges(record: Record, file: Path) -> None:
+    """Raises ValueError, which names the file, for a version that can't be compared with another."""
+    for text in (text for each in _affected(record) for one in _ranges(each) for event in one["events"] for text in event.values()):
+        try:
+            Version(text)
+        except InvalidVersion:
+            raise ValueError(f"{file} has a range with {text!r}, which is no version, so nothing is known to be good") from None
+
+
 def _affected(record: Record) -> list[Record]:
     return [each for each in record.get("affected", ()) if each.get("package", {}).get("ecosystem") == "PyPI"]
+
+
+def _ranges(affected: Record) -> list[dict[str, Any]]:
+    return [each for each in affected.get("ranges", ()) if each["type"] == "ECOSYSTEM"]
 
 
 def _is_in(affected: Record, name: str, version: str) -> bool:
     """Is that version among those that are listed, or in a range? One that has neither is taken for all."""
     if canonicalize_name(affected["package"]["name"]) != name:
         return False
-    listed, ranges = affected.get("versions", ()), [each for each in affected.get("ranges", ()) if each["type"] == "ECOSYSTEM"]
-    asked = Version(version)
+    listed, ranges, asked = affected.get("versions", ()), _ranges(affected), Version(version)
     return not (listed or ranges) or any(_same(each, asked) for each in listed) or any(_is_within(each["events"], asked) for each in ranges)
 
 

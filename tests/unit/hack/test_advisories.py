@@ -88,3 +88,9 @@ def test_a_file_that_is_broken_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{")
     with pytest.raises(ValueError, match=f"{name} can't be read"):
         advisories.Advisories(tmp_path)
+
+
+def test_a_range_whose_version_is_none_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "it.json").write_text(json.dumps(record("ODD", ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "of old"}]}])))
+    with pytest.raises(ValueError, match="it.json has a range with 'of old', which is no version"):
+        advisories.Advisories(tmp_path)

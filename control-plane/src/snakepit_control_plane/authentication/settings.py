@@ -13,6 +13,7 @@ MODES = ("off", "required")
 _NEEDED = ("keys", "audience", "operator")
 _OPTIONAL = ("issuer", "ca_file", "token_file", "api_server", "audit", "issuers", "tokens_file")
 LEVELS = ("off", "denied", "changes", "all")
+"""Of the audit log: each has what those before it have."""
 _SUBJECT = "system:serviceaccount:"
 
 

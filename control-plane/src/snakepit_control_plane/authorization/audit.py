@@ -11,9 +11,6 @@ from collections.abc import Callable
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import CANCEL_CALL, DELETE_SESSION, MAINTAIN, RESOURCE, Answer, Right
 
-LEVELS = ("off", "denied", "changes", "all")
-"""Each has what those before it have."""
-
 CHANGES = frozenset({MAINTAIN, CANCEL_CALL, DELETE_SESSION})
 """What somebody does to the work of others: rare, and asked about afterwards."""
 
