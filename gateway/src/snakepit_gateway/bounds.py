@@ -34,10 +34,10 @@ Headers = Mapping[bytes, bytes]
 class Bounds:
     """ASGI, before everything else. It gives each request its id: `scope["state"]["request_id"]`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, room: Room | None = None) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, room: Room) -> None:
         self._app = app
         self._most = settings.max_body_bytes
-        self._room = room or Room(settings.max_held_bytes)
+        self._room = room
         self._cors = frozenset(settings.cors_origins)
         self._hosts = _LOOPBACK if settings.host in _LOOPBACK else None
 

@@ -10,14 +10,40 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from snakepit._wire.shown import Shown, server_context, unusable
-from snakepit_gateway.heads import Protocol
 from snakepit_gateway.settings import Settings
 
 IDLE_SECONDS = 75
 """A connection that nobody uses is closed after this long: later than whoever stands before us does it, by default. Who closes first may
 close what the other one is about to use."""
+
+MOST_HEAD_BYTES = 512 * 1024
+"""Of what has come before the headers are complete; who sends less and too much is told so by `bounds`."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, which would collect whatever comes of a request's head: one that doesn't end is cut off."""
+
+    _came: int | None = 0
+    """None: the headers are complete."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._came is not None:
+            self._came += len(data)
+            if self._came > MOST_HEAD_BYTES:
+                self.send_400_response("The headers are too large.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._came = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._came = None
+        super().on_headers_complete()
 
 
 class Server(uvicorn.Server):

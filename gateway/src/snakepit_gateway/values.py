@@ -6,17 +6,16 @@ Results are those of `client.pool(name, attachments=True)`.
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from snakepit import Attachment
 from snakepit._values.buffers import NDARRAY, OCTETS
+from snakepit._values.payloads import FLOATS
+from snakepit._values.serializer import FLOAT, finite
 from snakepit.errors import InvalidArguments
 
 BASE64 = "$base64"
-FLOAT = "$float"
-_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _ALIKE = frozenset({BASE64, "contentType", "dtype", "shape"})
 
 
@@ -24,7 +23,7 @@ def jsonable(value: Any, attached: Callable[[Attachment], Any] | None = None) ->
     """The value with nothing in it but what JSON has. `attached` says what stands for an attachment, if not `{"$base64": …}`."""
     kind = type(value)
     if kind is float:
-        return value if math.isfinite(value) else {FLOAT: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+        return finite(value)
     if kind is dict:
         return {key: jsonable(each, attached) for key, each in value.items()}
     if kind is list:
@@ -45,8 +44,8 @@ def arguments(read: Any) -> Any:
         return [arguments(each) for each in read]
     if not isinstance(read, dict):
         return read
-    if read.keys() == {FLOAT} and isinstance(read[FLOAT], str) and read[FLOAT] in _FLOATS:
-        return _FLOATS[read[FLOAT]]
+    if read.keys() == {FLOAT} and isinstance(read[FLOAT], str) and read[FLOAT] in FLOATS:
+        return FLOATS[read[FLOAT]]
     if BASE64 in read and read.keys() <= _ALIKE:
         return _attachment(read)
     return {key: arguments(each) for key, each in read.items()}

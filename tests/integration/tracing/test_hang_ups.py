@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from snakepit_gateway.bounds import Bounds
+from snakepit_gateway.room import Room
 from snakepit_gateway.settings import Settings
 from snakepit_gateway.traces import Traced
 from support.otlp import Receiver, said
@@ -31,7 +32,7 @@ async def test_the_span_of_a_request_that_was_not_complete_has_no_status_and_no_
     async def send(message: Message) -> None:
         answers.append(message)
 
-    await Bounds(Traced(reads), Settings())({**about, "headers": headers}, receive, send)
+    await Bounds(Traced(reads), Settings(), Room(1 << 20))({**about, "headers": headers}, receive, send)
     span = (await receiver.until({"PUT"}))["PUT"]
     assert not answers
     assert span.trace_id.hex() == TRACE

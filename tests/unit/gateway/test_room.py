@@ -92,5 +92,5 @@ async def test_whose_large_body_is_whole_may_wait_for_as_long_as_its_answer_take
         raise AssertionError(message)
 
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost")]}
-    await bounds.Bounds(app, Settings())(scope, receive, send)
+    await bounds.Bounds(app, Settings(), Room(1 << 20))(scope, receive, send)
     assert answered == [{"type": "http.disconnect"}]

@@ -92,5 +92,5 @@ def test_a_file_that_is_broken_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_range_whose_version_is_none_is_named_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "it.json").write_text(json.dumps(record("ODD", ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": "of old"}]}])))
-    with pytest.raises(ValueError, match="it.json has a range with 'of old', which is no version"):
+    with pytest.raises(ValueError, match=r"it\.json has a range with 'of old', which is no version"):
         advisories.Advisories(tmp_path)

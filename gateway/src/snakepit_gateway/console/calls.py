@@ -10,9 +10,9 @@ from starlette.requests import Request
 
 from snakepit.client.views import CallInfo
 from snakepit.errors import InvalidArguments, SnakepitError
-from snakepit_gateway.console import log_lines, picture
+from snakepit_gateway.console import picture
 from snakepit_gateway.console.desk import Context, Elsewhere, href, pool_of, said
-from snakepit_gateway.console.pool import head
+from snakepit_gateway.console.pool import head, log_lines
 from snakepit_gateway.console.shared import SETTLED_SECONDS
 from snakepit_gateway.console.viewer import CANCEL, ENDED, Viewer
 
@@ -67,9 +67,9 @@ async def call(viewer: Viewer, request: Request) -> Context:
     top, found, who = await asyncio.gather(head(viewer, name), viewer.call(name, id_), viewer.who())
     made = await _made_by(viewer, found)
     may = CANCEL in top["rights"] or bool(who.subject and found.caller == who.subject)
-    log = await log_lines.gather(viewer, top, found.worker.rpartition("/")[0], id_, _lines_come_every(found, datetime.now(UTC)))
+    log = await log_lines(viewer, top, found.worker.rpartition("/")[0], id_, _lines_come_every(found, datetime.now(UTC)))
     shown = {"call": found, "made": made, "stages": picture.stages(found), **log}
-    return {**top, **shown, "may": may, "done": request.query_params.get("done", "")}
+    return {**top, **shown, "may": may}
 
 
 def _lines_come_every(call: CallInfo, now: datetime) -> float:

@@ -142,7 +142,8 @@ class Desk:
         # Each its own address: of one address a browser has one answer at a time, and a second tab would wait.
         live = f"{quote(request.url.path)}?{urlencode([*query, ('live', secrets.token_hex(4))])}"
         dev = self._gateway.client.server if self._gateway.settings.dev else ""
-        return {**frame(request), "dev": dev, "live": live, "who": await viewer.who(), "typed": viewer.typed, **gathered}
+        shown = {"dev": dev, "live": live, "who": await viewer.who(), "typed": viewer.typed}
+        return {**frame(request), **shown, "done": request.query_params.get("done", ""), **gathered}
 
     # ---- streams
 

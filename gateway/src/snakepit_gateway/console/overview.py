@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -16,6 +18,8 @@ from snakepit_gateway.console.desk import Context, draw, said
 from snakepit_gateway.console.live import Part
 from snakepit_gateway.console.picture import Spark, element_id, spark
 from snakepit_gateway.console.viewer import Viewer
+
+T = TypeVar("T")
 
 POOLS_A_PAGE = 50
 HISTORY_SECONDS = 5.0
@@ -36,17 +40,16 @@ async def gather(viewer: Viewer, request: Request) -> Context:
     wanted = said(request, "find")
     pools = await viewer.everything()
     found = [each for each in pools if wanted in each.name]
-    page = page_of(request, len(found), POOLS_A_PAGE)
+    shown, pages = paged(request, found, POOLS_A_PAGE)
 
     async def row(info: PoolInfo) -> Row:
         history = await history_of(viewer, info.name, HISTORY_SECONDS)
         return Row(info, wrong(info), history, spark(history.minutes if history else [], datetime.now(UTC)))
 
-    rows = await ask_each(found[page * POOLS_A_PAGE : (page + 1) * POOLS_A_PAGE], row, at_once=_AT_ONCE)
+    rows = await ask_each(shown, row, at_once=_AT_ONCE)
     sick = [(each, why) for each in pools if (why := wrong(each))]
     made = tuple(Part(id_ := element_id("p-", each.info.name), draw("pool_row", each, id_)) for each in rows)
     shape = " ".join(each.id for each in made) + f" {len(found)}"
-    pages = {"page": page, "pages": -(-len(found) // POOLS_A_PAGE) or 1}
     return {"sick": sick, "all": len(pools), "find": wanted, "children": {"pools": (shape, made)}, **pages}
 
 
@@ -63,7 +66,8 @@ async def history_of(viewer: Viewer, name: str, every: float) -> PoolHistory | N
         return None
 
 
-def page_of(request: Request, number: int, each: int) -> int:
-    """Which page of a long list is asked for: from 0 on, and one that is there."""
-    text = request.query_params.get("page", "0")
-    return min(int(text), max(0, number - 1) // each) if text.isdecimal() and len(text) < 8 else 0
+def paged(request: Request, items: Sequence[T], each: int) -> tuple[Sequence[T], Context]:
+    """Of a long list the page that is asked for, from 0 on, and one that is there; and its number and theirs, for `ui.pager`."""
+    text, pages = request.query_params.get("page", "0"), -(-len(items) // each) or 1
+    page = min(int(text), pages - 1) if text.isdecimal() and len(text) < 8 else 0
+    return items[page * each : (page + 1) * each], {"page": page, "pages": pages}

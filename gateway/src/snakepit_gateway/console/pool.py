@@ -11,17 +11,18 @@ import msgspec
 from starlette.requests import Request
 
 from snakepit.client.findings import causes, of_pool
-from snakepit.client.views import CallInfo, WorkerInfo
-from snakepit.errors import InvalidArguments, PermissionDenied
-from snakepit_gateway.console import log_lines, picture
+from snakepit.client.views import CallInfo, LogLines, WorkerInfo
+from snakepit.errors import InvalidArguments, PermissionDenied, SnakepitError
+from snakepit_gateway.console import picture
 from snakepit_gateway.console.desk import Context, draw, href, pool_of, said
 from snakepit_gateway.console.live import Part
-from snakepit_gateway.console.overview import history_of, page_of, wrong
-from snakepit_gateway.console.viewer import Viewer
+from snakepit_gateway.console.overview import history_of, paged, wrong
+from snakepit_gateway.console.viewer import READ_LOGS, Viewer
 
 CAPSULES_A_PAGE = 40
 DENSE_FROM = 64
 """With so many workers, each is a small square."""
+SHOWN_LINES = 60
 _MOST_CALLS = 500
 _SHOWN = {"all": "all", "trouble": "trouble", "busy": "busy"}
 
@@ -40,6 +41,20 @@ async def calls(viewer: Viewer, name: str, **filters: Any) -> list[CallInfo]:
         return []
 
 
+async def log_lines(viewer: Viewer, top: Context, of: str, call_id: str = "", every: float = 1.0) -> Context:
+    """What `ui.log` shows: of a worker, of a capsule, or of a call on it; `log` None: its reader may not see it. `every`: seconds."""
+    if READ_LOGS not in top["rights"]:
+        return {"log": None}
+    if not of:
+        return {"log": LogLines()}
+    try:
+        return {"log": await viewer.log_lines(top["pool_name"], of, call_id, SHOWN_LINES, every)}
+    except SnakepitError as error:
+        found = LogLines()
+        found.problem = error.message
+        return {"log": found}
+
+
 async def gather(viewer: Viewer, request: Request) -> Context:
     """What the page shows."""
     name = pool_of(request)
@@ -49,19 +64,17 @@ async def gather(viewer: Viewer, request: Request) -> Context:
     )
     show = _SHOWN.get(request.query_params.get("show", ""), "all")
     capsules = picture.capsules([each for each in workers if _wanted(each, show)], running)
-    page = page_of(request, len(capsules), CAPSULES_A_PAGE)
-    shown = capsules[page * CAPSULES_A_PAGE : (page + 1) * CAPSULES_A_PAGE]
+    shown, pages = paged(request, capsules, CAPSULES_A_PAGE)
     dense = len(workers) >= DENSE_FROM
     boxes = tuple(_box(top["base"], each, dense) for each in shown)
     now = datetime.now(UTC)
     return {
         **top,
         "boxes": boxes,
-        "children": {"workers": (f"{show} {page} {len(capsules)} " + " ".join(each.id for each in boxes), boxes)},
+        "children": {"workers": (f"{show} {pages['page']} {len(capsules)} " + " ".join(each.id for each in boxes), boxes)},
         "dense": dense,
         "show": show,
-        "page": page,
-        "pages": -(-len(capsules) // CAPSULES_A_PAGE) or 1,
+        **pages,
         "counts": counts(workers),
         "nodes": picture.nodes(workers),
         "restarted": picture.restarted(workers),
@@ -103,9 +116,9 @@ async def worker(viewer: Viewer, request: Request) -> Context:
     mine = [each for each in running if found is not None and each.incarnation == found.incarnation]
     word = picture.kind_of(found) if found is not None else ("off", "gone")
     whole = request.query_params.get("log") == "capsule"
-    log = await log_lines.gather(viewer, top, id_.rpartition("/")[0] if whole else id_)
+    log = await log_lines(viewer, top, id_.rpartition("/")[0] if whole else id_)
     shown = {"worker": found, "kind": word[0], "word": word[1], "running": mine, "whole": whole, **log}
-    return {**top, "id": id_, **shown, "done": _done(request)}
+    return {**top, "id": id_, **shown}
 
 
 async def drain(viewer: Viewer, request: Request) -> str:
@@ -126,10 +139,6 @@ async def _maintain(viewer: Viewer, request: Request, how: str) -> str:
     await (pool.drain_worker(id_) if how == "drained" else pool.recycle_worker(id_))
     viewer.changed(name)
     return href(f"/pools/{name}/worker", id=id_, done=how)
-
-
-def _done(request: Request) -> str:
-    return request.query_params.get("done", "")
 
 
 # ---- tools

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from snakepit.client.views import WorkerInfo
 from snakepit_gateway.console import picture
 from snakepit_gateway.console.desk import Context, href, pool_of, said
-from snakepit_gateway.console.overview import page_of
+from snakepit_gateway.console.overview import paged
 from snakepit_gateway.console.pool import calls, head
 from snakepit_gateway.console.viewer import SESSION, Viewer
 from snakepit_gateway.console.words import pretty, size
@@ -25,10 +25,8 @@ async def gather(viewer: Viewer, request: Request) -> Context:
     top, everyone = await asyncio.gather(head(viewer, name), viewer.sessions(name))
     found = [each for each in everyone if not wanted or wanted in each.id or wanted in each.owner or wanted in each.worker]
     found.sort(key=lambda each: each.last_used, reverse=True)
-    page = page_of(request, len(found), A_PAGE)
-    shown = found[page * A_PAGE : (page + 1) * A_PAGE]
-    pages = -(-len(found) // A_PAGE) or 1
-    return {**top, "find": wanted, "sessions": shown, "found": len(found), "all": len(everyone), "page": page, "pages": pages}
+    shown, pages = paged(request, found, A_PAGE)
+    return {**top, "find": wanted, "sessions": shown, "found": len(found), "all": len(everyone), **pages}
 
 
 async def session(viewer: Viewer, request: Request) -> Context:
@@ -47,7 +45,7 @@ async def session(viewer: Viewer, request: Request) -> Context:
     value = shown(await mine.state.get(key)) if key and may["read"] else ""
     bound = next((each for each in workers if each.id == info.worker and each.incarnation == info.incarnation), None)
     where = {"bound": bound, "word": _word(bound, info.worker), "calls": latest}
-    state = {"keys": sorted(versions.items()), "key": key, "value": value, "done": request.query_params.get("done", "")}
+    state = {"keys": sorted(versions.items()), "key": key, "value": value}
     return {**top, "id": id_, "session": info, "may": may, **where, **state}
 
 

@@ -14,6 +14,7 @@ from snakepit.spec.fields import WorkerSpec
 from snakepit_gateway.console.desk import Context, pool_of
 from snakepit_gateway.console.pool import head
 from snakepit_gateway.console.viewer import Viewer
+from snakepit_gateway.console.words import json
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ def fields(spec: Mapping[str, Any]) -> list[Field]:
     usual = dict(_flat(msgspec.json.decode(encode_spec(SnakePoolSpec(worker=WorkerSpec(adapter=""))))))
     usual.pop("worker.adapter")
     found = [
-        Field(path, _json(value), _json(usual[path]) if path in usual else "", value != usual.get(path))
+        Field(path, json(value), json(usual[path]) if path in usual else "", value != usual.get(path))
         for path, value in _flat(spec)
         if value is not None or usual.get(path) is not None
     ]
@@ -43,10 +44,6 @@ def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
             yield from _flat(each, f"{before}{key}.")
         else:
             yield f"{before}{key}", each
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 async def gather(viewer: Viewer, request: Request) -> Context:

@@ -25,7 +25,7 @@ from snakepit_gateway.console.live import Part, event
 from snakepit_gateway.console.pool import head
 from snakepit_gateway.console.sessions import shown
 from snakepit_gateway.console.viewer import CALL, Viewer
-from snakepit_gateway.console.words import seconds
+from snakepit_gateway.console.words import json, seconds
 
 MOST_CHUNKS = 500
 MOST_SHOWN_BYTES = 512 << 10
@@ -59,20 +59,16 @@ def fields(tool: ToolInfo) -> list[Field]:
 
 def _field(name: str, own: Mapping[str, Any], schema: Mapping[str, Any]) -> Field:
     allowed = kinds(own, schema)
-    choices = tuple(each if isinstance(each, str) else _json(each) for each in own.get("enum", ()))
+    choices = tuple(each if isinstance(each, str) else json(each) for each in own.get("enum", ()))
     plain = set(allowed) - {"null"}
     if not choices and plain == {"boolean"}:
         choices = ("true", "false")
     kind = "choice" if choices else "file" if BYTES in plain else "number" if plain and plain <= {"integer", "number"} else "text"
     if kind == "text" and plain & {"array", "object"}:
         kind = "json"
-    default = "" if own.get("default") is None else _json(own["default"])
+    default = "" if own.get("default") is None else json(own["default"])
     about = str(own.get("description", ""))
     return Field(name, kind, " or ".join(allowed) or "anything", name in schema.get("required", ()), about, default, choices)
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 async def arguments(tool: ToolInfo, form: FormData) -> dict[str, Any]:

@@ -69,6 +69,11 @@ def plural(number: int, word: str) -> str:
     return f"{count_of(number)} {word if number == 1 else word + 's'}"
 
 
+def json(value: Any) -> str:
+    """A value as JSON, on one line."""
+    return msgspec.json.encode(value).decode()
+
+
 def pretty(value: Any) -> str:
     """A value as indented JSON, or as Python shows what JSON doesn't have."""
     try:

@@ -20,7 +20,7 @@ from snakepit_gateway.http.served import JSON
 from snakepit_gateway.problems import UnsupportedMediaType
 from snakepit_gateway.values import arguments
 
-OCTETS, FORM = "application/octet-stream", "multipart/form-data"
+FORM = "multipart/form-data"
 MAX_PARTS = 1000
 MAX_FIELD_BYTES = 4 << 20
 T = TypeVar("T")

@@ -133,8 +133,8 @@ def _ref(name: str) -> Schema:
     return {"$ref": _SCHEMAS + name}
 
 
-def _of(name: str, schema: Schema, tag: str, summary: str, status: int = 200, **more: Any) -> Schema:
-    answers = {str(status): {"description": summary, "content": {JSON: {"schema": schema}}}}
+def _of(name: str, schema: Schema, tag: str, summary: str, **more: Any) -> Schema:
+    answers = {"200": {"description": summary, "content": {JSON: {"schema": schema}}}}
     return {"operationId": name, "tags": [tag], "summary": summary, "responses": {**answers, **_PROBLEMS}, **more}
 
 

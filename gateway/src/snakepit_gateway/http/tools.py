@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
@@ -14,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 from snakepit._ipc.frames import Payload
 from snakepit.client.pool import Pool
 from snakepit.client.session import Session
+from snakepit.client.views import ToolInfo
 from snakepit.errors import SnakepitError
 from snakepit_gateway.attended import HungUp, attended
 from snakepit_gateway.gateway import Gateway
 from snakepit_gateway.http.answers import answer, send_whole
 from snakepit_gateway.http.bodies import encoded_arguments
-from snakepit_gateway.http.catalogue import Catalogue
 from snakepit_gateway.http.served import SSE
 from snakepit_gateway.http.streams import Events, Said, of_call, of_stream, send_events
 from snakepit_gateway.http.wishes import Wishes, wishes
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 CALL_ID = b"snakepit-call-id"
 WORKER = b"snakepit-worker"
+KEPT_SECONDS = 10.0
+"""What is known of a tool that was called is asked for again after so long."""
+MOST_KEPT = 10_000
 
 
 class Tools:
@@ -74,3 +78,22 @@ class Tools:
         if (await self._catalogue.tool(pool, tool)).streaming:
             return of_stream(target.relay_stream(tool, arguments, wished.relay, said.tell))
         return None if wished.whole else of_call(target.relay(tool, arguments, wished.relay, said.tell))
+
+
+class Catalogue:
+    """Of all pools. The tool itself is called by its worker's own description, whatever is known here."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[ToolInfo, float]] = {}
+
+    async def tool(self, pool: Pool, name: str) -> ToolInfo:
+        """Raises SnakepitError."""
+        which, now = (pool.name, name), time.monotonic()
+        found = self._kept.get(which)
+        if found is not None and found[1] > now:
+            return found[0]
+        tool = await pool.tool(name)
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.clear()
+        self._kept[which] = tool, now + KEPT_SECONDS
+        return tool

@@ -43,7 +43,7 @@ PICKLE = "application/x-python-pickle"
 CONTENT_TYPES = {"json": JSON, "msgpack": MSGPACK, "pickle": PICKLE}
 """By the words of a pool's `call.payloads`."""
 
-_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 MARKED_FLOAT = b'"$float"'
 """JSON without these bytes and without attachments is nothing but JSON."""
 
@@ -200,7 +200,7 @@ def _substitute(value: Any, attachments: list[Any]) -> Any:
         if attachments and ATTACHMENT in value:
             return _numbered(value[ATTACHMENT], attachments)
         if FLOAT in value:
-            return _FLOATS.get(value[FLOAT], value) if isinstance(value[FLOAT], str) else value
+            return FLOATS.get(value[FLOAT], value) if isinstance(value[FLOAT], str) else value
     return {key: _substitute(each, attachments) for key, each in value.items()}
 
 
