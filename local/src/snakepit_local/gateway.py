@@ -16,10 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from snakepit._extras import WHOLE
+from snakepit._lines import lines_of
+from snakepit._retry import Backoff
 from snakepit._wire.dial import parse_target
 from snakepit._wire.trust import OFF
 from snakepit.errors import InvalidArguments, ServerUnavailable
-from snakepit_local.processes import LINE_BYTES, end_of
+from snakepit_local.processes import end_of
 
 PACKAGE = "snakepit_gateway"
 ADDRESS = "127.0.0.1:7880"
@@ -31,8 +33,8 @@ MOST_DEATHS = 3
 STEADY_SECONDS = 60.0
 """What lived so long has not died in a row."""
 
-PAUSE_SECONDS = 0.1
-"""Before it is started again; twice as long each time."""
+PAUSES = Backoff(0.1, 10.0)
+"""Before it is started again."""
 
 STOP_SECONDS = 2.0
 LAST_LINES = 20
@@ -120,19 +122,18 @@ class Gateway:
 
     async def run(self) -> None:
         """Returns when it has died too often."""
-        deaths, pause = 0, PAUSE_SECONDS
+        deaths = 0
         try:
             while True:
                 began = time.monotonic()
                 how = await self._live()
                 if time.monotonic() - began > STEADY_SECONDS:
-                    deaths, pause = 0, PAUSE_SECONDS
+                    deaths = 0
                 deaths += 1
                 if deaths == MOST_DEATHS:
                     break
                 self._say(f"{how}, and is started again", "yellow")
-                await asyncio.sleep(pause)
-                pause *= 2
+                await asyncio.sleep(PAUSES.seconds(deaths))
             words = "\n".join([*self._said])
             again = "start `snakepit dev` again for a new one, or with --gateway off for none"
             self._say(f"{how}, {deaths} times in a row, and stays dead: {again}; the pools go on\n{words}".rstrip(), "red")
@@ -150,7 +151,6 @@ class Gateway:
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=[self._listener.fileno()],
             start_new_session=True,
-            limit=LINE_BYTES,
         )
         try:
             await self._read(process)
@@ -160,20 +160,10 @@ class Gateway:
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        while line := await _line(process.stdout):
-            text = line.decode(errors="replace").rstrip()
+        async for line in lines_of(process.stdout):
+            text = line.rstrip()
             if text and not self._on_line(text):
                 self._said.append(text)
-
-
-async def _line(stream: asyncio.StreamReader) -> bytes:
-    """The next one, empty at the end; what is too long is cut."""
-    try:
-        return await stream.readuntil(b"\n")
-    except asyncio.IncompleteReadError as rest:
-        return rest.partial
-    except asyncio.LimitOverrunError as overrun:
-        return await stream.read(overrun.consumed)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from snakepit._telemetry import log_lines
 from snakepit._wire.token import Token
 from snakepit._wire.trust import OFF
+from snakepit.cli import INTERRUPTED
 from snakepit.cli.local_runs import LOGBOOK
 from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
@@ -53,9 +54,6 @@ OWN_TOKEN = "token"
 """In the folder of a run, where callers are asked for theirs: what this process, and the agents that it starts, bring."""
 
 STOP_SECONDS = 2.0
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
 
 
 def debugging(terminal: str) -> dict[str, str]:

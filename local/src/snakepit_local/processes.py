@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from snakepit._lines import lines_of
 from snakepit._names import new_id
 from snakepit._tasks import Tasks
 from snakepit._wire.trust import OFF
@@ -27,8 +28,6 @@ GRACE_SECONDS = 10.0
 
 AGENT = "snakepit_agent.main"
 KEEPER = "snakepit_worker.keeper"
-LINE_BYTES = 1 << 19
-"""A line without an end is cut here."""
 
 Process = asyncio.subprocess.Process
 OnLine = Callable[[str, str, str, bool], None]
@@ -187,15 +186,9 @@ class Capsules:
     async def _copy_lines(self, capsule: CapsuleProcesses, process: Process, *, ours: bool) -> None:
         """What the agent says of a capsule that is ending would only disquiet: it is meant to end."""
         assert process.stdout is not None
-        rest = b""
-        while chunk := await process.stdout.read(LINE_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            lines, rest = ([*lines, rest], b"") if len(rest) > LINE_BYTES else (lines, rest)
-            for line in lines:
-                if not (ours and capsule.deleted.is_set()):
-                    self._on_line(capsule.local.name, capsule.name, line.decode(errors="replace"), ours)
-        if rest:
-            self._on_line(capsule.local.name, capsule.name, rest.decode(errors="replace"), ours)
+        async for line in lines_of(process.stdout):
+            if not (ours and capsule.deleted.is_set()):
+                self._on_line(capsule.local.name, capsule.name, line, ours)
 
     def _agent_environment(self, capsule: CapsuleProcesses) -> dict[str, str]:
         metadata = capsule.local.pool.metadata

@@ -104,6 +104,12 @@ def call_id() -> str:
     return f"{_random().getrandbits(64):016x}"
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question, about the best of `nearest`; empty: there is none."""
+    meant = nearest(name, known)
+    return f"did you mean {meant[0]}?" if meant else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """At most three known names that the writer may have meant, best first. Of many known ones, those that begin alike are compared."""
     if len(name) > POOL_CHARACTERS:

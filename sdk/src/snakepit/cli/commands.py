@@ -54,7 +54,7 @@ async def _pools(client: Client) -> list[PoolInfo]:
 @with_target
 def workers(target: Target, pool: PoolArgument, output: OutputOption = Output.table) -> None:
     """List a pool's workers, and why those that can't start can't."""
-    found = target.run(lambda client: client.pool(target.pool(pool)).workers())
+    found = target.of_pool(pool, Pool.workers)
     show_rows(found, tables.WORKERS, output)
     if output.is_for_people:
         for said, traceback in causes(found):
@@ -71,19 +71,19 @@ def tools(
 ) -> None:
     """List a pool's tools, or show one of them. ARGUMENTS that may be left out have a question mark."""
     if stubs:
-        found = target.run(lambda client: client.pool(target.pool(pool)).tools())
+        found = target.of_pool(pool, Pool.tools)
         typer.echo(render(target.pool(pool), [each for each in found if tool in (None, each.name)]), nl=False)
     elif tool is None:
-        show_rows(target.run(lambda client: client.pool(target.pool(pool)).tools()), tables.TOOLS, output)
+        show_rows(target.of_pool(pool, Pool.tools), tables.TOOLS, output)
     else:
         name = tool
-        show(target.run(lambda client: client.pool(target.pool(pool)).tool(name)), output)
+        show(target.of_pool(pool, lambda found: found.tool(name)), output)
 
 
 @with_target
 def sessions(target: Target, pool: PoolArgument, output: OutputOption = Output.table) -> None:
     """List a pool's sessions."""
-    found = target.run(lambda client: client.pool(target.pool(pool)).sessions())
+    found = target.of_pool(pool, Pool.sessions)
     show_rows(found, tables.sessions(datetime.now(UTC)), output)
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from snakepit._names import nearest
+from snakepit._names import did_you_mean
 from snakepit.errors import InvalidArguments
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -100,9 +100,7 @@ def _convert(value: dict[str, Any], kind: type[T], file: str, prefix: str) -> T:
     fields = {each.encode_name: each for each in msgspec.structs.fields(kind)}
     for key, given in value.items():
         if key not in fields:
-            meant = nearest(key, fields)
-            hint = f"did you mean {meant[0]}?" if meant else _list(fields)
-            raise InvalidArguments(f"{file}: {prefix}{key}: there is no such key; {hint}")
+            raise InvalidArguments(f"{file}: {prefix}{key}: there is no such key; {did_you_mean(key, fields) or _list(fields)}")
         if key == "kube" and isinstance(given, dict):
             _convert(given, Kube, file, f"{prefix}kube.")
         try:

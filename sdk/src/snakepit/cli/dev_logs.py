@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from snakepit._names import nearest
+from snakepit._names import did_you_mean
 from snakepit._telemetry import log_lines
 from snakepit._telemetry.log_lines import LogLine
 from snakepit.cli import local_runs
@@ -70,9 +70,5 @@ def _which(target: Target, known: Sequence[str], of: str | None) -> tuple[str | 
     homes = [each for each in known if capsule.startswith(f"{each.partition('/')[2]}-")]
     if homes:
         return max(homes, key=len), capsule
-    meant = nearest(pool, known)
-    raise PoolNotFound(f"{of} is no pool of that `snakepit dev`, and no capsule: {f'did you mean {meant[0]}?' if meant else _list(known)}")
-
-
-def _list(known: Sequence[str]) -> str:
-    return f"it runs {', '.join(known)}"
+    instead = did_you_mean(pool, known) or f"it runs {', '.join(known)}"
+    raise PoolNotFound(f"{of} is no pool of that `snakepit dev`, and no capsule: {instead}")

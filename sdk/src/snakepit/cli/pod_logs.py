@@ -10,7 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from snakepit._names import nearest
+from snakepit._lines import lines_of
+from snakepit._names import did_you_mean
 from snakepit._telemetry import log_lines
 from snakepit._telemetry.log_lines import LogLine, moment
 from snakepit.cli.config import Kube
@@ -22,9 +23,6 @@ AGENT = "snakepit-agent"
 
 MOST_FOLLOWED = 100
 """Capsules: each costs the API server, and its node, a request that stays."""
-
-LINE_BYTES = 1 << 19
-"""A line without an end is cut here."""
 
 _NAMES = '{range .items[*]}{.metadata.name}{" "}{.metadata.labels.snakepit\\.dev/pool}{"\\n"}{end}'
 _LINE = re.compile(r"\[pod/([^/\]]+)/([^\]]+)\] (\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (.*)", re.DOTALL)
@@ -65,8 +63,7 @@ def chosen(pools: dict[str, str], namespace: str, of: str | None) -> tuple[list[
     if (capsule := name.partition("/")[0]) in pools:
         return [capsule], 1
     known: Sequence[str] = sorted({*pools, *pools.values()})
-    meant = nearest(name, known)
-    what = f"did you mean {meant[0]}?" if meant else f"there is {', '.join(sorted(set(pools.values()))) or 'none'}"
+    what = did_you_mean(name, known) or f"there is {', '.join(sorted(set(pools.values()))) or 'none'}"
     raise PoolNotFound(f"namespace {namespace} has no pool with capsules, and no capsule, that is named {name}: {what}")
 
 
@@ -86,14 +83,8 @@ def parse(line: str, namespace: str, pools: dict[str, str]) -> LogLine | None:
 async def _lines(words: list[str]) -> AsyncGenerator[str]:
     """What kubectl prints. Raises ServerUnavailable where it ends with an error."""
     async with started(words) as kubectl:
-        rest = b""
-        while data := await kubectl.output.read(1 << 16):
+        async for line in lines_of(kubectl.output):
             kubectl.hush()
-            *lines, rest = (rest + data).split(b"\n")
-            lines, rest = ([*lines, rest], b"") if len(rest) > LINE_BYTES else (lines, rest)
-            for line in lines:
-                yield line.decode(errors="replace")
-        if rest:
-            yield rest.decode(errors="replace")
+            yield line
         if code := await kubectl.process.wait():
             raise ServerUnavailable(f"kubectl can't read the logs: {await kubectl.last() or f'status {code}'}")

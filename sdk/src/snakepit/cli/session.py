@@ -11,7 +11,7 @@ import typer
 from snakepit.cli.arguments import read_file
 from snakepit.cli.output import Output, OutputOption, Sink, show
 from snakepit.cli.target import PoolArgument, Target, with_target
-from snakepit.client import Client, snapshot
+from snakepit.client import Pool, snapshot
 from snakepit.errors import InvalidArguments, SessionNotFound
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The session's id.")]
@@ -20,20 +20,20 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The session's id.
 @with_target
 def get(target: Target, pool: PoolArgument, id: IdArgument, output: OutputOption = Output.table) -> None:
     """Where the session is bound, and how long it lives."""
-    show(target.run(lambda client: client.pool(target.pool(pool)).session(id).info()), output)
+    show(target.of_pool(pool, lambda found: found.session(id).info()), output)
 
 
 @with_target
 def delete(target: Target, pool: PoolArgument, id: IdArgument) -> None:
     """End the session, with its state."""
-    if not target.run(lambda client: client.pool(target.pool(pool)).session(id).delete()):
+    if not target.of_pool(pool, lambda found: found.session(id).delete()):
         raise SessionNotFound(f"pool {target.pool(pool)} has no session {id!r}")
 
 
 @with_target
 def rebind(target: Target, pool: PoolArgument, id: IdArgument, output: OutputOption = Output.table) -> None:
     """Let go of the session's worker; the next call binds anew."""
-    show(target.run(lambda client: client.pool(target.pool(pool)).session(id).rebind()), output)
+    show(target.of_pool(pool, lambda found: found.session(id).rebind()), output)
 
 
 @with_target
@@ -45,7 +45,7 @@ def export(
 ) -> None:
     """Write the session, with its metadata and state, as JSON."""
     with contextlib.closing(Sink(Output.table, file)) as sink:
-        sink.put(snapshot.encode(target.run(lambda client: client.pool(target.pool(pool)).session(id).export())).decode())
+        sink.put(snapshot.encode(target.of_pool(pool, lambda found: found.session(id).export())).decode())
 
 
 @with_target
@@ -61,7 +61,7 @@ def import_(
     except OSError as error:
         raise InvalidArguments(f"{file}: {error.strerror}") from error
     new = id or saved.id
-    target.run(lambda client: client.pool(target.pool(pool)).session(new).restore(saved))
+    target.of_pool(pool, lambda found: found.session(new).restore(saved))
     print(new)
 
 
@@ -69,11 +69,11 @@ def import_(
 def state(target: Target, pool: PoolArgument, id: IdArgument, output: OutputOption = Output.table) -> None:
     """The session's keys and values."""
 
-    async def read(client: Client) -> dict[str, Any]:
-        keys = client.pool(target.pool(pool)).session(id).state
+    async def read(found: Pool) -> dict[str, Any]:
+        keys = found.session(id).state
         return {key: await keys.get(key) for key in await keys.keys()}
 
-    show(target.run(read), output)
+    show(target.of_pool(pool, read), output)
 
 
 COMMANDS = (get, state, rebind, delete, export, import_)

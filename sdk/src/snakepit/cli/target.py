@@ -16,7 +16,7 @@ import typer
 from snakepit.cli import config, failures, signals
 from snakepit.cli.config import Config, Kube
 from snakepit.cli.output import Output
-from snakepit.client import Client
+from snakepit.client import Client, Pool
 from snakepit.client.client import DEFAULT_SERVER
 from snakepit.errors import InvalidArguments, SnakepitError
 
@@ -87,6 +87,10 @@ class Target(msgspec.Struct, frozen=True):
                 return await work(client)
 
         return signals.run(run())
+
+    def of_pool(self, name: str, work: Callable[[Pool], Awaitable[R]]) -> R:
+        """As `run`, with a pool of the client's."""
+        return self.run(lambda client: work(client.pool(self.pool(name))))
 
     @contextlib.asynccontextmanager
     async def client(self, reach: Reach | None = None) -> AsyncIterator[Client]:

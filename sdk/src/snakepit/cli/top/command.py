@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snakepit._names import nearest
+from snakepit._names import did_you_mean
 from snakepit.cli.output import Output, OutputOption, remark, show, show_rows
 from snakepit.cli.reach import Reach
 from snakepit.cli.tables import WORKERS, unanswered
@@ -60,8 +60,8 @@ async def _first(client: Client, name: str | None, filter: str, *, all_workers: 
     """Raises PoolNotFound where the pool that is named isn't there."""
     found = await look(client, name, filter, None if all_workers else [])
     if name is not None and not found.pools:
-        meant = nearest(name, [each.name for each in await client.pools()])
-        raise PoolNotFound(f"there is no pool {name}" + (f": did you mean {meant[0]}?" if meant else ""))
+        meant = did_you_mean(name, [each.name for each in await client.pools()])
+        raise PoolNotFound(f"there is no pool {name}" + (f": {meant}" if meant else ""))
     return found
 
 
