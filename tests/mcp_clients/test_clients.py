@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.clients import CLIENTS, mcp_others
-from support.dev_server import dev, pool_file
+from support.dev_server import pool_file, ready_dev
 
 PROGRAMS = CLIENTS / "mcp-others"
 SECONDS = 120
@@ -34,8 +34,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     everything = pool_file(
         tmp_path_factory.mktemp("pools"), "everything", "support.everything:Everything", worker="profile: thread", replicas="1"
     )
-    with dev(everything, "--gateway", "127.0.0.1:0") as program:
-        program.is_ready()
+    with ready_dev(everything, "--gateway", "127.0.0.1:0") as program:
         yield f"{program.gateway}/mcp/default/everything"
 
 

@@ -123,6 +123,14 @@ def dev(*arguments: str | Path, **environment: str) -> Iterator[Dev]:
         program.end()
 
 
+@contextlib.contextmanager
+def ready_dev(*arguments: str | Path, **environment: str) -> Iterator[Dev]:
+    """Started, and ready; ended by force at the end."""
+    with dev(*arguments, **environment) as program:
+        program.is_ready()
+        yield program
+
+
 def pool_file(folder: Path, name: str, adapter: str, **spec: str) -> Path:
     """A pool file `NAME.yaml`: keywords are sections of the spec, as YAML."""
     sections = "".join(f"\n  {key}: {value}" for key, value in spec.items() if key != "worker")

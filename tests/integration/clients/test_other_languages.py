@@ -19,7 +19,7 @@ from snakepit_control_plane.authentication import LocalTokens
 from support.authority import Authority
 from support.clients import BUILD_SECONDS, CLIENTS, go_client, node_client
 from support.control_plane import replica
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.rows import LOCK, MARKED, ROWS, Row
 
 CLIENT_SECONDS = 60.0
@@ -34,8 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("pools")
     (folder / "tokens.csv").write_text(f"{TOKEN},ada\n")
     pool = pool_file(folder, "values", "support.values:Values", replicas="1")
-    with dev(pool, "--token-file", folder / "tokens.csv") as program:
-        program.is_ready()
+    with ready_dev(pool, "--token-file", folder / "tokens.csv") as program:
         yield program
 
 

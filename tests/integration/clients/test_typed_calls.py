@@ -16,7 +16,7 @@ import pytest
 import snakepit.sync
 from snakepit import Client
 from support.clients import pyright
-from support.dev_server import Dev, dev
+from support.dev_server import Dev, ready_dev
 from support.scripts import imported
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,8 +70,7 @@ async def main(client: snakepit.Client, blocking: snakepit.sync.Client) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Dev]:
-    with dev(ROOT / "examples/notes/pool.yaml") as program:
-        program.is_ready()
+    with ready_dev(ROOT / "examples/notes/pool.yaml") as program:
         yield program
 
 

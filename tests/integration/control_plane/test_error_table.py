@@ -24,7 +24,7 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from snakepit import Client, SnakepitError, ToolError
 from snakepit.errors import BY_REASON, DOMAIN, Started
 from snakepit.v1 import link_pb2, link_pb2_grpc
-from support.dev_server import Dev, dev
+from support.dev_server import Dev, ready_dev
 from support.failures import LINK, PRODUCERS, Failing, pools
 from support.go_tools import BUILD_SECONDS, go_tool
 
@@ -36,8 +36,7 @@ EXITS = 64
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with dev(*pools(tmp_path_factory.mktemp("pools"))) as program:
-        program.is_ready()
+    with ready_dev(*pools(tmp_path_factory.mktemp("pools"))) as program:
         yield program
 
 

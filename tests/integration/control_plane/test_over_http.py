@@ -12,7 +12,7 @@ import pytest
 
 from snakepit.errors import BY_REASON, SnakepitError, ToolError
 from snakepit_gateway.problems import as_json, headers
-from support.dev_server import Dev, dev
+from support.dev_server import Dev, ready_dev
 from support.failures import PRODUCERS, Failing, pools
 from support.gateway import gateway
 
@@ -25,8 +25,7 @@ SECONDS = 20.0
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with dev(*pools(tmp_path_factory.mktemp("pools")), "--gateway", "off") as program:
-        program.is_ready()
+    with ready_dev(*pools(tmp_path_factory.mktemp("pools")), "--gateway", "off") as program:
         yield program
 
 

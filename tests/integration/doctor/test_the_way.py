@@ -205,8 +205,7 @@ def test_a_program_gets_json_and_status_1_and_where_nothing_is_wrong_0(tmp_path:
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=50, check=False)
     (found,) = json.loads(done.stdout)
     assert (done.returncode, found["reason"], found["severity"]) == (1, "NothingListens", "error")
-    with dev_server.dev(dev_server.pool_file(tmp_path, "idle", "support.sample:Sample", replicas="0")) as server:
-        server.is_ready()
+    with dev_server.ready_dev(dev_server.pool_file(tmp_path, "idle", "support.sample:Sample", replicas="0")) as server:
         words = [sys.executable, "-m", "snakepit.cli", "doctor", "--server", server.server]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (0, "nothing is wrong with 1 pool\n")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from snakepit_control_plane.server import Running
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.gateway import gateway, served
 
 NOTES = Path(__file__).resolve().parents[3] / "examples/notes/pool.yaml"
@@ -25,8 +25,7 @@ async def http(server: Running) -> AsyncIterator[httpx.AsyncClient]:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """Pools `front` and `notes`."""
     front = pool_file(tmp_path_factory.mktemp("pools"), "front", "support.front:Front", replicas="1", session="{maxSessions: 50}")
-    with dev(front, NOTES, "--gateway", "off") as program:
-        program.is_ready()
+    with ready_dev(front, NOTES, "--gateway", "off") as program:
         yield program
 
 

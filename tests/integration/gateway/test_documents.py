@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.gateway import served
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,8 +24,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     (adapter,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (folder / "photos.py").write_text(adapter)
     photos = pool_file(folder, "photos", "photos:Photos", replicas="1")
-    with dev(photos, ROOT / "examples/notes/pool.yaml", "--gateway", "off") as program:
-        program.is_ready()
+    with ready_dev(photos, ROOT / "examples/notes/pool.yaml", "--gateway", "off") as program:
         yield program
 
 

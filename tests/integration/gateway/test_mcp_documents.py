@@ -17,7 +17,7 @@ import httpx
 import pytest
 from mcp import Client, StdioServerParameters
 
-from support.dev_server import Dev, dev
+from support.dev_server import Dev, ready_dev
 from support.pages import ROOT, Block, blocks
 
 PAGE = blocks("docs/mcp.md")
@@ -29,8 +29,7 @@ def of(language: str, containing: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Dev]:
-    with dev(ROOT / "examples/notes/pool.yaml", "--gateway", "127.0.0.1:0") as program:
-        program.is_ready()
+    with ready_dev(ROOT / "examples/notes/pool.yaml", "--gateway", "127.0.0.1:0") as program:
         yield program
 
 

@@ -17,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import AudioContent, CallToolResult, EmbeddedResource, ImageContent, TextContent
 
 from support.clients import mcp_client
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.everything import PNG, WAV
 
 
@@ -25,8 +25,7 @@ from support.everything import PNG, WAV
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("pools")
     everything = pool_file(folder, "everything", "support.everything:Everything", worker="profile: thread", replicas="1")
-    with dev(everything, "--gateway", "127.0.0.1:0") as program:
-        program.is_ready()
+    with ready_dev(everything, "--gateway", "127.0.0.1:0") as program:
         yield program
 
 

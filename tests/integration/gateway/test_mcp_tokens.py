@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 
 ADA, BOB = "ada-0123456789abcdef", "bob-0123456789abcdef"
 ISSUER = "https://login.example.com/realm"
@@ -24,8 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder: Path = tmp_path_factory.mktemp("tokens")
     (folder / "tokens.csv").write_text(f'{ADA},ada,1,"staff"\n{BOB},bob\n')
     words = ["--token-file", folder / "tokens.csv", "--gateway", "127.0.0.1:0"]
-    with dev(pool_file(folder, "sample", "support.sample:Sample"), *words, SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS=ISSUER) as running:
-        running.is_ready()
+    with ready_dev(pool_file(folder, "sample", "support.sample:Sample"), *words, SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS=ISSUER) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from support.clients import CLIENTS, openapi_tools
-from support.dev_server import TESTS, Dev, dev, pool_file
+from support.dev_server import TESTS, Dev, pool_file, ready_dev
 from support.fuzzed_http import holds
 from support.gateway import served
 
@@ -27,8 +27,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """The digits, with fewer workers, and the notes."""
     digits = pool_file(tmp_path_factory.mktemp("pools"), "digits", "digits.tools:Digits", replicas="1")
     path = os.pathsep.join([str(TESTS), str(EXAMPLES / "digits")])
-    with dev(digits, EXAMPLES / "notes/pool.yaml", "--gateway", "off", PYTHONPATH=path) as program:
-        program.is_ready()
+    with ready_dev(digits, EXAMPLES / "notes/pool.yaml", "--gateway", "off", PYTHONPATH=path) as program:
         yield program
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import snakepit
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.large import MIB, NARROW, POOL
 
 pytestmark = pytest.mark.timeout(90)
@@ -26,8 +26,7 @@ READERS = 24
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Dev]:
     threads = f"profile: thread, threads: {READERS + 2}"
-    with dev(pool_file(tmp_path, "large", "support.bulky:Shared", worker=threads, replicas="1")) as program:
-        program.is_ready()
+    with ready_dev(pool_file(tmp_path, "large", "support.bulky:Shared", worker=threads, replicas="1")) as program:
         yield program
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from snakepit import Client, Pool
 from snakepit.cli.app import run
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 
 Command = Callable[..., tuple[int, str, str]]
 """Of words: the exit status, and what there is on stdout and stderr."""
@@ -19,8 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("pools")
     sample = pool_file(folder, "sample", "support.sample:Sample", worker="processes: 2", replicas="2")
     tiny = pool_file(folder, "tiny", "support.sample:Sample", replicas="1", queue="{maxSize: 1, timeoutSeconds: 0.3}")
-    with dev(sample, tiny) as program:
-        program.is_ready()
+    with ready_dev(sample, tiny) as program:
         yield program
 
 

@@ -22,7 +22,7 @@ import yaml
 from snakepit.cli.failures import ExitStatus
 from snakepit.client.snapshot import FORMAT, Snapshot, Value, encode
 from snakepit.sync import Client
-from support.dev_server import Dev, Program, dev, pool_file, wait_until
+from support.dev_server import Dev, Program, pool_file, ready_dev, wait_until
 from support.ports import free_port
 
 from .conftest import Command
@@ -352,8 +352,7 @@ def on_a_terminal(*words: str, columns: int) -> list[str]:
 
 
 def test_a_call_to_a_pool_that_is_not_ready_says_how_to_wait_and_for_how_long_it_has(tmp_path: Path, typed: Command) -> None:
-    with dev(pool_file(tmp_path, "resting", "support.sample:Sample", suspended="true")) as server:
-        server.is_ready()
+    with ready_dev(pool_file(tmp_path, "resting", "support.sample:Sample", suspended="true")) as server:
         words = ("call", "resting", "say", "text=7", "--server", server.server)
         code, _, err = typed(*words)
         assert (code, "--wait waits until it is; started: no" in err) == (ExitStatus.NEVER_STARTED, True), err

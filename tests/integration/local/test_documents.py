@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 import snakepit
 from snakepit.cli.app import run
 from snakepit.sync import Client
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 
 ROOT = Path(__file__).resolve().parents[3]
 AUTHORS = """
@@ -75,8 +75,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("callers")
     (adapter,) = blocks("docs/author.md", "python", "class Digits(Adapter)")
     (folder / "pages.py").write_text(AUTHORS + adapter + MORE)
-    with dev(pool_file(folder, "digits", "pages:Pages", replicas="1")) as program:
-        program.is_ready()
+    with ready_dev(pool_file(folder, "digits", "pages:Pages", replicas="1")) as program:
         yield program
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.dev_server import dev
+from support.dev_server import ready_dev
 from support.pages import ROOT, Block, blocks
 
 READMES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "examples").glob("*/README.md"))
@@ -38,8 +38,7 @@ def test_an_example_prints_what_its_page_says(readme: str) -> None:
     (script,) = re.findall(r"examples/\S+\.py", command.text)
     over_http = '"URL"' in (ROOT / script).read_text()
     gateway = ["--gateway", "127.0.0.1:0"] if over_http else []
-    with dev(*(ROOT / each for each in pools(readme)), *gateway) as server:
-        server.is_ready()
+    with ready_dev(*(ROOT / each for each in pools(readme)), *gateway) as server:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         environment = {"PATH": path, "SNAKEPIT_SERVER": server.server, **({"URL": server.gateway} if gateway else {})}
         done = subprocess.run(

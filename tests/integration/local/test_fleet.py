@@ -12,7 +12,7 @@ import pytest
 
 import snakepit
 from snakepit import Client, Pool, WorkerInfo
-from support.dev_server import dev, pool_file
+from support.dev_server import pool_file, ready_dev
 from support.eventually import eventually
 
 PATIENCE_SECONDS = 30.0
@@ -53,8 +53,7 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
     (tmp_path / "fragile.py").write_text(FRAGILE)
     broken = tmp_path / "broken"
     file = pool_file(tmp_path, "fragile", "fragile:Fragile", worker="processes: 2, startup: spawn", replicas="1")
-    with dev(file) as server:
-        server.is_ready()
+    with ready_dev(file) as server:
         async with Client(server.server) as client:
             pool = client.pool("default/fragile")
             broken.touch()
@@ -99,8 +98,7 @@ async def asked(server: str, *command: str) -> tuple[int, str]:
 async def test_when_all_of_it_is_killed_at_once_it_converges_and_never_exceeds_what_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE)
     file = pool_file(tmp_path, "burst", "fragile:Fragile", worker="processes: 2", replicas="4")
-    with dev(file) as server:
-        server.is_ready()
+    with ready_dev(file) as server:
         async with Client(server.server) as client:
             pool = client.pool("default/burst")
             before = await ready(pool)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from snakepit.cli.failures import ExitStatus
-from support.dev_server import Dev, dev, pool_file, wait_until
+from support.dev_server import Dev, dev, pool_file, ready_dev, wait_until
 from support.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
@@ -25,8 +25,7 @@ def sample(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def running(sample: Path) -> Iterator[Dev]:
-    with dev(sample, "--gateway", f"127.0.0.1:{free_port()}") as program:
-        program.is_ready()
+    with ready_dev(sample, "--gateway", f"127.0.0.1:{free_port()}") as program:
         yield program
 
 
@@ -86,7 +85,6 @@ def test_an_address_that_was_asked_for_and_is_taken_is_one_sentence(sample: Path
 
 
 def test_off_is_none_and_nothing_is_said_of_it(sample: Path) -> None:
-    with dev(sample, "--gateway", "off") as program:
-        program.is_ready()
+    with ready_dev(sample, "--gateway", "off") as program:
         for word in ("console", "HTTP", "MCP"):
             assert word not in program.output

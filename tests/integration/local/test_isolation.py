@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from snakepit import Client
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 
 LEAVING = "support.leaving:Leaving"
 
@@ -19,8 +19,7 @@ def leaving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("pools")
     process = pool_file(folder, "process", LEAVING, replicas="1")
     thread = pool_file(folder, "thread", LEAVING, worker="profile: thread, threads: 1", replicas="1")
-    with dev(process, thread) as program:
-        program.is_ready()
+    with ready_dev(process, thread) as program:
         yield program
 
 

@@ -19,7 +19,7 @@ import pytest
 from snakepit.cli.failures import ExitStatus
 from snakepit.cli.reach import OF_ONE_REPLICA
 from support import fake_kubectl as fake
-from support.dev_server import Dev, dev, pool_file, wait_until
+from support.dev_server import Dev, pool_file, ready_dev, wait_until
 from support.ports import free_port
 
 from .conftest import Command
@@ -130,8 +130,7 @@ def test_a_token_of_ones_own_is_taken(kubectl: Kubectl, snakepit: Command, tmp_p
 def test_links_through_a_forward_try_no_lane(kubectl: Kubectl) -> None:
     """A lane would be tried at the replica's own address: in a cluster that is half a second for nothing."""
     metrics = f"127.0.0.1:{free_port()}"
-    with dev(pool_file(kubectl.folder, "sample", "support.sample:Sample", replicas="1"), "--metrics", metrics) as alone:
-        alone.is_ready()
+    with ready_dev(pool_file(kubectl.folder, "sample", "support.sample:Sample", replicas="1"), "--metrics", metrics) as alone:
         (kubectl.folder / "target").write_text(alone.server)
         words = ("call", "sample", "count", "to=100000000", "--stream")
         assert links(metrics, *words, "--kube") == {"stream"}

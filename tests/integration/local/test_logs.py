@@ -13,7 +13,7 @@ from snakepit import ToolError
 from snakepit.cli.failures import ExitStatus
 from snakepit.sync import Client
 from support import log_lines
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.ports import free_port
 
 from .conftest import Command
@@ -90,8 +90,7 @@ def test_lines_as_json_are_those_of_the_schema(server: Dev, logs: Command) -> No
 
 
 def test_following_shows_what_comes_and_ends_with_dev(tmp_path: Path) -> None:
-    with dev(pool_file(tmp_path, "sample", "support.sample:Sample", replicas="1")) as server:
-        server.is_ready()
+    with ready_dev(pool_file(tmp_path, "sample", "support.sample:Sample", replicas="1")) as server:
         command = [sys.executable, "-m", "snakepit.cli", "logs", "sample", "-f", "--server", server.server]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
             assert following.stdout is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snakepit import Client, Pool, WorkerInfo, WorkerLost
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.eventually import eventually
 
 PATIENCE_SECONDS = 40.0
@@ -25,12 +25,11 @@ TIMEOUT_SECONDS = 1.0
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Dev]:
     heartbeat = f"{{intervalSeconds: 0.2, timeoutSeconds: {TIMEOUT_SECONDS}, missThreshold: 2}}"
-    with dev(
+    with ready_dev(
         pool_file(
             tmp_path, "sample", "support.sample:Sample", replicas="3", heartbeat=heartbeat, drain="{timeoutSeconds: 1, killAfterSeconds: 1}"
         )
     ) as program:
-        program.is_ready()
         yield program
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snakepit import Client, Pool, Session, SessionNotFound, StaleEpoch, Started, StoreUnavailable
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.redis_server import RedisServer, redis_server
 
 pytestmark = pytest.mark.timeout(90)
@@ -26,8 +26,7 @@ def redis() -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def server(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     file = pool_file(tmp_path_factory.mktemp("pools"), "sample", "support.sample:Sample", worker="processes: 2", replicas="1")
-    with dev(file, "--store", redis.url) as program:
-        program.is_ready()
+    with ready_dev(file, "--store", redis.url) as program:
         yield program
 
 

@@ -16,7 +16,7 @@ from snakepit.cli.app import run
 from snakepit.errors import PermissionDenied, SessionNotFound, SnakepitError, Unauthenticated
 from snakepit.sync import Client
 from snakepit_operator.fleet import Fleet
-from support.dev_server import Dev, Program, dev, pool_file, wait_until
+from support.dev_server import Dev, Program, dev, pool_file, ready_dev, wait_until
 from support.ports import free_port
 from support.simulated_agent import SimulatedAgent
 
@@ -36,8 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Dev]:
     gateway = f"127.0.0.1:{free_port()}"
-    with dev(pool_file(folder, "sample", "support.sample:Sample"), "--token-file", folder / "tokens.csv", "--gateway", gateway) as running:
-        running.is_ready()
+    with ready_dev(
+        pool_file(folder, "sample", "support.sample:Sample"), "--token-file", folder / "tokens.csv", "--gateway", gateway
+    ) as running:
         yield running
 
 

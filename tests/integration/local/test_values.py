@@ -18,7 +18,7 @@ from snakepit._values.foreign import REMEDY
 from snakepit._values.payloads import MSGPACK, PICKLE, decode
 from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.control_plane import rpc
-from support.dev_server import Dev, dev, pool_file
+from support.dev_server import Dev, pool_file, ready_dev
 from support.foreign import FOREIGN
 from support.rows import LOCK, MARKED, ROWS, UTC, Point, Row, same
 
@@ -30,8 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("pools")
     trusting = pool_file(folder, "trusting", "support.values:Values", replicas="1", call="{payloads: [json, msgpack, pickle]}")
     usual = pool_file(folder, "usual", "support.values:Values", replicas="1")
-    with dev(trusting, usual) as program:
-        program.is_ready()
+    with ready_dev(trusting, usual) as program:
         yield program
 
 

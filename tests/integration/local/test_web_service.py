@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from fastapi.testclient import TestClient
 
-from support.dev_server import Dev, dev, wait_until
+from support.dev_server import Dev, ready_dev, wait_until
 from support.pages import blocks
 
 PAGE = "docs/how-to/web-service.md"
@@ -22,8 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text)
-    with dev(folder / "pool.yaml") as server:
-        server.is_ready()
+    with ready_dev(folder / "pool.yaml") as server:
         yield server
 
 

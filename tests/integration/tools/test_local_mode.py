@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.dev_server import TESTS, dev, pool_file
+from support.dev_server import TESTS, dev, pool_file, ready_dev
 from support.nesting import ASKING
 from support.otlp import receiving
 
@@ -70,8 +70,7 @@ async def test_one_trace_leads_through_the_tool_to_what_it_called(tmp_path: Path
 
 def test_the_example_asks_whoever_has_ordered() -> None:
     examples = Path(__file__).resolve().parents[3] / "examples/shop"
-    with dev(examples / "pool.yaml") as server:
-        server.is_ready()
+    with ready_dev(examples / "pool.yaml") as server:
         for answer, said in (("y", "tea is on its way"), ("n", "not bought")):
             buyer = subprocess.run(
                 [sys.executable, examples / "buy.py", "tea"],
