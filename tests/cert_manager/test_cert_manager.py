@@ -9,9 +9,9 @@ import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml
 from cryptography import x509
@@ -127,7 +127,7 @@ async def told(server: ApiServer, release: Objects, tmp_path: Path, monkeypatch:
     kube = await Kube.connect()
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(ADMIN)))
     file = tmp_path / "operator/ca.crt"
-    authority = Authority(kube, msgspec.structs.replace(settings, ca_file=str(file)), lambda: None, asyncio.get_running_loop().time)
+    authority = Authority(kube, replace(settings, ca_file=str(file)), lambda: None, asyncio.get_running_loop().time)
     try:
         async with task(authority.run()):
             await asyncio.wait_for(authority.known.wait(), ISSUED_SECONDS)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from snakepit.spec import SnakePool
+from snakepit_operator.kube import Kube
 from snakepit_operator.model import CapsuleView, FleetView, Observed, Phase, Plan, PodView
+from snakepit_operator.observe import explained, marked, pods_of
 from snakepit_operator.plan import plan
+from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.rollout import template_hash
 
 START = 1_000_000.0
@@ -37,6 +41,11 @@ def capsule(of: PodView, **fields: Any) -> CapsuleView:
 
 def fleet(*capsules: CapsuleView, **fields: Any) -> FleetView:
     return FleetView(**{"available": bool(capsules), "capsules": {each.name: each for each in capsules}, **fields})
+
+
+async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Mapping[str, str], now: float) -> tuple[PodView, ...]:
+    """The pool's pods, now, with all that is said of them, as a look at the pool finds them. Raises KubeError."""
+    return marked(await explained(kube, await pods_of(kube, pool), pool, now), agent_hash(agent), deleted)
 
 
 class World:

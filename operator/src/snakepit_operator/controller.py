@@ -29,7 +29,7 @@ from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
 from snakepit_operator.telemetry import CONFLICT, ERROR, OK, Telemetry
-from snakepit_operator.wake import OnWake, watch_forever
+from snakepit_operator.wake import OnWake, until, watch_forever
 
 RESYNC_SECONDS = 30.0
 RELIST_SECONDS = 1.0
@@ -39,8 +39,6 @@ RELIST_PAUSES = 4
 RECONCILE_SECONDS = 60.0
 FIRST_ANSWER_SECONDS = 3.0
 """A new leader gives the control plane this long to answer before it calls its state unknown."""
-LIST_SECONDS = 2.0
-"""While SnakePools can't be listed, as they aren't defined yet, they are asked for this often."""
 RETRY_SECONDS = Backoff(1.0, 60.0)
 _WORKERS = 4
 
@@ -126,16 +124,11 @@ class Controller:
     def _is_short(self, pool: str, view: FleetView) -> bool:
         return self.reconciler.is_short(pool, view)
 
-    async def _until_listed(self) -> None:
-        """List before each watch: then SnakePools are defined, and nothing was missed since the watch before."""
-        while not await self._resync():  # noqa: ASYNC110  # it is the API server that has them, some time
-            await asyncio.sleep(LIST_SECONDS)
-
     async def _watch_forever(self) -> None:
         while True:
             self._restored.clear()
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(self._watching(self._namespaces, self.changed, self._until_listed), name="watching")
+                watching = tasks.create_task(self._watching(self._namespaces, self.changed, partial(until, self._resync)), name="watching")
                 await self._restored.wait()
                 watching.cancel()
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from snakepit.spec.fields import API_VERSION, KIND, SnakePool
 from snakepit.spec.status import Condition, SnakePoolStatus
-from snakepit_operator.model import FleetView, Outcome, Reason
+from snakepit_operator.model import MOMENT, FleetView, Outcome, Reason
 from snakepit_operator.pods import Object
 from snakepit_operator.rollout import digest
 from snakepit_operator.status import AUTOSCALING, AVAILABLE, DEGRADED, OBJECTIVES, PROGRESSING, READY, STALLED, STORE
@@ -199,7 +199,7 @@ def clip(message: str) -> str:
 
 def event_object(pool: SnakePool, event: NewEvent, now: datetime) -> Object:
     """The Event. Its name follows from what it says, so the same one again is there already, and so is a shared one."""
-    metadata, stamp = pool.metadata, now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    metadata, stamp = pool.metadata, now.strftime(MOMENT)
     said = COMBINED if event.combined else event.message
     name = f"{metadata.name}.{digest([metadata.uid, event.type, event.reason, said], 16)}"
     involved = {"apiVersion": API_VERSION, "kind": KIND, "name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}

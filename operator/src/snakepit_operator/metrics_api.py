@@ -21,6 +21,7 @@ from snakepit._wire.dial import parse_target
 from snakepit_operator.access import Access, Attributes
 from snakepit_operator.front_proxy import CONFIG_MAP, FrontProxy, User, front_proxy
 from snakepit_operator.kube import CONFIG_MAPS, Kube, KubeError
+from snakepit_operator.model import MOMENT
 from snakepit_operator.pool_metrics import API_GROUP, API_GROUP_VERSION, METRICS, RESOURCE, failure, resources, value, values
 from snakepit_operator.pools import Pools
 
@@ -167,7 +168,7 @@ class MetricsApi:
             return _refused(404, f"there is no metric {metric} of pools: use one of {', '.join(METRICS)}")
         if request.query.get("metricLabelSelector"):
             return _refused(400, "metrics of pools have no labels: leave out metric.selector")
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamp = datetime.now(UTC).strftime(MOMENT)
         if name == "*":
             return web.json_response(values(await self._pools.labelled(namespace, request.query.get("labelSelector", "")), metric, stamp))
         pool = await self._pools.get(f"{namespace}/{name}")

@@ -14,6 +14,9 @@ from msgspec import Struct
 from snakepit.spec.status import SloStatus
 from snakepit_operator.autoscale import Demand
 
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+"""A moment in UTC, as Kubernetes writes it."""
+
 HANGS_SECONDS = 10.0
 """A pod whose containers a node has been creating for longer than this hangs."""
 

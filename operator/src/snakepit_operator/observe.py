@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from snakepit.spec.fields import API_VERSION, KIND, SnakePool
 from snakepit_operator.kube import EVENTS, PODS, POOLS, Kube, KubeError, Object
 from snakepit_operator.model import CapsuleView, FleetView, PodView, Reason
-from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.status import pool_selector
 from snakepit_operator.views import pod_view, pool_view, with_fault
 
@@ -91,8 +90,3 @@ async def explained(kube: Kube, pods: tuple[PodView, ...], pool: SnakePool, now:
         for pod in hanging(pods, now)
     }
     return tuple(told.get(pod.uid, pod) for pod in pods) if told else pods
-
-
-async def observe(kube: Kube, agent: AgentImage, pool: SnakePool, deleted: Mapping[str, str], now: float) -> tuple[PodView, ...]:
-    """The pool's pods, now, with all that is said of them. Raises KubeError."""
-    return marked(await explained(kube, await pods_of(kube, pool), pool, now), agent_hash(agent), deleted)

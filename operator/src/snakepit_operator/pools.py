@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.kube import POOLS, Kube, KubeError
 from snakepit_operator.observe import Found, find, found
-from snakepit_operator.wake import watch_forever
+from snakepit_operator.wake import until, watch_forever
 
 KEEP_SECONDS = 60.0
-LIST_SECONDS = 2.0
-"""While SnakePools can't be listed, as they aren't defined yet, they are asked for this often."""
 
 _Reading = asyncio.Task[Found | None]
 
@@ -32,7 +31,7 @@ class Pools:
 
     async def run(self) -> None:
         """Watch, until cancelled."""
-        await watch_forever(self.namespaces, self.wake, self._until_listed, pods=False, tell=self._kube.tell)
+        await watch_forever(self.namespaces, self.wake, partial(until, self._is_listed), pods=False, tell=self._kube.tell)
 
     def wake(self, name: str, version: str = "") -> None:
         """The pool `namespace/name` has changed; or, where it is empty, perhaps any."""
@@ -75,10 +74,9 @@ class Pools:
             if not listening:
                 self._listening.pop(name, None)
 
-    async def _until_listed(self) -> None:
-        while True:
-            with contextlib.suppress(KubeError):
-                for namespace in self.namespaces or (None,):
-                    await self._kube.list(POOLS, namespace)
-                return
-            await asyncio.sleep(LIST_SECONDS)
+    async def _is_listed(self) -> bool:
+        with contextlib.suppress(KubeError):
+            for namespace in self.namespaces or (None,):
+                await self._kube.list(POOLS, namespace)
+            return True
+        return False

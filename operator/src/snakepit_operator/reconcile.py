@@ -139,7 +139,7 @@ class Reconciler:
 
     async def reconcile(self, name: str, now: float) -> float | None:
         """Observe, decide, act, report; when to look again. `now` is Unix time. Raises KubeError."""
-        self.snapshots.begin(name)
+        self.snapshots.forget(name)
         found = await find(self._kube, name)
         if found is None:
             self.forget(name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from snakepit._environment import Environment
 from snakepit._wire.dial import parse_target
@@ -17,7 +17,8 @@ from snakepit_operator.pods import AgentImage, Object
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Settings:
     """Where the operator runs, what it watches, and how it starts agents. `watch_namespaces` empty: all of them."""
 
     namespace: str
@@ -37,7 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); empty: there is none."""
     caller_role: str = ""
     """The ClusterRole that service accounts of a pool's namespace are bound to there (SNAKEPIT_CALLER_ROLE); empty: they aren't."""
-    capsule_policy: Object = {}
+    capsule_policy: Object = field(default_factory=dict)
     """Name and spec of the NetworkPolicy of capsules in each namespace with a pool (SNAKEPIT_CAPSULE_POLICY); no spec: one of that name is
     taken away; empty: it is let be."""
     token_file: str = ""
@@ -79,22 +80,22 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         namespace=namespace,
         identity=read("POD_NAME", str, socket.gethostname()),
         agent=agent,
-        watch_namespaces=read("WATCH_NAMESPACES", _words, ()),
-        lease_name=read("SNAKEPIT_LEASE_NAME", str, "snakepit-operator"),
-        health=read("SNAKEPIT_HEALTH_LISTEN", _address, "0.0.0.0:7803"),
-        metrics=read("SNAKEPIT_METRICS_LISTEN", _address_or_off, ""),
-        metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address, ""),
-        metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, "/etc/snakepit/metrics-api"),
-        keda=read("SNAKEPIT_KEDA_LISTEN", _address, ""),
-        caller_role=read("SNAKEPIT_CALLER_ROLE", str, ""),
+        watch_namespaces=read("WATCH_NAMESPACES", _words, Settings.watch_namespaces),
+        lease_name=read("SNAKEPIT_LEASE_NAME", str, Settings.lease_name),
+        health=read("SNAKEPIT_HEALTH_LISTEN", _address, Settings.health),
+        metrics=read("SNAKEPIT_METRICS_LISTEN", _address_or_off, Settings.metrics),
+        metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address, Settings.metrics_api),
+        metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, Settings.metrics_api_certificates),
+        keda=read("SNAKEPIT_KEDA_LISTEN", _address, Settings.keda),
+        caller_role=read("SNAKEPIT_CALLER_ROLE", str, Settings.caller_role),
         capsule_policy=read("SNAKEPIT_CAPSULE_POLICY", _policy, {}),
-        token_file=read("SNAKEPIT_TOKEN_FILE", str, ""),
+        token_file=read("SNAKEPIT_TOKEN_FILE", str, Settings.token_file),
         tls_service=service,
         tls_secret=read("SNAKEPIT_TLS_SECRET", str, f"{service}-tls"),
-        tls_names=read("SNAKEPIT_TLS_NAMES", _words, ()),
+        tls_names=read("SNAKEPIT_TLS_NAMES", _words, Settings.tls_names),
         tls_gateway_secret=read("SNAKEPIT_TLS_GATEWAY_SECRET", str, f"{service}-gateway-tls"),
-        tls_gateway_names=read("SNAKEPIT_TLS_GATEWAY_NAMES", _words, ()),
-        ca_file=read("SNAKEPIT_CA_FILE", str, ""),
+        tls_gateway_names=read("SNAKEPIT_TLS_GATEWAY_NAMES", _words, Settings.tls_gateway_names),
+        ca_file=read("SNAKEPIT_CA_FILE", str, Settings.ca_file),
     )
     read.check()
     return found

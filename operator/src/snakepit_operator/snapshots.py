@@ -44,18 +44,14 @@ class Snapshots:
             return None
         return kept
 
-    def begin(self, name: str) -> None:
-        """The pool is about to be read: all that was said of it until now will be seen."""
+    def forget(self, name: str) -> None:
+        """The pool is about to be read, and all that was said of it until now will be seen; or it is gone, or another's."""
         self._kept.pop(name, None)
         self._versions.pop(name, None)
         self._stirred.discard(name)
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
         self._kept[name] = snapshot
-
-    def forget(self, name: str) -> None:
-        """The pool is gone, or another's."""
-        self.begin(name)
 
     def before(self) -> Mapping[str, Snapshot]:
         """For `listed`, when a list begins."""

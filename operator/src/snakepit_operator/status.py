@@ -17,7 +17,8 @@ from msgspec import Struct
 from snakepit.spec.fields import AutoscalingSpec, SnakePool
 from snakepit.spec.status import CONDITION_MESSAGE, Condition, SloStatus, SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
-from snakepit_operator.model import FleetView, Observed, Plan, PodView, Reason
+from snakepit_operator.model import MOMENT, FleetView, Observed, Plan, PodView, Reason
+from snakepit_operator.pods import POOL_LABEL
 from snakepit_operator.rollout import RESTARTED_AT, desired, pool_hash
 
 AVAILABLE, PROGRESSING, DEGRADED = "Available", "Progressing", "Degraded"
@@ -72,7 +73,7 @@ class Finding(Struct, frozen=True):
 
 def pool_selector(pool: SnakePool) -> str:
     """The label selector of the pool's pods."""
-    return f"snakepit.dev/pool={pool.metadata.name}"
+    return f"{POOL_LABEL}={pool.metadata.name}"
 
 
 def status(
@@ -139,7 +140,7 @@ def stalled(findings: Mapping[str, Finding]) -> Finding | None:
 def conditions(findings: Mapping[str, Finding], pool: SnakePool, now: float) -> tuple[Condition, ...]:
     """The findings as conditions; the time of one whose status is as before stays."""
     before = {each.type: each for each in pool.status.conditions} if pool.status else {}
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = datetime.fromtimestamp(now, UTC).strftime(MOMENT)
     return tuple(
         Condition(
             type=type_,

@@ -14,7 +14,7 @@ from snakepit.spec.fields import SnakePool
 from snakepit.spec.status import ObjectiveStatus, SloStatus
 from snakepit.v1 import fleet_pb2, pool_pb2
 from snakepit_operator.autoscale import Demand
-from snakepit_operator.model import CapsuleView, FleetView, Phase, PodView, Reason
+from snakepit_operator.model import MOMENT, CapsuleView, FleetView, Phase, PodView, Reason
 from snakepit_operator.pods import AGENT_ANNOTATION, ATTEMPT_ANNOTATION, AVOIDS_ANNOTATION, HASH_LABEL, ORDINAL_LABEL
 
 Object = Mapping[str, Any]
@@ -175,7 +175,7 @@ def _slo(pools: Sequence[pool_pb2.Pool]) -> SloStatus | None:
     left = [each.budget_left_percent for each in found.values() if each.budget_left_percent is not None]
     since = min(each.since.seconds for each in chain.from_iterable(said.values()))
     return SloStatus(
-        since=datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        since=datetime.fromtimestamp(since, UTC).strftime(MOMENT),
         budget_left_percent=min(left, default=None),
         availability=found.get("availability"),
         latency=found.get("latency"),

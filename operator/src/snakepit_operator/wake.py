@@ -24,6 +24,8 @@ from snakepit_operator.kube import Told
 from snakepit_operator.pods import POOL_LABEL
 
 RESTART_SECONDS = 2.0
+LIST_SECONDS = 2.0
+"""While SnakePools can't be listed, as they aren't defined yet, they are asked for this often."""
 STOP_SECONDS = 5.0
 IDLE_SECONDS = 0.5
 """kopf keeps each object that has changed in memory for so long."""
@@ -36,6 +38,12 @@ OnWake = Callable[[str, str], None]
 """`(pool, version)`: it has changed, or, where `version` is empty, a pod of it. Pool empty: a watch has begun anew, and any may have."""
 
 log = logging.getLogger(__name__)
+
+
+async def until(listed: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until pools can be listed: then SnakePools are defined, and nothing was missed since the watch before."""
+    while not await listed():  # noqa: ASYNC110  # it is the API server that has them, some time
+        await asyncio.sleep(LIST_SECONDS)
 
 
 async def watch_forever(

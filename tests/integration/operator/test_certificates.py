@@ -7,11 +7,11 @@ import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from snakepit_operator import authority as authority_module
@@ -135,7 +135,7 @@ async def test_gateways_get_a_certificate_of_their_own_names_and_key_and_of_the_
 ) -> None:
     """Who has the gateways' key can't pose as the control plane."""
     names, path = ("snakepit-gateway",), f"{CORE}/secrets/snakepit-gateway-tls"
-    with_gateways = msgspec.structs.replace(settings, tls_gateway_names=names, tls_gateway_secret="snakepit-gateway-tls")
+    with_gateways = replace(settings, tls_gateway_names=names, tls_gateway_secret="snakepit-gateway-tls")
     authority = Authority(kube, with_gateways, lambda: None, time.time)
     await authority.round()
     signing, serving, own = [await admin.ask("GET", each) for each in (*OWN[:2], path)]
@@ -188,7 +188,7 @@ async def test_the_operator_may_not_touch_any_other_secret_or_config_map(release
 async def test_a_secret_of_somebody_else_is_read_and_followed_and_what_is_missing_is_said(
     release: None, admin: Admin, kube: Kube, settings: Settings
 ) -> None:
-    authority = Authority(kube, msgspec.structs.replace(settings, tls_names=()), lambda: None, time.time)
+    authority = Authority(kube, replace(settings, tls_names=()), lambda: None, time.time)
     with pytest.raises(ValueError, match=f"there is no Secret {SYSTEM}/snakepit-tls yet"):
         await authority.round()
     metadata = {"name": "snakepit-tls"}

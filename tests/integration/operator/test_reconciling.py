@@ -17,7 +17,7 @@ from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import PODS, POOLS, Kube, KubeError
 from snakepit_operator.leases import holder
 from snakepit_operator.model import Creation, Deletion, Plan, Reason
-from snakepit_operator.observe import Found, observe
+from snakepit_operator.observe import Found
 from snakepit_operator.pods import AgentImage
 from snakepit_operator.reconcile import Reconciler
 from snakepit_operator.settings import Settings
@@ -25,6 +25,7 @@ from snakepit_operator.views import pool_view
 from support.admin import Admin
 from support.api_server import SYSTEM
 from support.gate import Gate
+from support.operator_world import observe
 
 AGENT = AgentImage(image="agent:1", control_plane="127.0.0.1:1")
 """Nobody listens there: the control plane is unknown."""

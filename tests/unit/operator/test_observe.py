@@ -10,11 +10,11 @@ import pytest
 
 from snakepit_operator.kube import EVENTS
 from snakepit_operator.model import HANGS_SECONDS, Observed
-from snakepit_operator.observe import MOST_ASKED, marked, observe
+from snakepit_operator.observe import MOST_ASKED, marked
 from snakepit_operator.plan import plan
 from snakepit_operator.pods import AgentImage, agent_hash
 from snakepit_operator.views import pool_view
-from support.operator_world import START, capsule, fleet, pod, pool
+from support.operator_world import START, capsule, fleet, observe, pod, pool
 
 POOL = {"metadata": {"name": "digits", "namespace": "default", "uid": "p"}, "spec": {"worker": {"adapter": "digits.tools:Digits"}}}
 
