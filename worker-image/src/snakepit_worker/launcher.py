@@ -26,7 +26,6 @@ MUST_SPAWN = (
     "which a fork would break, so each worker is a fresh interpreter, slower to start and with all memory of its own: "
     "do that in setup() instead, or set worker.startup: spawn"
 )
-MOST_REASON = 4000
 MAX_ZYGOTES = 4
 """A capsule has one adapter; more zygotes than this are of settings that have passed. The oldest goes."""
 
@@ -139,7 +138,7 @@ class ZygoteHandle:
             case NotForked():
                 self._fail(launch, answer)
             case MustSpawn():
-                self._give_up(launch, f"{clipped(answer.reason, MOST_REASON)}, {MUST_SPAWN}")
+                self._give_up(launch, f"{clipped(answer.reason, starting.MOST_REASON)}, {MUST_SPAWN}")
         self._end_if_retired()
 
     def _distrust(self, what: str) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from snakepit._telemetry import log_lines
 from snakepit._telemetry.log_lines import LogLine
+from snakepit._values.strings import readable
 
 MARK = b"\x1e"
 """Begins a record: "record separator" in ASCII. JSON never contains it as it is."""
@@ -60,11 +61,8 @@ def encode(record: Record) -> bytes:
     try:
         return MARK + _encode(record) + b"\n"
     except UnicodeEncodeError:  # lone surrogates
-        return MARK + _encode(msgspec.structs.replace(record, message=_clean(record.message), exception=_clean(record.exception))) + b"\n"
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+        clean = msgspec.structs.replace(record, message=readable(record.message), exception=readable(record.exception))
+        return MARK + _encode(clean) + b"\n"
 
 
 class Splitter:

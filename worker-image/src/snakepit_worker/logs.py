@@ -20,11 +20,10 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from snakepit._ipc.worker import CallFrame
-from snakepit._telemetry.log_lines import level_of
+from snakepit._telemetry.log_lines import THRESHOLDS, bounded, level_of
 from snakepit_worker.log_records import END, NO_CALL, PIECE, Label, Record, encode
 
 _FIONREAD = 0x541B
-_LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 task_call: ContextVar[CallFrame | None] = ContextVar("snakepit_call", default=None)
 """The call that this thread, or this task, works for."""
@@ -203,7 +202,8 @@ class _Handler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        _pipe.write(encode(Record(record.created, level_of(record.levelno), record.name, _bounded(message), _label(_current()), exception)))
+        said = bounded(message, PIECE)
+        _pipe.write(encode(Record(record.created, level_of(record.levelno), record.name, said, _label(_current()), exception)))
 
     @staticmethod
     def _exception(record: logging.LogRecord) -> str:
@@ -213,11 +213,7 @@ class _Handler(logging.Handler):
 
 def write(level: str, source: str, message: str, exception: str = "") -> None:
     """A record of ours, of the call that runs here: no configuration of the author's loses it."""
-    _pipe.write(encode(Record(time.time(), level, source, _bounded(message), _label(_current()), exception[-PIECE:])))
-
-
-def _bounded(text: str) -> str:
-    return text if len(text) <= PIECE else f"{text[:PIECE]} ... ({len(text) - PIECE} characters more)"
+    _pipe.write(encode(Record(time.time(), level, source, bounded(message, PIECE), _label(_current()), exception[-PIECE:])))
 
 
 def install() -> None:
@@ -226,8 +222,8 @@ def install() -> None:
     _streams[:] = [Printed(1, "stdout"), Printed(2, "stderr")]
     sys.stdout = sys.__stdout__ = _streams[0]  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _streams[1]  # type: ignore[misc]
-    level = os.environ.get("SNAKEPIT_LOG_LEVEL", "info").upper()
-    logging.basicConfig(level=_LEVELS.get(level, logging.INFO), handlers=[_Handler()], force=True)
+    level = os.environ.get("SNAKEPIT_LOG_LEVEL", "info").lower()
+    logging.basicConfig(level=THRESHOLDS.get(level, logging.INFO), handlers=[_Handler()], force=True)
 
 
 def redirect(output: int) -> None:

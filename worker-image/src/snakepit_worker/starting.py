@@ -26,7 +26,8 @@ _TEXT = 32_000
 """Bytes of a message, and of a traceback: both have to fit into a packet of the control socket."""
 _ROOM = 100
 _NAME = 200
-_REASON = 4000
+MOST_REASON = 4000
+"""Bytes of why an adapter can't be forked."""
 MACHINERY = tracebacks.machinery(__file__)
 """Whose frames no author is shown."""
 
@@ -183,7 +184,7 @@ def _end(text: str) -> str:
 
 def must_spawn(incarnation: str, reason: str) -> MustSpawn:
     """`reason` may hold names that the author chose, of threads for one."""
-    return MustSpawn(incarnation, clipped(readable(reason), _REASON))
+    return MustSpawn(incarnation, clipped(readable(reason), MOST_REASON))
 
 
 def safe_text(error: BaseException) -> str:

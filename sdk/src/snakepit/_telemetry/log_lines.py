@@ -17,6 +17,9 @@ from snakepit._telemetry.traceparent import parse
 Level = Literal["debug", "info", "warning", "error", "critical"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
+THRESHOLDS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""What SNAKEPIT_LOG_LEVEL may say, as Python's number."""
+
 MOST = 32_000
 """Characters of a message: what is longer loses its end. Of an exception, which says at its end what happened, its beginning."""
 

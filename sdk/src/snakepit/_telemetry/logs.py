@@ -13,10 +13,9 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from snakepit._telemetry.log_lines import FIELDS, MOST, LogLine, bounded, details, encode, level_of, moment, trace_ids
+from snakepit._telemetry.log_lines import FIELDS, MOST, THRESHOLDS, LogLine, bounded, details, encode, level_of, moment, trace_ids
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _OWN = {"time", "level", "component", "message", "logger", "exception", "details"}
 """What a record says in another way."""
 
@@ -58,12 +57,12 @@ def configure_logging(component: str, **always: str) -> None:
     level = os.environ.get("SNAKEPIT_LOG_LEVEL") or "info"
     if form not in ("json", "text"):
         raise ValueError(f"SNAKEPIT_LOG_FORMAT={form!r} is unknown: use json or text")
-    if level.lower() not in _LEVELS:
-        raise ValueError(f"SNAKEPIT_LOG_LEVEL={level!r} is unknown: use {', '.join(_LEVELS)}")
+    if level.lower() not in THRESHOLDS:
+        raise ValueError(f"SNAKEPIT_LOG_LEVEL={level!r} is unknown: use {', '.join(THRESHOLDS)}")
     handler = logging.StreamHandler()
     text = logging.Formatter(f"%(asctime)s {component} %(levelname)s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(JsonFormatter(component, **always) if form == "json" else text)
-    logging.basicConfig(level=_LEVELS[level.lower()], handlers=[handler], force=True)
+    logging.basicConfig(level=THRESHOLDS[level.lower()], handlers=[handler], force=True)
     logging.captureWarnings(True)
     sys.excepthook = _told
     threading.excepthook = _told_of_a_thread

@@ -36,7 +36,6 @@ MOST_SHAPES, MOST_SAMPLES = 8, 64
 Labels = tuple[str, ...]
 Value = TypeVar("Value")
 ReadFamily = CounterMetricFamily | GaugeMetricFamily
-Family = ReadFamily | HistogramMetricFamily
 Reading = tuple[Metric, Labels, float]
 """What a gauge, or a counter that others count, is at the moment."""
 
