@@ -43,9 +43,9 @@ CONTROL_PLANE = Row(
         ),
         Panel("Tasks", "Of each replica's event loop.", [Query("snakepit_tasks", "{{instance}}")]),
         Panel(
-            "Use of the event loop",
-            "How much of the time it has something to do. Near 100 % it is full; more than its processor: others have that.",
-            [Query("rate(snakepit_event_loop_busy_seconds_total[$__rate_interval])", "{{instance}}")],
+            "Wait for a processor",
+            "How much of the time the event loop wants one and has none. With its processor's time near 100 % it is full.",
+            [Query("rate(snakepit_event_loop_wait_seconds_total[$__rate_interval])", "{{instance}}")],
             unit="percentunit",
         ),
         Panel(

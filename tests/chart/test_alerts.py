@@ -72,9 +72,10 @@ def busy(free: str) -> Series:
     }
 
 
-def loop(share: float) -> Series:
-    """It has something to do for that share of the time."""
-    return {'snakepit_event_loop_busy_seconds_total{job="cp",instance="a"}': f"0+{60 * share}x60"}
+def processor(has: float, wants: float) -> Series:
+    """Of a replica: so many cores, as shares of its time."""
+    found = {'process_cpu_seconds_total{job="cp",instance="a"}': f"0+{60 * has}x60"}
+    return found | {'snakepit_event_loop_wait_seconds_total{job="cp",instance="a"}': f"0+{60 * (wants - has)}x60"}
 
 
 def sessions(count: int) -> Series:
@@ -150,9 +151,9 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
         [{BUILD("control-plane"): "1+0x60"}],
     ),
     "SnakepitControlPlaneSaturated": (
-        loop(0.97),
+        processor(0.97, 0.97),
         {"job": "cp", "instance": "a"},
-        [loop(0.6), {'snakepit_event_loop_busy_seconds_total{job="cp",instance="a"}': "0+58x12 700+6x60"}],
+        [processor(0.6, 0.65), {'process_cpu_seconds_total{job="mine",instance="a"}': "0+300x60"}],
     ),
     "SnakepitOperatorDown": (
         {'snakepit_operator_leader{instance="a"}': "0+0x60"},
@@ -185,6 +186,7 @@ ALSO: dict[str, list[Series]] = {
         {'snakepit_sessions_lost_total{job="cp",instance="a",pool="team/digits",reason="crashed"}': "5+0x25 6+0x60", **UP}
     ],
     "SnakepitPoolDown": [workers("_x60")],
+    "SnakepitControlPlaneSaturated": [processor(0.25, 0.97)],
 }
 """Other series on which they fire: of counters that were there before, or came with their first event; and where nothing is told."""
 

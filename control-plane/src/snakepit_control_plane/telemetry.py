@@ -20,7 +20,7 @@ from snakepit._telemetry.traceparent import is_sampled, span_id, trace_id
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.processor import busy_seconds
+from snakepit_control_plane.processor import waited_seconds
 
 MOST_TOOLS = 200
 """Of a pool, that are told apart; calls of further ones are counted as those of `other`."""
@@ -188,7 +188,7 @@ class Telemetry:
             rows.SLO_TARGET,
             rows.TASKS,
             rows.EVENT_LOOP_LAG,
-            rows.EVENT_LOOP_BUSY,
+            rows.EVENT_LOOP_WAIT,
             rows.STORE_UP,
         )
         self.registry.read(loop, read, lambda: self._read(pools, store_up(), loop.time()))
@@ -198,7 +198,7 @@ class Telemetry:
         self.forget(pools, now)
         yield rows.TASKS, (), len(asyncio.all_tasks())
         yield rows.EVENT_LOOP_LAG, (), self.lag.worst
-        yield rows.EVENT_LOOP_BUSY, (), busy_seconds()
+        yield rows.EVENT_LOOP_WAIT, (), waited_seconds()
         yield rows.STORE_UP, (), store_up
         together: dict[str, int] = defaultdict(int)
         for name, pool in pools.items():

@@ -239,10 +239,10 @@ EVENT_LOOP_LAG = Metric(
     _US,
     unit="seconds",
 )
-EVENT_LOOP_BUSY = Metric(
-    "snakepit_event_loop_busy_seconds_total",
+EVENT_LOOP_WAIT = Metric(
+    "snakepit_event_loop_wait_seconds_total",
     "counter",
-    "Time for which the event loop's thread ran, or waited for a processor. A replica has one such thread: at 1 a second it is full.",
+    "Time for which the event loop's thread wanted a processor and had none: others had it, or a limit kept it from it.",
     _US,
     unit="seconds",
 )
