@@ -132,9 +132,10 @@ class Incidents:
         return await self._followed(await self._told("full", "SnakepitSessionsNearlyFull"))
 
     async def _capsules_fall_silent(self) -> Findings:
-        """All of a pool's, as if their nodes had died. They come back, as otherwise nobody could delete them here."""
+        """All of a pool's, as if all nodes had died. They come back, as otherwise nobody could delete them here."""
         silent = self.pool("silent")
         await ready(silent, 3)
+        self._day.kubelet.without_room.add("silent")
         capsules = [each for each in self._day.kubelet.capsules.values() if each.pool == silent.name]
         async with contextlib.AsyncExitStack() as stack:
             for each in capsules:

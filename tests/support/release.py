@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snakepit_operator.pods import POOL_LABEL
+
 from .admin import Admin, Refused
 from .api_server import OPERATOR, SYSTEM, ApiServer
 from .dev_server import Program
@@ -46,7 +48,10 @@ class Capsule:
 
 
 class Kubelet:
-    """Of every node. `capsules` are those that run now, by the names of their pods; `targets` is a file for Prometheus with all of them."""
+    """Of every node. `capsules` are those that run now, by the names of their pods; `targets` is a file for Prometheus with all of them.
+
+    `without_room`: pools whose new pods find no node.
+    """
 
     def __init__(self, server: ApiServer, namespace: str, folder: Path) -> None:
         self._folder = folder
@@ -55,6 +60,7 @@ class Kubelet:
         self.targets = folder / "agents.json"
         self.targets.write_text("[]")
         self.capsules: dict[str, Capsule] = {}
+        self.without_room: set[str] = set()
 
     def start(self) -> None:
         self._thread.start()
@@ -83,7 +89,7 @@ class Kubelet:
             if "deletionTimestamp" in pod["metadata"]:
                 await self._end(name)
                 await admin.delete("pods", name, gracePeriodSeconds=0)
-            elif name not in self.capsules:
+            elif name not in self.capsules and pod["metadata"]["labels"][POOL_LABEL] not in self.without_room:
                 self.capsules[name] = Capsule(pod, self._folder)
                 await admin.run(name)
         except Refused as error:  # Somebody may have deleted it meanwhile.

@@ -243,7 +243,7 @@ def test_the_store_is_slow_and_the_operator_is_refused(staged: Callable[[Stage],
 
 def test_a_replica_has_more_calls_than_its_event_loop_can_do(harmed_components: Findings) -> None:
     full, waits, called, whose = harmed_components["SnakepitControlPlaneSaturated"].printed
-    assert [float(each["value"][1]) > 0.8 for each in json.loads(full)[0]] == [True], "its one replica is full"
+    assert [float(each["value"][1]) > 0.5 for each in json.loads(full)[0]] == [True], "its one replica is full"
     assert [float(each["value"][1]) >= 0.0 for each in json.loads(waits)[0]] == [True], "how much of that it waits for a processor"
     most = json.loads(called)[0][0]["metric"]
     assert (most["pool"], most["tool"]) == (f"{a_day.NAMESPACE}/digits", "add"), "what is called so often"
