@@ -9,9 +9,13 @@ from itertools import permutations
 from snakepit.spec.fields import SessionSpec
 from snakepit_control_plane.model.session import Fence, SessionRecord
 from snakepit_control_plane.store.claims import ClaimState, Run
+from snakepit_control_plane.store.memory import KEY_BYTES, SESSION_BYTES
 
 MOST_SESSIONS = 2
 LIMITS = SessionSpec(max_keys=2, max_value_bytes=4, max_bytes=7)
+TYPE = "application/json"
+OWNER_BYTES = 2 * (SESSION_BYTES + 2) + KEY_BYTES + len(TYPE) + 8
+"""Of the one owner there is: two sessions with a key between them, or one with all that it may have."""
 
 Answer = object
 
@@ -30,11 +34,20 @@ class Session:
     def record(self) -> Answer:
         return self.uid, self.epoch, self.worker
 
+    @property
+    def held(self) -> int:
+        """Bytes, for its owner; it has no metadata."""
+        return SESSION_BYTES + 2 + sum(KEY_BYTES + len(key) + len(TYPE) + len(value) for key, (_, value) in self.state.items())
+
 
 @dataclass(frozen=True)
 class Model:
     sessions: dict[str, Session] = field(default_factory=dict)
     claims: dict[str, tuple[Run, bytes | None]] = field(default_factory=dict)
+
+    @property
+    def held(self) -> int:
+        return sum(each.held for each in self.sessions.values())
 
     def with_session(self, name: str, session: Session) -> Model:
         return replace(self, sessions={**self.sessions, name: session})
@@ -77,6 +90,8 @@ def perform(model: Model, op: Op) -> tuple[Model, Answer]:
     if op.fence is not None and op.fence != Fence(session.uid, session.epoch):
         return model, "StaleEpoch"
     changed, answer = _state(session, op)
+    if changed.held > session.held and model.held + changed.held - session.held > OWNER_BYTES:
+        return model, "CallerLimit"
     return model.with_session(op.session, changed), answer
 
 
@@ -87,6 +102,8 @@ def _create(model: Model, op: Op) -> tuple[Model, Answer]:
     if len(model.sessions) >= MOST_SESSIONS:
         return model, "SessionQuota"
     made = Session(op.value.decode(), 1)
+    if model.held + made.held > OWNER_BYTES:
+        return model, "CallerLimit"
     return model.with_session(op.session, made), made.record
 
 

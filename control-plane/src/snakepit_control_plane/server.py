@@ -235,20 +235,20 @@ class Running:
 async def serve(settings: Settings, store: Store | None = None) -> Running:
     """Start a replica; it is serving when this returns. Raises AddressInUse."""
     tracing.configure("snakepit-control-plane")
-    running = Running(settings, store or make_store(settings.store))
+    running = Running(settings, store or make_store(settings.store, settings.max_state_bytes_per_caller))
     await running.start()
     return running
 
 
-def make_store(url: str) -> Store:
+def make_store(url: str, owner_bytes: int = Settings.max_state_bytes_per_caller) -> Store:
     """Raises InvalidStoreUrl."""
     where = parse_store_url(url)
     if where.kind == "memory":
-        return MemoryStore()
+        return MemoryStore(owner_bytes=owner_bytes)
     # redis-py loads the OpenTelemetry SDK wherever it is installed: only those who use Redis pay for that.
     from snakepit_control_plane.store.redis import RedisStore
 
-    return RedisStore(where)
+    return RedisStore(where, owner_bytes)
 
 
 @contextlib.contextmanager

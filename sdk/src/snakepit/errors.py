@@ -173,7 +173,8 @@ class PoolSaturated(SnakepitError, reason="POOL_SATURATED", status=Status.RESOUR
 
 
 class CallerLimit(SnakepitError, reason="CALLER_LIMIT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO, fault=Fault.CALLER):
-    """The caller has as many calls, links or sessions as a limit allows, or opens links too fast; `details["limit"]` names the limit."""
+    """The caller has as many calls, links or sessions as a limit allows, or opens links too fast, or its sessions hold enough;
+    `details["limit"]` names the limit."""
 
 
 class QueueTimeout(SnakepitError, reason="QUEUE_TIMEOUT", status=Status.RESOURCE_EXHAUSTED, started=Started.NO):

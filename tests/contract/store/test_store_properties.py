@@ -16,7 +16,7 @@ from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.claims import Run
 from snakepit_control_plane.store.interface import Store
-from support.store_model import LIMITS, MOST_SESSIONS, Answer, Model, Op, explain
+from support.store_model import LIMITS, MOST_SESSIONS, OWNER_BYTES, TYPE, Answer, Model, Op, explain
 
 LONG = 1000.0
 SESSIONS = ["s0", "s0", "s0", "s0", "s1", "s2"]
@@ -80,7 +80,7 @@ class Play:
         if op.name == "count":
             return await store.count_sessions(pool)
         if op.name == "create":
-            wanted = SessionRecord(pool, op.session, op.value.decode(), 0.0, 0.0, LONG, 1)
+            wanted = SessionRecord(pool, op.session, op.value.decode(), 0.0, 0.0, LONG, 1, owner="ada")
             return self._learn((await store.create_session(wanted, MOST_SESSIONS))[0])
         if op.name == "get":
             return self._learn(await store.get_session(pool, op.session))
@@ -102,7 +102,7 @@ class Play:
             return [(each.key, each.version, each.size_bytes) for each in await store.list_state(*where, op.fence)]
         if op.name == "drop":
             return await store.delete_state(*where, op.key, op.fence)
-        payload = common_pb2.Payload(content_type="application/json", data=op.value)
+        payload = common_pb2.Payload(content_type=TYPE, data=op.value)
         written = await store.set_state(*where, op.key, payload, op.expected, LIMITS, op.fence)
         return written.done, written.version
 
@@ -135,7 +135,7 @@ def test_each_answer_is_that_of_some_order_of_what_two_replicas_ask_at_once(url:
     with asyncio.Runner() as runner:
 
         async def opened() -> list[Store]:
-            stores = [make_store(url) for _ in range(1 if memory else 2)]
+            stores = [make_store(url, OWNER_BYTES) for _ in range(1 if memory else 2)]
             for each in stores:
                 await each.start()
             return stores

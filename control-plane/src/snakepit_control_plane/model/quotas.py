@@ -27,6 +27,8 @@ class Limits:
     """Of a result that is kept under an idempotency key (SNAKEPIT_MAX_KEPT_RESULT_BYTES)."""
     max_kept_bytes_per_caller: int = 128 * 1024 * 1024
     """Of results that one subject has kept under idempotency keys, by this replica (SNAKEPIT_MAX_KEPT_BYTES_PER_CALLER)."""
+    max_state_bytes_per_caller: int = 64 * 1024 * 1024
+    """That the sessions which one subject has in a pool hold in the store (SNAKEPIT_MAX_STATE_BYTES_PER_CALLER)."""
     max_nesting_depth: int = 16
     """A call may be nested in so many others (SNAKEPIT_MAX_NESTING_DEPTH)."""
     max_calls_per_offering_client: int = 128

@@ -41,7 +41,11 @@ class Written:
 
 
 class Store(Protocol):
-    """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota, CallerLimit or StateQuota."""
+    """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota, CallerLimit or StateQuota.
+
+    What an owner's sessions hold in a pool is counted, and gone with them: metadata, state, and something for each session and key. What
+    goes beyond `owner_bytes` is CallerLimit. Who has no name has no bound.
+    """
 
     @property
     def claims(self) -> Claims:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import heapq
+import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from snakepit._values.strings import quoted
-from snakepit.errors import CallerLimit, SessionNotFound, SessionQuota, StaleEpoch, StateQuota
+from snakepit.errors import CallerLimit, InvalidArguments, SessionNotFound, SessionQuota, StaleEpoch, StateQuota
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.quotas import may_own
+from snakepit_control_plane.model.quotas import Limits, may_own
 from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
 from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
 
-MAX_SESSIONS, MAX_PER_CALLER = "session.maxSessions", "session.maxPerCaller"
+MAX_SESSIONS, MAX_PER_CALLER, MAX_STATE_BYTES = "session.maxSessions", "session.maxPerCaller", "maxStateBytesPerCaller"
 """Names of limits."""
+
+SESSION_BYTES = 1000
+"""What a session takes in the store, beside its metadata and state."""
+KEY_BYTES = 100
+"""What a key of its state takes, beside name, content type and value."""
+MOST_TYPE_CHARACTERS = 128
+"""Of the content type of a value."""
 
 MOST_ENDED = 10_000
 """Expired sessions of a pool whose workers have not been told."""
@@ -29,6 +37,8 @@ class _Session:
     record: SessionRecord
     state: dict[str, StoredValue] = field(default_factory=dict)
     bytes: int = 0
+    # What it holds for its owner.
+    held: int = 0
     # The highest version that a deleted key had: a key that is set again goes on above it.
     floor: int = 0
     # The epoch under which its worker was said to be gone for good.
@@ -40,17 +50,19 @@ MOST_DELETED = 1024
 
 
 class MemoryStore:
-    """`clock` gives Unix seconds."""
+    """`clock` gives Unix seconds. `owner_bytes`: what the sessions that one owner has in a pool may hold."""
 
     problem = ""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, owner_bytes: int = Limits.max_state_bytes_per_caller) -> None:
         self.claims = MemoryClaims(clock)
         self._clock = clock
         self._pools: dict[str, link_pb2.PoolSettings] = {}
         self._sessions: dict[str, dict[str, _Session]] = {}
-        # How many each owner has in a pool.
+        self._owner_bytes = owner_bytes
+        # How many each owner has in a pool, and how many bytes.
         self._owned = Counter[tuple[str, str]]()
+        self._held = Counter[tuple[str, str]]()
         # When to look at a session again; a slid TTL leaves an early entry behind, which is put back when it comes up.
         self._expiry: list[tuple[float, str, str]] = []
         self._most_expiry = MOST_DELETED
@@ -111,10 +123,13 @@ class MemoryStore:
         mine = self._owned[wanted.pool, wanted.owner]
         if wanted.owner and not may_own(mine, max_sessions - len(sessions), per_owner):
             raise owner_full(wanted, mine, max_sessions, per_owner)
+        size = session_bytes(wanted)
+        self._check_owner(wanted, size)
         self._owned[wanted.pool, wanted.owner] += 1
         now = self._clock()
         record = replace(wanted, created=now, last_used=now)
-        sessions[wanted.id] = _Session(record)
+        made = sessions[wanted.id] = _Session(record)
+        self._charge(made, size)
         heapq.heappush(self._expiry, (record.expires, record.pool, record.id))
         if len(self._expiry) > self._most_expiry:
             self._forget_deleted()
@@ -131,7 +146,7 @@ class MemoryStore:
         gone = self._live(pool).pop(session, None)
         if gone is None:
             return None
-        self._disown(gone.record)
+        self._disown(gone)
         return gone.record
 
     async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
@@ -185,6 +200,7 @@ class MemoryStore:
     async def set_state(
         self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionSpec, fence: Fence | None
     ) -> Written:
+        check_type(value.content_type)
         found = self._fenced(pool, session, fence)
         there = found.state.get(key)
         version = there.version if there else 0
@@ -192,6 +208,9 @@ class MemoryStore:
             return Written(done=False, version=version)
         total = found.bytes + len(value.data) - (len(there.value.data) if there else 0)
         check_quotas(quotas, size=len(value.data), keys=len(found.state) + (there is None), total=total)
+        more = state_bytes(key, value) - (state_bytes(key, there.value) if there else 0)
+        self._check_owner(found.record, more)
+        self._charge(found, more)
         stored = found.state[key] = StoredValue(value, (version or found.floor) + 1)
         found.bytes = total
         self._touch(found)
@@ -202,6 +221,7 @@ class MemoryStore:
         gone = found.state.pop(key, None)
         if gone is not None:
             found.bytes -= len(gone.value.data)
+            self._charge(found, -state_bytes(key, gone.value))
             found.floor = max(found.floor, gone.version)
         return gone is not None
 
@@ -222,14 +242,25 @@ class MemoryStore:
                 heapq.heappush(self._expiry, (session.record.expires, owner, each))
             else:
                 del self._sessions[owner][each]
-                self._disown(session.record)
+                self._disown(session)
                 self._note_end(session.record)
         return self._sessions.setdefault(pool, {})
 
-    def _disown(self, gone: SessionRecord) -> None:
-        self._owned[gone.pool, gone.owner] -= 1
-        if not self._owned[gone.pool, gone.owner]:
-            del self._owned[gone.pool, gone.owner]
+    def _check_owner(self, record: SessionRecord, more: int) -> None:
+        held = self._held[record.pool, record.owner]
+        if record.owner and more > 0 and held + more > self._owner_bytes:
+            raise owner_holds(record.owner, record.pool, held, more, self._owner_bytes)
+
+    def _charge(self, session: _Session, more: int) -> None:
+        session.held += more
+        self._held[session.record.pool, session.record.owner] += more
+
+    def _disown(self, gone: _Session) -> None:
+        whose = gone.record.pool, gone.record.owner
+        self._charge(gone, -gone.held)
+        self._owned[whose] -= 1
+        if not self._owned[whose]:
+            del self._owned[whose], self._held[whose]
 
     def _forget_deleted(self) -> None:
         """Sessions that were deleted before their time have entries, too."""
@@ -292,6 +323,29 @@ def owner_full(wanted: SessionRecord, mine: int, most: int, per_owner: int) -> C
     if not per_owner:
         whose = f"{mine} of the {most} sessions of pool {wanted.pool}, and the last ones are for others ({MAX_PER_CALLER})"
     return CallerLimit(f"{wanted.owner} has {whose}: delete some", details={"limit": MAX_PER_CALLER, "sessions": str(per_owner or mine)})
+
+
+def check_type(content_type: str) -> None:
+    """Raises InvalidArguments for a content type that a value of a session's state can't have: the store has it between colons."""
+    if len(content_type) > MOST_TYPE_CHARACTERS or ":" in content_type:
+        most = f"{MOST_TYPE_CHARACTERS} characters without a colon"
+        raise InvalidArguments(f"content type {quoted(content_type)} of a value of a session's state must have at most {most}")
+
+
+def session_bytes(wanted: SessionRecord) -> int:
+    """What a session without state is counted as."""
+    return SESSION_BYTES + len(json.dumps(dict(wanted.metadata)))
+
+
+def state_bytes(key: str, value: common_pb2.Payload) -> int:
+    """What a key of a session's state is counted as, for the session's owner."""
+    return KEY_BYTES + len(key.encode()) + len(value.content_type.encode()) + len(value.data)
+
+
+def owner_holds(owner: str, pool: str, held: int, more: int, most: int) -> CallerLimit:
+    """The error of an owner whose sessions of a pool hold as much as they may."""
+    message = f"sessions of {owner} hold {held} bytes of pool {pool}, and this needs {more} more: {MAX_STATE_BYTES} allows {most}"
+    return CallerLimit(f"{message}, delete keys or sessions", details={"limit": MAX_STATE_BYTES, "bytes": str(most)})
 
 
 def no_session(pool: str, session: str) -> SessionNotFound:

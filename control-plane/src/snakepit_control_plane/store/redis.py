@@ -17,12 +17,23 @@ from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.queue import SHARE
+from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
 from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
-from snakepit_control_plane.store.memory import check_quotas, full, no_session, owner_full, stale
+from snakepit_control_plane.store.memory import (
+    KEY_BYTES,
+    check_quotas,
+    check_type,
+    full,
+    no_session,
+    owner_full,
+    owner_holds,
+    session_bytes,
+    stale,
+)
 from snakepit_control_plane.store.urls import StoreUrl
 
 log = logging.getLogger(__name__)
@@ -34,13 +45,14 @@ DELETED_SECONDS = 3600
 """A deleted pool's capsules may still say hello for a while: so long its name stays marked."""
 
 _POOLS = "snakepit:pools"
-_NOT_FOUND, _STALE, _OVER_LIMIT, _ANOTHER_LIFE, _OWNER_FULL = -1, -2, -3, -4, -5
+_NOT_FOUND, _STALE, _OVER_LIMIT, _ANOTHER_LIFE, _OWNER_FULL, _OWNER_HOLDS = -1, -2, -3, -4, -5, -6
 
 
 class RedisStore:
-    """`url`: of any kind but memory."""
+    """`url`: of any kind but memory. `owner_bytes`: what the sessions that one owner has in a pool may hold."""
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, owner_bytes: int = Limits.max_state_bytes_per_caller) -> None:
+        self._owner_bytes = owner_bytes
         self._client = RedisClient(connect(url))
         self.claims = RedisClaims(self._client)
 
@@ -96,12 +108,15 @@ class RedisStore:
 
     async def create_session(self, wanted: SessionRecord, max_sessions: int, per_owner: int = 0) -> tuple[SessionRecord, bool]:
         arguments = (wanted.id, wanted.uid, _ms(wanted.ttl_seconds), json.dumps(dict(wanted.metadata)), max_sessions)
-        whose = (wanted.owner, wanted.group, per_owner, SHARE)
+        size = session_bytes(wanted)
+        whose = (wanted.owner, wanted.group, per_owner, SHARE, size, self._owner_bytes)
         code, *rest = await self._client.script("create_session", _session_keys(wanted.pool, wanted.id), *arguments, *whose)
         if not code:
             raise full(wanted.pool, max_sessions)
         if code == _OWNER_FULL:
             raise owner_full(wanted, int(rest[0]), max_sessions, per_owner)
+        if code == _OWNER_HOLDS:
+            raise owner_holds(wanted.owner, wanted.pool, int(rest[0]), size, self._owner_bytes)
         record, created = rest
         return _record(wanted.pool, record), bool(created)
 
@@ -159,16 +174,20 @@ class RedisStore:
     async def set_state(
         self, pool: str, session: str, key: str, value: common_pb2.Payload, expected: int | None, quotas: SessionSpec, fence: Fence | None
     ) -> Written:
-        allowed = (quotas.max_value_bytes, quotas.max_keys, quotas.max_bytes)
+        check_type(value.content_type)
+        allowed = (quotas.max_value_bytes, quotas.max_keys, quotas.max_bytes, self._owner_bytes, KEY_BYTES)
         condition = "" if expected is None else expected
         code, *rest = await self._state(pool, session, "set_state", fence, key, value.content_type, value.data, condition, *allowed)
         if code == _OVER_LIMIT:
             size, keys, total = rest
             check_quotas(quotas, size=size, keys=keys, total=total)
+        if code == _OWNER_HOLDS:
+            held, more, owner = rest
+            raise owner_holds(owner.decode(), pool, held, more, self._owner_bytes)
         return Written(done=code == 1, version=rest[0])
 
     async def delete_state(self, pool: str, session: str, key: str, fence: Fence | None) -> bool:
-        (code,) = await self._state(pool, session, "delete_state", fence, key)
+        (code,) = await self._state(pool, session, "delete_state", fence, key, KEY_BYTES)
         return bool(code == 1)
 
     async def list_state(self, pool: str, session: str, fence: Fence | None) -> list[StoredKey]:
@@ -231,7 +250,7 @@ def _key(pool: str, *parts: str) -> str:
 
 
 def _session_keys(pool: str, session: str) -> list[str]:
-    shared = [_key(pool, each) for each in ("expiry", "ids", "bound", "ended", "owners", "owned")]
+    shared = [_key(pool, each) for each in ("expiry", "ids", "bound", "ended", "owners", "owned", "sizes", "held")]
     return [_key(pool, "session", session), _key(pool, "state", session), *shared]
 
 

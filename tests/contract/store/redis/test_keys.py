@@ -31,10 +31,41 @@ async def test_every_key_expires_and_has_its_pools_hash_tag(server: RedisServer,
     await store.renew_leases(POOL, {"i": 60})
     await store.declare_lost(POOL, "j", 60)
     keys = {line for line in server.command("KEYS", "*").decode().split("\r\n") if line.startswith("snakepit")} - {"snakepit:{probe}"}
-    assert len(keys) == 11
+    assert len(keys) == 13
     for key in keys:
         assert int(server.command("PTTL", key).decode().strip()[1:]) > 0, key
         assert key == "snakepit:pools" or key.startswith(f"snakepit:{{{POOL}}}:"), key
+
+
+@BOTH
+async def test_what_an_owner_has_is_known_as_long_as_its_sessions_are_there(server: RedisServer, store: RedisStore) -> None:
+    await store.create_session(replace(wanted(), owner="ada"), 10)
+    await store.set_state(POOL, "s", "k", value(b"1"), None, SessionSpec(), None)
+    for counts in ("owners", "owned", "sizes", "held"):
+        assert server.command("PEXPIRE", f"snakepit:{{{POOL}}}:{counts}", "60000") == b":1\r\n"
+    await store.touch_sessions(POOL, ["s"])
+    for counts in ("owners", "owned", "sizes", "held"):
+        left = int(server.command("PTTL", f"snakepit:{{{POOL}}}:{counts}").decode().strip()[1:])
+        assert left > 100_000, counts
+
+
+@BOTH
+async def test_counts_of_bytes_that_a_server_has_forgotten_are_too_low_and_never_too_high(server: RedisServer, store: RedisStore) -> None:
+    held = f"snakepit:{{{POOL}}}:held"
+    for name in ("s", "t"):
+        await store.create_session(replace(wanted(name), owner="ada"), 10)
+        await store.set_state(POOL, name, "k", value(b"1" * 1000), None, SessionSpec(), None)
+        await store.set_state(POOL, name, "j", value(b"1" * 1000), None, SessionSpec(), None)
+    assert server.command("HGET", held, "ada").endswith(b"\r\n6472\r\n")
+    server.command("DEL", f"snakepit:{{{POOL}}}:sizes")
+    await store.set_state(POOL, "t", "k", value(b"1" * 1500), None, SessionSpec(), None)
+    assert server.command("HGET", held, "ada").endswith(b"\r\n500\r\n")
+    await store.delete_state(POOL, "t", "j", None)
+    await store.delete_state(POOL, "t", "k", None)
+    assert server.command("HGET", held, "ada").endswith(b"\r\n0\r\n")
+    await store.delete_session(POOL, "s")
+    await store.delete_session(POOL, "t")
+    assert server.command("KEYS", held) == b"*0\r\n"
 
 
 @BOTH
@@ -80,8 +111,9 @@ async def test_what_a_server_has_forgotten_of_a_pools_sessions_is_nobodys(server
     server.command("DEL", f"snakepit:{{{POOL}}}:session:s", f"snakepit:{{{POOL}}}:expiry")
     await store.create_session(replace(own, id="t"), 10, 1)
     await store.delete_session(POOL, "t")
-    left = server.command("KEYS", f"snakepit:{{{POOL}}}:own*").decode()
-    assert left == "*0\r\n", "no count of an owner without sessions is kept"
+    for counts in ("own*", "sizes", "held"):
+        left = server.command("KEYS", f"snakepit:{{{POOL}}}:{counts}").decode()
+        assert left == "*0\r\n", "no count of an owner without sessions is kept"
 
 
 @BOTH

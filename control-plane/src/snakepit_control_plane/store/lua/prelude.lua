@@ -1,7 +1,7 @@
 -- Put before every script. Session scripts: KEYS = session, state, ids by expiry, ids by name, bindings by id, bound sessions that
--- have expired, owners by id, how many each owner has; all of one hash tag.
+-- have expired, owners by id, how many each owner has, bytes by id, bytes of each owner; all of one hash tag.
 -- Times are milliseconds of Redis' own clock. Scripts end with {code, ...}: 1 done, 0 refused, -1 no such session, -2 stale epoch, -4 another life,
--- -5 its owner has enough.
+-- -5 its owner has enough, -6 its owner has enough bytes.
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -11,15 +11,49 @@ local function keep(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
 end
 
--- They are nobody's any more. A server that is full may refuse to count: then the owner's count begins anew, and is too low for a while.
+-- So many fewer of the owner's; whoever has none is forgotten. A server that is full may refuse to count: then the owner's count begins
+-- anew, and is too low for a while.
+local function fewer(key, owner, by)
+  local left = redis.pcall('HINCRBY', key, owner, 0 - by)
+  if type(left) == 'number' and left > 0 then return end
+  redis.call('HDEL', key, owner)
+  -- Without sessions there are no bytes, whatever was counted.
+  if key == KEYS[8] then redis.call('HDEL', KEYS[10], owner) end
+end
+
+-- Where it is lost which session holds what, an owner's bytes could never be given back.
+local function forget_lost_bytes()
+  if redis.call('EXISTS', KEYS[9]) == 0 then redis.call('DEL', KEYS[10]) end
+end
+
+-- They are nobody's any more, nor are their bytes.
 local function disown(ids)
+  forget_lost_bytes()
+  local sizes = redis.call('HMGET', KEYS[9], unpack(ids))
   for i, owner in ipairs(redis.call('HMGET', KEYS[7], unpack(ids))) do
     if owner then
-      local left = redis.pcall('HINCRBY', KEYS[8], owner, -1)
-      if type(left) ~= 'number' or left <= 0 then redis.call('HDEL', KEYS[8], owner) end
+      fewer(KEYS[10], owner, sizes[i] or 0)
+      fewer(KEYS[8], owner, 1)
       redis.call('HDEL', KEYS[7], ids[i])
+      redis.call('HDEL', KEYS[9], ids[i])
     end
   end
+end
+
+-- The session holds so many more bytes for its owner, or fewer; those of who has no name are not counted. Only after another write.
+local function charge(id, owner, bytes)
+  if not owner or owner == '' or bytes == 0 then return end
+  forget_lost_bytes()
+  local there = tonumber(redis.call('HGET', KEYS[9], id) or 0)
+  local more = math.max(bytes, -there)
+  redis.pcall('HSET', KEYS[9], id, there + more)
+  redis.pcall('HINCRBY', KEYS[10], owner, more)
+end
+
+-- What the owner's sessions hold.
+local function held(owner)
+  forget_lost_bytes()
+  return tonumber(redis.call('HGET', KEYS[10], owner) or 0)
 end
 
 -- What a bound session's worker is to be told is kept until somebody takes it, a minute at most.
@@ -50,7 +84,7 @@ local function slide(now)
   redis.call('ZADD', KEYS[3], now + ttl, found[2])
   redis.call('ZADD', KEYS[4], 0, found[2])
   -- Longer than the session, so that its end is noticed.
-  for _, i in ipairs({3, 4, 5, 7, 8}) do keep(KEYS[i], ttl + 60000) end
+  for _, i in ipairs({3, 4, 5, 7, 8, 9, 10}) do keep(KEYS[i], ttl + 60000) end
 end
 
 -- The session's latest moves, with one more under the next epoch: lines of 'epoch, time, why, worker before', tabs between, the last first.

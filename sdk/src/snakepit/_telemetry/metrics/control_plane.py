@@ -149,10 +149,11 @@ SESSIONS_CREATED = Metric("snakepit_sessions_created_total", "counter", "Session
 SESSIONS_REFUSED = Metric(
     "snakepit_sessions_refused_total",
     "counter",
-    "Sessions that this replica did not create. `limit`: session.maxSessions, session.maxPerCaller, maxSessionsPerNamespace.",
+    "Sessions that this replica did not create. `limit`: session.maxSessions, session.maxPerCaller, "
+    "maxSessionsPerNamespace, maxStateBytesPerCaller.",
     _US,
     ("pool", "limit"),
-    values={"limit": ("session.maxSessions", "session.maxPerCaller", "maxSessionsPerNamespace")},
+    values={"limit": ("session.maxSessions", "session.maxPerCaller", "maxSessionsPerNamespace", "maxStateBytesPerCaller")},
 )
 SESSIONS_MOVED = Metric(
     "snakepit_sessions_moved_total",
