@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import takewhile
-from typing import Any
+from typing import Any, Never
 
 import grpc
 
@@ -55,11 +55,7 @@ class Arrivals:
     async def one(self, context: Context) -> Any:
         """The message of an RPC that has one. Raises as `read`, and InvalidArguments where none comes."""
         request = await self.read(context)
-        if request is not EOF:
-            return request
-        # Who has gone looks the same, for a moment: grpcio cancels its handler then.
-        await asyncio.sleep(0)
-        raise InvalidArguments("no message came, and this method has one: send it before the end of the stream")
+        return request if request is not EOF else await missing()
 
     async def run(self) -> None:
         """Let those go that are late, for ever."""
@@ -81,3 +77,10 @@ class Arrivals:
         message = f"the request was not whole {self._most_seconds} s after it began, as maxRequestSeconds asks: send its message at once"
         details = {"limit": "maxRequestSeconds", "seconds": f"{self._most_seconds}"}
         return DeadlineExceeded(message, started=Started.NO, details=details)
+
+
+async def missing() -> Never:
+    """No message came where there must be one. Raises InvalidArguments."""
+    # Who has gone looks the same, for a moment: grpcio cancels its handler then.
+    await asyncio.sleep(0)
+    raise InvalidArguments("no message came, and this method has one: send it before the end of the stream")

@@ -32,11 +32,12 @@ class Door:
         self.gate = gate
         self.access = access
 
-    async def caller(self, context: Context, sent: Metadata | None = None) -> Caller:
-        """`sent`: see `rpc.metadata`. Raises Unauthenticated, PermissionDenied, InvalidArguments, ServerUnavailable."""
+    async def caller(self, context: Context, sent: Metadata | None = None, peer: str = "") -> Caller:
+        """`sent`: see `rpc.metadata`; `peer`: the context's. Raises Unauthenticated, PermissionDenied, InvalidArguments,
+        ServerUnavailable."""
         sent = metadata(context) if sent is None else sent
         shown = b"".join(context.auth_context().get("x509_pem_cert", ())) if self._certificates else b""
-        caller = passed_on(await self.gate.identify(sent, str(context.peer()), shown), sent)
+        caller = passed_on(await self.gate.identify(sent, peer or str(context.peer()), shown), sent)
         if caller.bearer is not None:
             await self._check_bearer(caller, caller.bearer)
         return caller

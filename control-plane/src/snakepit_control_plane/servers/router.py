@@ -23,6 +23,7 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.shares import address_of
 from snakepit_control_plane.policy.admission import (
     MOST_BESIDE_BYTES,
+    SMALL_BYTES,
     payload_bytes,
     too_many_attachments,
     too_much_beside,
@@ -59,32 +60,34 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             if not answer.done():
                 answer.set_result(frame.result)
 
-        sent = metadata(context)
-        who, any_session = await self._caller(request, context, sent)
-        with self._door.shares.call(who, address_of(context.peer())):
-            frame = await _frame(request, context, sent)
-            source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
+        sent, peer = metadata(context), str(context.peer())
+        who, pool, any_session = await self._caller(request, context, sent, peer)
+        with self._door.shares.call(who, address_of(peer)):
+            small = request.ByteSize() <= SMALL_BYTES
+            frame = await _frame(request, pool, context, sent, small=small)
+            source = None if small else set_apart(frame.call, self._flow.limits.max_payload_bytes)
             call = self._flow.intake.open(frame, reply, self._flow.clock(), who=who, any_session=any_session, source=source)
             try:
                 result = await answer
             finally:
                 self._flow.calls.cancel(call)
-        response = router_pb2.ExecuteResponse(call_id=result.call_id, worker=result.worker, incarnation=result.incarnation)
+        response = router_pb2.ExecuteResponse()
+        response.call_id, response.worker, response.incarnation = result.call_id, result.worker, result.incarnation
         await _fill(response, request, result)
         return response
 
     async def ExecuteStream(self, request: router_pb2.ExecuteStreamRequest, context: Context) -> None:  # noqa: N802
         """It gives its messages as bytes: whoever waits for a slow caller holds nothing else of a chunk."""
-        sent = metadata(context)
-        who, any_session = await self._caller(request, context, sent)
-        with self._door.shares.call(who, address_of(context.peer())):
-            await self._stream(request, context, sent, who, any_session)
+        sent, peer = metadata(context), str(context.peer())
+        who, pool, any_session = await self._caller(request, context, sent, peer)
+        with self._door.shares.call(who, address_of(peer)):
+            await self._stream(request, pool, context, sent, who, any_session)
 
     async def _stream(
-        self, request: router_pb2.ExecuteStreamRequest, context: Context, sent: Metadata, who: Caller, any_session: bool
+        self, request: router_pb2.ExecuteStreamRequest, pool: str, context: Context, sent: Metadata, who: Caller, any_session: bool
     ) -> None:
         stream = Stream(lambda frame: self._flow.calls.answer(call, frame))
-        frame = await _frame(request, context, sent)
+        frame = await _frame(request, pool, context, sent, small=False)
         frame.call.stream, frame.call.progress = True, request.progress
         frame.call.parent_call_id = parent_call_id(sent)
         source = set_apart(frame.call, self._flow.limits.max_payload_bytes)
@@ -106,12 +109,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             stream.abandon()
             self._flow.calls.cancel(call)
 
-    async def _caller(self, request: Request, context: Context, sent: Metadata) -> tuple[Caller, bool]:
-        """And whether it may use others' sessions. Raises SnakepitError where it may not call."""
-        who = await self._door.caller(context, sent)
+    async def _caller(self, request: Request, context: Context, sent: Metadata, peer: str) -> tuple[Caller, str, bool]:
+        """Which pool it calls, and whether it may use others' sessions. Raises SnakepitError where it may not call."""
+        who = await self._door.caller(context, sent, peer)
         # One that isn't there is refused here: it may be there before the call is taken, and nobody would have asked.
-        pool = self._flow.pools.find(full_name(request.pool))
-        return who, await self._door.may_call(who, pool.name, request.session_id)
+        pool = self._flow.pools.find(full_name(request.pool)).name
+        return who, pool, await self._door.may_call(who, pool, request.session_id)
 
     async def _next(self, request: router_pb2.ExecuteStreamRequest, call: Call, stream: Stream, tell: Tell) -> bytes:
         chunk = await take_whole(stream, self._flow.limits.max_payload_bytes, tell)
@@ -127,21 +130,41 @@ async def _tell(context: Context, call: Call, progress: link_pb2.Progress) -> No
     await write(context, router_pb2.ExecuteStreamResponse(call_id=call.call_id, progress=said).SerializeToString())
 
 
-async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2.Frame:
-    """Filled in place: building its parts first and copying them in takes three times as long."""
-    tool, affinity, priority = request.tool, request.affinity, request.priority
-    if not tool:
-        raise InvalidArguments("tool is missing: name the tool to run")
-    if len(request.payload.attachments) > MOST_ATTACHMENTS:
-        raise too_many_attachments(len(request.payload.attachments))
-    if affinity not in _AFFINITIES or priority not in _PRIORITIES:
-        raise InvalidArguments(f"affinity {affinity} or priority {priority} is unknown: use those of snakepit.v1")
+async def _frame(request: Request, pool: str, context: Context, sent: Metadata, *, small: bool) -> link_pb2.Frame:
+    """Filled in place: building its parts first and copying them in takes three times as long. `small`: it has too much of nothing."""
+    _check(request, small=small)
     frame = link_pb2.Frame()
     call = frame.call
-    call.call_id, call.pool, call.tool = call_id(), full_name(request.pool), tool
-    call.session_id, call.idempotency_key = request.session_id, request.idempotency_key
-    call.affinity, call.priority = affinity, priority
+    call.call_id, call.pool, call.tool = call_id(), pool, request.tool
+    if session := request.session_id:
+        call.session_id = session
+    if key := request.idempotency_key:
+        call.idempotency_key = key
+    call.affinity, call.priority = request.affinity, request.priority
     call.timeout_seconds, call.traceparent = time_left(context), traceparent(sent)
+    _carry(call, request, sent)
+    if request.WhichOneof("arguments") == "payload":
+        call.arguments.CopyFrom(request.payload)
+    else:
+        to_payload = partial(json_form.from_struct, request.json, same_bytes=bool(key))
+        call.arguments.CopyFrom(await convert(request.json.ByteSize(), to_payload))
+        call.accept = JSON
+    return frame
+
+
+def _check(request: Request, *, small: bool) -> None:
+    """Raises InvalidArguments."""
+    if not request.tool:
+        raise InvalidArguments("tool is missing: name the tool to run")
+    if not small and len(request.payload.attachments) > MOST_ATTACHMENTS:
+        raise too_many_attachments(len(request.payload.attachments))
+    affinity, priority = request.affinity, request.priority
+    if affinity not in _AFFINITIES or priority not in _PRIORITIES:
+        raise InvalidArguments(f"affinity {affinity} or priority {priority} is unknown: use those of snakepit.v1")
+
+
+def _carry(call: link_pb2.Call, request: Request, sent: Metadata) -> None:
+    """Metadata, and what headers say beside it. Raises InvalidArguments."""
     if said := request.metadata:
         if len(said) > MOST_BESIDE_BYTES // 4:
             raise too_much_beside(request.ByteSize())
@@ -149,26 +172,22 @@ async def _frame(request: Request, context: Context, sent: Metadata) -> link_pb2
     for name, value in carried(sent, call.traceparent).items():
         if name not in said:
             call.metadata[name] = value
-    if request.WhichOneof("arguments") == "payload":
-        call.arguments.CopyFrom(request.payload)
-    else:
-        to_payload = partial(json_form.from_struct, request.json, same_bytes=bool(request.idempotency_key))
-        call.arguments.CopyFrom(await convert(request.json.ByteSize(), to_payload))
-        call.accept = JSON
-    return frame
 
 
 async def _fill(
     response: router_pb2.ExecuteResponse | router_pb2.ExecuteStreamResponse, request: Request, said: link_pb2.Result | link_pb2.Chunk
 ) -> None:
     """What came of the call, or of a part of it; a value in the form that was asked. Raises the error that it is instead."""
-    if said.HasField("error"):
+    kind = said.WhichOneof("outcome")
+    if kind == "error":
         raise from_frame(said.error)
-    if said.HasField("tool_error"):
+    if kind == "tool_error":
         response.tool_error.CopyFrom(said.tool_error)
-    elif said.HasField("payload"):
-        response.warnings.extend(said.payload.warnings)
+    elif kind == "payload":
+        payload = said.payload
+        if warnings := payload.warnings:
+            response.warnings.extend(warnings)
         if request.HasField("payload"):
-            response.payload.CopyFrom(said.payload)
+            response.payload.CopyFrom(payload)
         else:
-            response.json.CopyFrom(await convert(payload_bytes(said.payload), partial(json_form.to_value, said.payload)))
+            response.json.CopyFrom(await convert(payload_bytes(payload), partial(json_form.to_value, payload)))

@@ -19,7 +19,7 @@ from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.status import to_status
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit_control_plane.authentication.gate import Metadata
-from snakepit_control_plane.servers.arrivals import EOF, Arrivals
+from snakepit_control_plane.servers.arrivals import EOF, Arrivals, missing
 
 _BROKEN: Any = grpc.aio.InternalError
 
@@ -62,9 +62,9 @@ def _rich(serve: Callable[..., Awaitable[Reply]], arrivals: Arrivals) -> Callabl
 
     async def guarded(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
         try:
-            if (request := await arrivals.one(context)) is None:
+            if (request := await arrivals.read(context)) is None:
                 raise InvalidArguments(NO_MESSAGE)
-            return await serve(request, context)
+            return await serve(request if request is not EOF else await missing(), context)
         except SnakepitError as error:
             await abort(context, error)
             raise
