@@ -23,6 +23,8 @@ from .release import Kubelet, Release
 
 NAMESPACE = "shop"
 MOST_TRIES = 20
+MORNING_SECONDS = 60.0
+"""Until everything has started, all at once."""
 MOST_SESSIONS = 8
 HEARTBEAT = {"intervalSeconds": 0.5, "timeoutSeconds": 5}
 POOLS: dict[str, dict[str, Any]] = {
@@ -84,7 +86,7 @@ class Day:
     async def everybody_comes_to_work(self) -> None:
         """What happens before the first scrape of a program is no increase to Prometheus."""
         for pool, workers in ((self.digits, 4), (self.tiny, 1)):
-            await ready(pool, workers)
+            await ready(pool, workers, MORNING_SECONDS)
         await self.watch.look()
 
     async def calls_end_in_every_way(self) -> None:

@@ -123,9 +123,9 @@ async def capsule(pool_spec: SnakePoolSpec, *servers: Serving, keeper: bool = Tr
         shutil.rmtree(folder)
 
 
-async def ready(pool: Pool, count: int = 1) -> Pool:
-    """Wait for so many ready workers."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+async def ready(pool: Pool, count: int = 1, seconds: float = PATIENCE_SECONDS) -> Pool:
+    """Wait for so many ready workers, for so long."""
+    async with asyncio.timeout(seconds):
         while True:
             try:
                 if sum(worker.state == "ready" for worker in await pool.workers()) == count:
