@@ -173,6 +173,16 @@ def test_a_low_call_leaves_a_flood_of_high_ones_when_it_has_aged() -> None:
     assert exit.now == pytest.approx(AGE, abs=0.05)
 
 
+def test_low_calls_that_have_aged_take_turns_with_all_others() -> None:
+    exit = Exit()
+    for _ in range(4):
+        exit.push("l", LOW)
+    exit.now = 2 * AGE
+    for caller in "aabb":
+        exit.push(caller)
+    assert exit.order() == "alblalbl"
+
+
 def test_a_low_call_that_comes_back_unstarted_is_as_old_as_it_was() -> None:
     exit = Exit()
     low = exit.push("a", LOW)

@@ -142,8 +142,6 @@ class Band:
 
     def rank_at(self, now: float, age_seconds: float) -> int:
         """What the band counts as: a low call that has waited for `age_seconds` makes it an ordinary one."""
-        if self.rank == ORDINARY:
-            return ORDINARY
         oldest = next(iter(self.since.values()))
         if self._again:
             oldest = min(oldest, self.since[self._again[0]])

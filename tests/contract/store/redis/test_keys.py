@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
-from snakepit.errors import SessionNotFound, SnakepitError, StaleEpoch
+from snakepit.errors import CallerLimit, SessionNotFound, SnakepitError, StaleEpoch
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.store.redis import RedisStore
+from snakepit_control_plane.store.urls import parse_store_url
 from support.redis_server import RedisServer
 from support.stored import POOL, value, wanted
 
@@ -47,6 +48,17 @@ async def test_what_an_owner_has_is_known_as_long_as_its_sessions_are_there(serv
     for counts in ("owners", "owned", "sizes", "held"):
         left = int(server.command("PTTL", f"snakepit:{{{POOL}}}:{counts}").decode().strip()[1:])
         assert left > 100_000, counts
+
+
+async def test_who_holds_more_than_a_new_limit_allows_may_hold_less_and_not_more(server: RedisServer, store: RedisStore) -> None:
+    await store.create_session(replace(wanted(), owner="ada"), 10)
+    await store.set_state(POOL, "s", "k", value(b"1" * 5000), None, SessionSpec(), None)
+    lower = RedisStore(parse_store_url(server.url), 2_000)
+    await lower.start()
+    await lower.set_state(POOL, "s", "k", value(b"1" * 4000), None, SessionSpec(), None)
+    with pytest.raises(CallerLimit):
+        await lower.set_state(POOL, "s", "k", value(b"1" * 4001), None, SessionSpec(), None)
+    await lower.close()
 
 
 @BOTH
