@@ -59,7 +59,8 @@ def told(namespace: str) -> list[Any]:
     return [each["data"]["ca.crt"] for each in get("configmaps", namespace=namespace) if each["metadata"]["name"] == "snakepit-ca"]
 
 
-def test_who_is_to_be_trusted_comes_and_goes_with_the_pools_of_a_namespace(release: None) -> None:
+@pytest.mark.usefixtures("beside")
+def test_who_is_to_be_trusted_comes_and_goes_with_the_pools_of_a_namespace(namespace: str) -> None:
     make_namespace(SPACE)
     try:
         assert told(SPACE) == []

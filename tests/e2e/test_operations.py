@@ -142,7 +142,7 @@ def tenant(shell: Shell, tmp_path: Path) -> Iterator[Path]:
     file.write_text(json.dumps(config))
     yield file
     shell.run("helm uninstall snakepit -n team", check=False)
-    kubectl("delete", "namespace", "team")
+    kubectl("delete", "namespace", "team", "--wait=false")
     if not defined:
         kubectl("delete", CRD)  # A release that brings its own takes over none of anybody else's.
 

@@ -50,7 +50,9 @@ def test_a_config_map_that_is_missing_is_named(namespace: str) -> None:
     kubectl("delete", f"sp/{pool}", "-n", namespace, "--wait=false")
 
 
-def test_an_unknown_field_of_the_template_is_refused_with_its_place_and_pods_that_run_stay(namespace: str, pool: str) -> None:
+@pytest.mark.usefixtures("beside")
+def test_an_unknown_field_of_the_template_is_refused_with_its_place_and_pods_that_run_stay(namespace: str) -> None:
+    pool = "reason-unknown"
     apply(probe_pool(pool, replicas=1), namespace=namespace)
     wait_available(pool, namespace=namespace)
     (before,) = pods_of(pool, namespace=namespace)
@@ -63,6 +65,7 @@ def test_an_unknown_field_of_the_template_is_refused_with_its_place_and_pods_tha
     (after,) = pods_of(pool, namespace=namespace)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert is_ready(after)
+    kubectl("delete", f"sp/{pool}", "-n", namespace, "--wait=false")
 
 
 @pytest.mark.parametrize(

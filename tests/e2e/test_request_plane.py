@@ -17,6 +17,7 @@ from support.scenes import HURRY, kill_replicas, play, replicas
 pytestmark = pytest.mark.timeout(180)
 
 POOL = "plane"
+SCENES = "request_scenes.py"
 WORKERS = 4
 MIB = 1024 * 1024
 SELDOM = {"heartbeat": {"intervalSeconds": 30, "timeoutSeconds": 120}}
@@ -30,7 +31,7 @@ def scene(namespace: str) -> Iterator[Scene]:
     """Play a scene with a pool of two capsules of two workers."""
     apply(probe_pool(POOL, "actor:Actor", replicas=2, worker={"processes": 2}, **SELDOM), namespace=namespace)
     wait_available(POOL, namespace=namespace)
-    yield lambda name, pool=POOL, **options: play("request_scenes.py", name, pool=pool, namespace=namespace, **options)
+    yield lambda name, pool=POOL, **options: play(SCENES, name, pool=pool, namespace=namespace, **options)
     kubectl("delete", f"sp/{POOL}", "-n", namespace, "--ignore-not-found", "--timeout=30s")
 
 
@@ -44,16 +45,15 @@ def test_a_pool_without_a_ready_worker_answers_pool_not_ready_at_once_through_bo
     kubectl("delete", "sp/unready", "-n", namespace, "--wait=false")
 
 
-def test_calls_to_a_pool_at_zero_wait_in_the_queue_of_either_replica_and_are_served_when_it_is_scaled_up(
-    namespace: str, scene: Scene
-) -> None:
+@pytest.mark.usefixtures("beside")
+def test_calls_to_a_pool_at_zero_wait_in_the_queue_of_either_replica_and_are_served_when_it_is_scaled_up(namespace: str) -> None:
     apply(probe_pool("asleep", "actor:Actor", replicas=0), namespace=namespace)
     eventually(lambda: condition(get("snakepool", "asleep", namespace=namespace), "Available")["reason"] == "ScaledToZero", "it is at zero")
 
     def scale_up() -> None:
         kubectl("scale", "sp/asleep", "--replicas=1", "-n", namespace)
 
-    found = scene("waits_for_workers", pool="asleep", harm={"scale up": scale_up})
+    found = play(SCENES, "waits_for_workers", pool="asleep", namespace=namespace, harm={"scale up": scale_up})
     assert found["waited"] == [True, True]
     assert {pod for pod, _ in found["places"]} == {pod["metadata"]["name"] for pod in pods_of("asleep", namespace=namespace)}
     kubectl("delete", "sp/asleep", "-n", namespace, "--wait=false")
@@ -73,13 +73,14 @@ def test_a_call_runs_at_once_while_a_worker_is_free_and_no_worker_gets_two(scene
     assert found["ran"] == 3 * WORKERS
 
 
-def test_clients_with_tokens_of_one_service_account_count_as_one_caller(namespace: str, scene: Scene) -> None:
+@pytest.mark.usefixtures("beside")
+def test_clients_with_tokens_of_one_service_account_count_as_one_caller(namespace: str) -> None:
     """Tokens of the API server's own making, checked against its own keys."""
     apply(probe_pool("capped", "actor:Actor", replicas=1, worker={"processes": 2}, call={"maxConcurrentPerCaller": 1}), namespace=namespace)
     wait_available("capped", namespace=namespace)
     kubectl("create", "serviceaccount", "other", "-n", namespace)
     tokens = [call_token(account, namespace) for account in ("default", "default", "other")]
-    found = scene("one_identity", pool="capped", tokens=tokens)
+    found = play(SCENES, "one_identity", pool="capped", namespace=namespace, tokens=tokens)
     assert (found["same"]["reason"], found["same"]["details"]["limit"]) == ("CALLER_LIMIT", "call.maxConcurrentPerCaller")
     assert (found["other"]["reason"], found["later"]["reason"]) == ("", "")
     kubectl("delete", "sp/capped", "-n", namespace, "--wait=false")
