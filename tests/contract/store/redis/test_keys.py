@@ -50,6 +50,16 @@ async def test_what_an_owner_has_is_known_as_long_as_its_sessions_are_there(serv
         assert left > 100_000, counts
 
 
+async def test_who_has_no_session_holds_nothing_whatever_a_replica_that_does_not_count_bytes_has_left(
+    server: RedisServer, store: RedisStore
+) -> None:
+    held = f"snakepit:{{{POOL}}}:held"
+    await store.create_session(replace(wanted("s"), owner="bob"), 10)
+    server.command("HSET", held, "ada", "1000000000")
+    await store.create_session(replace(wanted("t"), owner="ada"), 10)
+    assert server.command("HGET", held, "ada").endswith(b"\r\n1002\r\n")
+
+
 async def test_who_holds_more_than_a_new_limit_allows_may_hold_less_and_not_more(server: RedisServer, store: RedisStore) -> None:
     await store.create_session(replace(wanted(), owner="ada"), 10)
     await store.set_state(POOL, "s", "k", value(b"1" * 5000), None, SessionSpec(), None)

@@ -1,5 +1,7 @@
 """A server that refuses writes, and goes on with reads: its memory is full, its disk, or its replicas are gone."""
 
+from dataclasses import replace
+
 import pytest
 
 from snakepit.errors import Started, StoreUnavailable
@@ -19,16 +21,17 @@ def fill(server: RedisServer) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize(("owner", "newcomer"), [("", ""), ("", "ada"), ("ada", "ada")])
 async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and_what_is_in_use(
-    server: RedisServer, store: RedisStore
+    server: RedisServer, store: RedisStore, owner: str, newcomer: str
 ) -> None:
-    known, _ = await store.create_session(wanted("in use"), 10)
-    await store.create_session(wanted("old"), 10)
+    known, _ = await store.create_session(replace(wanted("in use"), owner=owner), 10)
+    await store.create_session(replace(wanted("old"), owner=owner), 10)
     await store.set_state(POOL, "in use", "k", value(b"1"), None, SessionSpec(), None)
     await store.renew_leases(POOL, {"agent": 60})
     fill(server)
     for write in (
-        store.create_session(wanted("new"), 10),
+        store.create_session(replace(wanted("new"), owner=newcomer), 10),
         store.set_state(POOL, "in use", "k", value(b"2"), None, SessionSpec(), None),
         store.bind_session(known, "c/0", "i", "a"),
         store.save_pool(link_pb2.PoolSettings(pool=POOL, uid="u", generation=1), override=True),
@@ -49,6 +52,8 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     server.command("CONFIG", "SET", "maxmemory", "0")
     await until(store, ready=True)
     await store.bind_session(known, "c/0", "i", "a")
+    if owner:
+        assert int(server.command("HGET", f"snakepit:{{{POOL}}}:held", owner).split()[1]) <= 1002, "what was given back is not counted"
 
 
 def refuse_writes(server: RedisServer, why: str) -> None:

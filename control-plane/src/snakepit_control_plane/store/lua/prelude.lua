@@ -50,9 +50,9 @@ local function charge(id, owner, bytes)
   redis.pcall('HINCRBY', KEYS[10], owner, more)
 end
 
--- What the owner's sessions hold.
+-- What the owner's sessions hold. It writes nothing: the first write of a script is the one that a full store refuses.
 local function held(owner)
-  forget_lost_bytes()
+  if redis.call('EXISTS', KEYS[9]) == 0 then return 0 end
   return tonumber(redis.call('HGET', KEYS[10], owner) or 0)
 end
 
