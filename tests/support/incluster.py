@@ -184,9 +184,12 @@ class Load:
         failures = self._events("failed")
         assert summary["begun"] == summary["ok"] + sum(summary["failed"].values()), f"calls are missing: {summary}"
         failed = summary["failed"] or "none"
+        slowest = max(failures, key=lambda each: each["seconds"], default={"message": ""})["message"]
         assert self._events("stale") == [], "what a session was told to keep"
         ACCOUNTS.append(Row(_sentence(), summary["begun"], summary["ok"], Counter((f["reason"], f["started"]) for f in failures)))
         print(f"{self.name}: {summary['begun']} calls, {summary['ok']} served, failed: {failed}, longest {summary['longest']} s")
+        if slowest:
+            print(f"{self.name}: the failure that took longest: {slowest}")
         return {**summary, "failures": failures}
 
 
