@@ -24,6 +24,7 @@ settings.load_profile("untimed")
 
 seeds.choose()
 signals.hear()
+signals.end_in_order()
 
 # What a test writes, and writes anew a moment later, is never to be found compiled. The tests themselves are, from one run to the next.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -1,4 +1,4 @@
-"""Signals that whoever started the tests ignores: `nohup` does SIGHUP, and a shell's background SIGINT and SIGQUIT."""
+"""Signals that whoever started the tests ignores (`nohup` does SIGHUP, a shell's background SIGINT and SIGQUIT), and the one that ends them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def hear() -> None:
     for number in IGNORED_BY_SHELLS:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+def end_in_order() -> None:
+    """SIGTERM ends tests as Ctrl-C does, with the programs that they started; else it would leave those behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

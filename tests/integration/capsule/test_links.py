@@ -25,14 +25,19 @@ from support.replica import Replica, replica
 pytestmark = pytest.mark.timeout(40)
 
 
+async def come_back(control: Replica) -> None:
+    """Its links break, and are opened anew."""
+    await control.stop()
+    await control.start(control.port)
+    await control.until(lambda: len(control.hellos) > 1, "a second hello")
+
+
 async def test_a_link_that_comes_back_learns_which_calls_run_and_gets_their_results() -> None:
     async with replica() as control, capsule(spec("support.stubborn:Stubborn"), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 1.0})
         await control.begun(id_)
-        await control.stop()
-        await control.start(control.port)
-        await control.until(lambda: len(control.hellos) > 1, "a second hello")
+        await come_back(control)
         assert list(control.hellos[-1].running) == [id_]
         assert control.hellos[-1].capsule.incarnation == control.hellos[0].capsule.incarnation
         assert await control.value(id_) == "held"
@@ -43,9 +48,7 @@ async def test_a_result_that_was_on_its_way_when_the_link_broke_is_told_again() 
         (worker,) = await control.ready()
         id_ = control.call(worker, "echo", {"value": 5})
         await control.value(id_)
-        await control.stop()
-        await control.start(control.port)
-        await control.until(lambda: len(control.hellos) > 1, "a second hello")
+        await come_back(control)
         # Whether a result arrived is not known after a break: the replica must not run the call again.
         assert list(control.hellos[-1].running) == [id_]
         await control.until(lambda: [r.id for r in control.heard("result")] == [id_, id_])
@@ -58,9 +61,7 @@ async def test_calls_that_were_not_begun_are_dropped_when_their_link_breaks() ->
             await control.value(control.call(worker, "echo"))
         async with frozen(worker.pid):
             control.call(worker, "echo")
-            await control.stop()
-            await control.start(control.port)
-            await control.until(lambda: len(control.hellos) > 1, "a second hello")
+            await come_back(control)
         assert 11 not in control.hellos[-1].running
 
 
