@@ -1,4 +1,4 @@
-"""Signals that whoever started the tests ignores (`nohup` does SIGHUP, a shell's background SIGINT and SIGQUIT), and the one that ends them."""
+"""Signals of the tests: those that a shell ignores for them (`nohup` SIGHUP, its background SIGINT and SIGQUIT), and SIGTERM."""
 
 from __future__ import annotations
 

@@ -20,14 +20,13 @@ from snakepit._telemetry import log_lines
 from snakepit._wire.token import Token
 from snakepit._wire.trust import OFF
 from snakepit.cli import INTERRUPTED
-from snakepit.cli.local_runs import LOGBOOK
+from snakepit.cli.local_runs import LOGBOOK, make_root, say_where
 from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
 from snakepit_control_plane.authentication import LocalTokens
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import LocalPool, adapter_source, broken, sources
-from snakepit_local.folder import make_root, say_where
 from snakepit_local.gateway import Door, Gateway
 from snakepit_local.logbook import Logbook
 from snakepit_local.processes import Capsules

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from snakepit.cli import local_runs
-from snakepit_local import folder
 from snakepit_local.logbook import Logbook
 
 WAIT = 10.0
@@ -114,15 +113,15 @@ async def test_who_does_not_read_is_hung_up_on_and_the_others_go_on(tmp_path: Pa
 
 def test_a_dev_is_found_by_any_name_of_this_machine_and_only_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    root = folder.make_root()
-    folder.say_where(root, "127.0.0.1:7900")
+    root = local_runs.make_root()
+    local_runs.say_where(root, "127.0.0.1:7900")
     ended = tmp_path / "snakepit-999999999-x"
     ended.mkdir()
-    folder.say_where(ended, "127.0.0.1:7901")
+    local_runs.say_where(ended, "127.0.0.1:7901")
     assert local_runs.running() == {"127.0.0.1:7900": root}
     for name in ("localhost:7900", "[::1]:7900", "dns:///localhost:7900"):
         assert local_runs.at(name, local_runs.running()) == root
     for name in ("localhost:7901", "elsewhere:7900"):
         assert local_runs.at(name, local_runs.running()) is None
-    folder.make_root()
+    local_runs.make_root()
     assert not ended.exists()
