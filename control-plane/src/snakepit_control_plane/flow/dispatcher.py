@@ -47,19 +47,20 @@ class Dispatcher:
 
     def take(self, pool: Pool, call: Call, now: float) -> None:
         """Send a call of no session on, let it wait, or refuse it."""
-        others = len(pool.queue.anybody) > 0
+        others = pool.queue.anybody.waiting
         if others and pool.uniform and pool.ready_workers and call.tool in pool.tools:
             self.join(pool, call, now)
             return
         outcome = route(pool, call, now)
-        if isinstance(outcome, Wait):
+        if isinstance(outcome, Worker):
+            if others:
+                self.join(pool, call, now)
+            else:
+                self.send(pool, call, outcome, now)
+        elif isinstance(outcome, Wait):
             self.wait(pool, call, now, outcome.seconds)
-        elif isinstance(outcome, SnakepitError):
-            self._calls.fail(call, outcome)
-        elif others:
-            self.join(pool, call, now)
         else:
-            self.send(pool, call, outcome, now)
+            self._calls.fail(call, outcome)
 
     def join(self, pool: Pool, call: Call, now: float) -> None:
         """Go behind those that wait; past them, where they wait for a tool that the free workers don't offer."""

@@ -271,7 +271,8 @@ class OpenCalls(OpenCount):
                 started = result.error.started if outcome != "OK" else 0
                 pool.objectives.count(outcome, started, seconds, now, is_stream=call.request.is_stream)
         waited = 0.0 if place is None else place.waited
-        ran = result.run_seconds if call.has_run else 0.0
+        # One that was never sent is given the outcome of another caller's, of its idempotency key.
+        ran = result.run_seconds if call.worker is not None or call.attempts is not None else 0.0
         self._telemetry.answered(name, tool, outcome, seconds, waited, ran, "" if span is None else span.traceparent)
         if span is not None:
             spans.end(call, span, result, outcome, now)

@@ -360,11 +360,6 @@ class Call:
         return self.place is not None and self.place.counted
 
     @property
-    def has_run(self) -> bool:
-        """Was it sent to a worker, or one for it? Not one that is given the outcome of another caller's, of its idempotency key."""
-        return self.worker is not None or self.attempts is not None
-
-    @property
     def reruns(self) -> int:
         return 0 if self.attempts is None else self.attempts.reruns
 

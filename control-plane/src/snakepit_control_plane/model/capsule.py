@@ -110,7 +110,7 @@ class Worker:
 
     def fits_ahead(self, seconds: float) -> bool:
         """May one more call of that duration be sent though no slot is free?"""
-        return self.backlog + seconds <= AHEAD_SECONDS * self.slots and self.load < self.slots + AHEAD_CALLS
+        return self.backlog + seconds <= AHEAD_SECONDS * self.slots and self.own + self.elsewhere < self.slots + AHEAD_CALLS
 
     def fits_next(self, seconds: float, most: float) -> bool:
         """Every slot is taken and nothing is ahead: may one call of that duration be, if there is to be work for `most` seconds with it?"""

@@ -149,17 +149,18 @@ class Band:
 
 
 class Line:
-    """Calls that may go where the line leads. `yields`: the worker's last call came from here, so it is the other line's turn."""
+    """Calls that may go where the line leads. `yields`: the worker's last call came from here, so it is the other line's turn.
+    `waiting`: how many there are."""
 
     def __init__(self, age_seconds: float) -> None:
         self.age_seconds = age_seconds
         self.yields = False
         self._bands = (Band(ORDINARY), Band(LOW))
         self._served = 0
-        self._waiting = 0
+        self.waiting = 0
 
     def __len__(self) -> int:
-        return self._waiting
+        return self.waiting
 
     def __iter__(self) -> Iterator[Call]:
         return (call for band in self._bands for call in band.since)
@@ -169,19 +170,19 @@ class Line:
 
     def push(self, call: Call, place: Place, now: float) -> None:
         place.line = self
-        self._waiting += 1
+        self.waiting += 1
         self._band(call).push(call, place, now)
 
     def remove(self, call: Call, place: Place) -> None:
         """The call waits no more, without having had its turn."""
         place.line = None
-        self._waiting -= 1
+        self.waiting -= 1
         self._band(call).remove(call, place)
 
     def turn(self, call: Call, place: Place) -> None:
         """The call, which is the head or was passed over, goes to a worker. If it comes back it goes before those that did not go yet."""
         place.line = None
-        self._waiting -= 1
+        self.waiting -= 1
         band = self._band(call)
         band.turn(call, place)
         self._served += 1
