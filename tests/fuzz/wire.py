@@ -10,7 +10,7 @@ from unittest import mock
 from google.protobuf.message import DecodeError
 
 from fuzz.target import cut, target, until_done
-from snakepit._wire import lane as lane_module
+from snakepit._wire import turns as turns_module
 from snakepit._wire.bulk import END, Bulk, LaneBroken, Piece
 from snakepit._wire.lane import Lane
 from snakepit.v1 import link_pb2
@@ -64,7 +64,7 @@ def lane(data: bytes) -> None:
         pieces = cut(data)
         found = await _on_a_lane(pieces)
         assert await _on_a_lane([b"".join(pieces)]) == found
-        with mock.patch.object(lane_module, "TURN_SECONDS", 0.0):
+        with mock.patch.object(turns_module, "TURN_SECONDS", 0.0):
             assert await _on_a_lane([b"".join(pieces)]) == found
 
     until_done(each())

@@ -77,7 +77,8 @@ class SimulatedBulk:
 
     patience: float | None = None
 
-    def __init__(self, sock: Socket) -> None:
+    def __init__(self, sock: Socket, turns: Turns | None = None) -> None:
+        """`turns`: a message here is taken in one."""
         self._sock = sock
         sock.connection.is_bulk = True
         self._broken: LaneBroken | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import random
 import socket
 import struct
 import sys
@@ -12,10 +13,11 @@ import termios
 from collections.abc import Sequence
 
 import pytest
+from google.protobuf.message import DecodeError
 
-from snakepit._wire import lane as module
-from snakepit._wire.channels import LONGEST_BYTES
-from snakepit._wire.lane import AT_ONCE, TURN_BYTES, Lane, in_turns
+from snakepit._wire import turns as turns_module
+from snakepit._wire.channels import LONGEST_BYTES, MOST_FRAMES
+from snakepit._wire.lane import AT_ONCE, LONG_BYTES, PART_BYTES, TURN_BYTES, Lane, TooManyFrames, in_turns, read_in_parts
 from snakepit._wire.link import Link
 from snakepit._wire.turns import Turns
 from snakepit.v1 import common_pb2, link_pb2
@@ -114,7 +116,7 @@ class Taker:
 @pytest.fixture
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if each hand-over took all of a turn."""
-    monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(turns_module, "TURN_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("no_time")
@@ -247,6 +249,59 @@ async def test_however_much_has_come_a_turn_takes_one_read_of_it() -> None:
     assert taker.ids == [1] * 8
     assert max(transport.read) == UVLOOP_READS
     assert len(transport.read) >= 8 * len(message) // UVLOOP_READS
+
+
+def of_any_size(chance: random.Random, count: int) -> list[link_pb2.Frame]:
+    sizes = [0, 1, 100, 127, 128, 129, 16_384, 3 * PART_BYTES]
+    return [link_pb2.Frame(call=link_pb2.Call(id=id_, call_id="x" * chance.choice(sizes))) for id_ in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_message_is_read_a_few_frames_at_a_time_and_nothing_of_it_is_lost(seed: int) -> None:
+    chance = random.Random(seed)
+    frames = of_any_size(chance, chance.randrange(200))
+    later = [b"", b"\x10\x07", b"\x92\x3f\x02hi", b"\x1d" + bytes(4), b"\x19" + bytes(8), b"\xf8\x3e\x80\x80\x01"]
+    message = b"".join(link_pb2.LinkRequest(frames=[frame]).SerializeToString() + chance.choice(later) for frame in frames)
+    read = list(read_in_parts(message))
+    assert [frame for part in read for frame in part] == frames == list(link_pb2.LinkRequest.FromString(message).frames)
+    assert max(map(len, read), default=0) <= AT_ONCE
+    assert all(sum(frame.ByteSize() for frame in part[:-1]) <= PART_BYTES for part in read)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_long_message_that_is_cut_off_or_broken_is_read_to_there_and_refused(seed: int) -> None:
+    chance = random.Random(seed)
+    whole = link_pb2.LinkRequest(frames=of_any_size(chance, 100)).SerializeToString()
+    ends = [0]
+    for frame in link_pb2.LinkRequest.FromString(whole).frames:
+        ends.append(ends[-1] + len(link_pb2.LinkRequest(frames=[frame]).SerializeToString()))
+    with pytest.raises(DecodeError):
+        list(read_in_parts(whole[: chance.choice(ends[1:]) - 1]))
+    at = chance.choice(ends[:-1])
+    for broken in (b"\x0b", b"\x0c", b"\xff" * 20, b"\x0a\x04\x22\x7fxx", b"\x0a\xff"):
+        with pytest.raises(DecodeError):
+            list(read_in_parts(whole[:at] + broken + whole[at:]))
+
+
+def test_of_a_message_with_too_many_fields_the_rest_is_not_read() -> None:
+    for field in (b"\x0a\x00", b"\x10\x07"):
+        read = read_in_parts(field * (MOST_FRAMES + 1))
+        with pytest.raises(TooManyFrames):
+            list(map(len, read))
+        assert sum(map(len, read_in_parts(b"\x0a\x00" * MOST_FRAMES))) == MOST_FRAMES
+
+
+@pytest.mark.parametrize("end", [b"\x0b", b"\x0a\x00" * MOST_FRAMES], ids=["no frame", "too many"])
+async def test_what_is_wrong_at_the_end_of_a_long_message_ends_its_lane(end: bytes) -> None:
+    there, here = await on_both(*socket.socketpair())
+    here.attach(lambda _: None, lambda: None)
+    there.write(calls(0, LONG_BYTES) + end)
+    async with asyncio.timeout(20):
+        assert await here.ended in (
+            "what came is no message: a field is of kind 3, which nobody writes",
+            f"a message has too many frames, {MOST_FRAMES} is the most",
+        )
+    there.abort()
 
 
 async def test_whoever_brings_a_little_at_a_time_never_waits_however_much_it_has_been_in_all() -> None:

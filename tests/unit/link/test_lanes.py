@@ -64,6 +64,21 @@ async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.
         (await came).close()
 
 
+async def test_of_many_that_hang_up_together_one_is_let_go_in_a_turn_of_the_loop() -> None:
+    count = 60
+    async with serving() as lanes:
+        crowd = [socket.create_connection(("127.0.0.1", lanes.port)) for _ in range(count)]
+        while len(lanes.unshown) < count:
+            await asyncio.sleep(0)
+        for sock in crowd:
+            sock.close()
+        most, since = 0, count
+        while since:
+            await asyncio.sleep(0)
+            most, since = max(most, since - len(lanes.unshown)), len(lanes.unshown)
+        assert most == 1
+
+
 async def test_a_crowd_from_one_address_hangs_up_nobody_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 4)
     async with serving() as lanes:

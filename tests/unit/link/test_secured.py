@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from snakepit._wire import lane as lane_module
+from snakepit._wire import turns as turns_module
 from snakepit._wire.bulk import MESSAGE, PIECE, Bulk, LaneBroken, Piece
 from snakepit._wire.connect import accept, dial
 from snakepit._wire.lane import Lane
@@ -204,7 +204,7 @@ def with_a_farewell(end: Secured, message: bytes, after: bytes = b"") -> bytes:
 async def test_a_farewell_ends_a_lane_after_the_message_that_came_with_it_whatever_comes_later(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, after: bytes
 ) -> None:
-    monkeypatch.setattr(lane_module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(turns_module, "TURN_SECONDS", 0.0)
     taken: list[int] = []
 
     def take(frames: Sequence[link_pb2.Frame]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Never
 
 import grpc
 
+from snakepit._wire.turns import Turns
 from snakepit.errors import DeadlineExceeded, InvalidArguments, Started
 
 LOOK_SECONDS = 1.0
@@ -19,6 +20,9 @@ does; and while this replica stands still, nobody's time passes."""
 
 AT_ONCE = 16
 """So many are let go in one turn of the loop, then it is others' turn: each takes 50 us."""
+
+LARGE_BYTES = 64 * 1024
+"""Of larger messages one is read in a turn of the loop: each MiB of arguments is copied, and passed on, for some milliseconds."""
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 
@@ -30,6 +34,8 @@ class Arrivals:
 
     def __init__(self, most_seconds: int) -> None:
         self._most_seconds = most_seconds
+        self.turns = Turns()
+        """Of large messages, which whoever reads one waits for."""
         self._looks = 0
         self._awaited: dict[asyncio.Task[Any], int] = {}
         self._late: set[asyncio.Task[Any]] = set()
@@ -51,11 +57,6 @@ class Arrivals:
         finally:
             del self._awaited[task]
             self._late.discard(task)
-
-    async def one(self, context: Context) -> Any:
-        """The message of an RPC that has one. Raises as `read`, and InvalidArguments where none comes."""
-        request = await self.read(context)
-        return request if request is not EOF else await missing()
 
     async def run(self) -> None:
         """Let those go that are late, for ever."""

@@ -11,6 +11,7 @@ from snakepit._ipc.sections import Bytes
 from snakepit._wire.bulk import END, FAILED, LAST, MESSAGE, OPEN, PIECE, Bulk, LaneBroken, Moved, Piece
 from snakepit._wire.connect import Connection
 from snakepit._wire.status import TRAILER, to_status
+from snakepit._wire.turns import Turns
 from snakepit.errors import SnakepitError
 
 MOST_LANES = 4096
@@ -38,6 +39,7 @@ class BulkServer:
     def __init__(self) -> None:
         self.leaves = False
         self.tasks: set[asyncio.Task[None]] = set()
+        self.turns = Turns()
         self.groups: set[BulkGroup] = set()
         """Those that have lanes."""
 
@@ -162,7 +164,7 @@ class BulkGroup:
         """A connection that has shown the link's bulk ticket; False: there are too many."""
         if self._closed or not self._has_room():
             return False
-        lane = Bulk(sock)
+        lane = Bulk(sock, self._server.turns)
         task = asyncio.create_task(self._run(lane), name=f"bulk lane of {self._name}")
         self._tasks.add(task)
         self._idle[task] = None

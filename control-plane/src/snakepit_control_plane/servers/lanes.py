@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from snakepit._wire.connect import TICKET_BYTES, Connection, accept, admit
 from snakepit._wire.dial import parse_target
+from snakepit._wire.turns import Turns
 from snakepit_control_plane.servers.certificate import Certificate
 
 TICKET_SECONDS = 5.0
@@ -41,6 +42,7 @@ class Lanes:
     def __init__(self, host: str = "", certificate: Certificate | None = None) -> None:
         self.host = host
         self._certificate = certificate
+        self._turns = Turns()
         self.port = 0
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -110,7 +112,9 @@ class Lanes:
             closing.callback(sock.close)
             ticket, connection = await accept(sock, TICKET_SECONDS, self._certificate.context() if self._certificate else None)
             take = self.tickets.get(ticket)
-            if take is not None and take(connection):
+            if take is None:  # Whoever has many hangs up on all of them at once.
+                await self._turns.turn()
+            elif take(connection):
                 closing.pop_all()
                 with contextlib.suppress(OSError):  # Whoever has taken it is told.
                     admit(connection, ticket)

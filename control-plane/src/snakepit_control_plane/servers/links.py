@@ -40,6 +40,9 @@ HELLO_SECONDS = 5.0
 CLIENT_OUTBOX_BYTES = 16 * 1024 * 1024
 """A client that leaves so much unread is cut off."""
 
+CLIENTS_TURN_SECONDS = 0.0005
+"""A call waits for one of others' turns four times, there and back."""
+
 ROBBED = "somebody else has come with its lane's ticket: its peer has no lane"
 
 _NOTHING_TAKEN = link_pb2.LinkResponse(frames=[link_pb2.Frame(go_away=link_pb2.GoAway(last_call=0))])
@@ -113,7 +116,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self._stopping = False
         self._refused = Refusals()
         # Agents have their own: results don't wait for callers who say a lot.
-        self._turns = {role: Turns() for role in (AgentPeer.role, ClientPeer.role)}
+        self._turns = {AgentPeer.role: Turns(), ClientPeer.role: Turns(CLIENTS_TURN_SECONDS)}
 
     async def Link(self, request_iterator: object, context: Context) -> None:  # noqa: N802
         read = partial(_read, context)

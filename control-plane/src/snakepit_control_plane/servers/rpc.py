@@ -19,7 +19,7 @@ from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.status import to_status
 from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit_control_plane.authentication.gate import Metadata
-from snakepit_control_plane.servers.arrivals import EOF, Arrivals, missing
+from snakepit_control_plane.servers.arrivals import EOF, LARGE_BYTES, Arrivals, missing
 
 _BROKEN: Any = grpc.aio.InternalError
 
@@ -47,24 +47,28 @@ def handlers(
 
 def _handler(method: MethodDescriptor, serve: Callable[..., Any], arrivals: Arrivals, as_bytes: bool) -> grpc.RpcMethodHandler[Any, Any]:
     """All of them are served as streams of requests: see `arrivals`."""
-    codec = {
-        "request_deserializer": readable(GetMessageClass(method.input_type)),
-        "response_serializer": None if as_bytes else GetMessageClass(method.output_type).SerializeToString,
-    }
+    read, write = readable(GetMessageClass(method.input_type)), None if as_bytes else GetMessageClass(method.output_type).SerializeToString
     if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(_checked(serve, arrivals) if inspect.isasyncgenfunction(serve) else serve, **codec)
+        checked = _checked(serve, arrivals) if inspect.isasyncgenfunction(serve) else serve
+        return grpc.stream_stream_rpc_method_handler(checked, read, write)
     make = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
-    return make(_rich(serve, arrivals), **codec)
+    return make(_rich(serve, read, arrivals), None, write)
 
 
-def _rich(serve: Callable[..., Awaitable[Reply]], arrivals: Arrivals) -> Callable[..., Awaitable[Reply]]:
+def _rich(
+    serve: Callable[..., Awaitable[Reply]], read: Callable[[bytes], Message | None], arrivals: Arrivals
+) -> Callable[..., Awaitable[Reply]]:
     """SnakepitErrors become statuses with ErrorInfo; whatever else an RPC of one request runs into is logged, and INTERNAL."""
 
     async def guarded(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
         try:
-            if (request := await arrivals.read(context)) is None:
+            if (sent := await arrivals.read(context)) is EOF:
+                sent = await missing()
+            elif len(sent) > LARGE_BYTES:
+                await arrivals.turns.turn()
+            if (request := read(sent)) is None:
                 raise InvalidArguments(NO_MESSAGE)
-            return await serve(request if request is not EOF else await missing(), context)
+            return await serve(request, context)
         except SnakepitError as error:
             await abort(context, error)
             raise

@@ -30,15 +30,23 @@ UNSENT_BYTES = 1024 * 1024
 AT_ONCE = 16
 """So many frames are handed over between two looks at the clock."""
 
-TURN_SECONDS = 0.001
-"""What has come on one connection is handed over for so long; then it is others' turn, and until all of it has been, nothing more is read.
-One message may have 65,536 calls, which take seconds."""
-
 TURN_BYTES = 128 * 1024
 """A read that has brought so much is a turn's last: uvloop reads on for as long as reads are full, up to 8 MB, which are tens of
 milliseconds of work."""
 
+LONG_BYTES = 16 * 1024
+"""A longer message is read a few frames at a time: 20,000 frames take milliseconds, and a million empty ones sixty."""
+
+PART_BYTES = 64 * 1024
+"""Of such a message, so many bytes are read at a time, or one frame."""
+
 _LENGTH = struct.Struct("<I")
+_FRAMES_TAG = 0x0A
+"""Of `frames`, before the length of each: a message is frames, and what later versions may say beside."""
+
+_VARINT, _BYTES = 0, 2
+_SIZES = {_VARINT: 0, 1: 8, _BYTES: 0, 5: 4}
+"""Bytes of protobuf's kinds of fields, where that isn't said in each."""
 
 OnMessage = Callable[[Sequence[link_pb2.Frame]], None]
 
@@ -52,13 +60,57 @@ def parts(frames: Sequence[link_pb2.Frame]) -> Iterator[Sequence[link_pb2.Frame]
         yield frames[at : at + AT_ONCE]
 
 
+def read_in_parts(message: bytes) -> Iterator[Sequence[link_pb2.Frame]]:
+    """Its frames, a few at a time. Raises DecodeError and TooManyFrames, maybe after some of them."""
+    begin = at = fields = 0
+    size = len(message)
+    while begin < size:
+        end, last = min(size, begin + PART_BYTES), fields + AT_ONCE
+        while at < end and fields < last:
+            at = _end_of_field(message, at)
+            fields += 1
+        if fields > MOST_FRAMES:
+            raise TooManyFrames
+        yield link_pb2.LinkRequest.FromString(message[begin:at]).frames  # What is cut off is refused here.
+        begin = at
+
+
+def _end_of_field(message: bytes, at: int) -> int:
+    """Where the next one begins, in protobuf's encoding; behind the message where this one is cut off."""
+    if message[at] == _FRAMES_TAG and at + 1 < len(message) and message[at + 1] < 0x80:  # Nearly all are.
+        return at + 2 + message[at + 1]
+    tag, at = _varint(message, at)
+    kind = tag & 7
+    if kind not in _SIZES:
+        raise DecodeError(f"a field is of kind {kind}, which nobody writes")
+    length, at = _varint(message, at) if kind in (_VARINT, _BYTES) else (0, at)
+    return at + (length if kind == _BYTES else _SIZES[kind])
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """And where it ends."""
+    value = shift = 0
+    while at < len(message):
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    return 0, at + 1
+
+
+class TooManyFrames(Exception):
+    """In one message."""
+
+
 async def in_turns(frames: Sequence[link_pb2.Frame], take: OnMessage, turns: Turns) -> None:
     """Hand them over; others have their turns meanwhile."""
-    until = time.perf_counter() + TURN_SECONDS
+    until = time.perf_counter() + turns.seconds
     for part in parts(frames):
         if time.perf_counter() >= until:
             await turns.turn()
-            until = time.perf_counter() + TURN_SECONDS
+            until = time.perf_counter() + turns.seconds
         take(part)
 
 
@@ -210,7 +262,7 @@ class Lane(asyncio.Protocol):
         self._waits = False
         if self._transport is None or self._given_up:
             return
-        self._until = time.perf_counter() + TURN_SECONDS
+        self._until = time.perf_counter() + self._turns.seconds
         if self._hand_over_parts():
             self._catch_up()
         if not self._waits:
@@ -231,7 +283,7 @@ class Lane(asyncio.Protocol):
     def _hand_over(self, data: bytes | bytearray) -> int:
         """The messages that are there as a whole, as many as the turn has time for; how many bytes they were."""
         at, size = 0, len(data)
-        self._until = time.perf_counter() + TURN_SECONDS
+        self._until = time.perf_counter() + self._turns.seconds
         while size - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, at)
             begin = at + _LENGTH.size
@@ -251,24 +303,31 @@ class Lane(asyncio.Protocol):
         return at
 
     def _hand_over_parts(self) -> bool:
-        """Of a message; False: the turn is over before it."""
-        for part in self._parts:
-            if self._take is not None:
-                self._take(part)
-            if len(part) == AT_ONCE and time.perf_counter() >= self._until:
-                self._stop_here()
-                return False
+        """Of a message; False: the turn is over before it, or the lane is broken."""
+        try:
+            for part in self._parts:
+                if self._take is not None:
+                    self._take(part)
+                if time.perf_counter() >= self._until:
+                    self._stop_here()
+                    return False
+        except DecodeError as error:
+            self._break(f"what came is no message: {error}")
+            return False
+        except TooManyFrames:
+            self._break(f"a message has too many frames, {MOST_FRAMES} is the most")
+            return False
         return True
 
     def _read(self, message: bytes) -> bool:
         """False: the lane is broken."""
+        if len(message) > LONG_BYTES:
+            self._parts = read_in_parts(message)
+            return self._hand_over_parts() or self._waits
         try:
             frames = link_pb2.LinkRequest.FromString(message).frames
         except DecodeError as error:
             self._break(f"what came is no message: {error}")
-            return False
-        if len(frames) > MOST_FRAMES:
-            self._break(f"a message has {len(frames)} frames, {MOST_FRAMES} is the most")
             return False
         if len(frames) > AT_ONCE:
             self._parts = parts(frames)

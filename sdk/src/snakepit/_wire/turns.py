@@ -10,11 +10,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+TURN_SECONDS = 0.001
+"""What has come on one connection is handed over for so long; then it is others' turn, and until all of it has been, nothing more is read.
+One message may have 65,536 calls, which take seconds."""
+
 
 class Turns:
-    """Of connections that share a loop. Each waits once at most."""
+    """Of connections that share a loop. Each waits once at most. `seconds`: a turn's, instead of TURN_SECONDS."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds = TURN_SECONDS if seconds is None else seconds
         self._waiting: deque[Callable[[], None]] = deque()
 
     def wait(self, go_on: Callable[[], None]) -> None:
