@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snakepit._telemetry.spans import TABLE, Kind
+
 from .dev_server import Program, wait_until
 from .go_tools import go_tool
 from .ports import free_port
@@ -123,3 +125,15 @@ def _values(of: dict[str, Any]) -> dict[str, Any]:
 def _plain(value: dict[str, Any]) -> Any:
     ((kind, said),) = value.items()
     return int(said) if kind == "intValue" else said
+
+
+def kind_of(service: str, name: str) -> Kind | None:
+    """The row of docs/tracing.md that a span of that service and name belongs to; None: it is none of ours."""
+    return next((each for each in TABLE if service in (each.service, each.also) and _is_like(name, each.name)), None)
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    first, has_more, _ = pattern.partition("{")
+    if not has_more:
+        return name == pattern
+    return name.startswith(first) and len(name) > len(first) if first else name.split(" ", 1)[0].isupper()

@@ -18,9 +18,9 @@ import pytest
 from mcp import Client as McpClient
 
 from snakepit import Client
-from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, Kind, kind_of
+from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, Kind
 from support.clients import BUILD_SECONDS, go_client
-from support.collector import Collector, Seen, collecting
+from support.collector import Collector, Seen, collecting, kind_of
 from support.dev_server import TESTS, Dev, dev, pool_file
 from support.eventually import eventually
 from support.traced import AUTHOR

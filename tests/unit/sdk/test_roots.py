@@ -7,7 +7,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from snakepit._telemetry.roots import Roots, rate
-from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, kind_of
+from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE
+from support.collector import kind_of
 
 MANY = 2000
 

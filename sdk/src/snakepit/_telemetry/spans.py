@@ -175,15 +175,3 @@ def of_call(pool: str, tool: str, call_id: str, session: str) -> dict[str, str]:
     """Attributes that say which call it is; `session` may be empty."""
     about = {POOL: pool, TOOL: tool, CALL_ID: call_id}
     return {**about, SESSION: session} if session else about
-
-
-def kind_of(service: str, name: str) -> Kind | None:
-    """The row that a span of that service and name belongs to; None: it is none of ours."""
-    return next((each for each in TABLE if service in (each.service, each.also) and _is_like(name, each.name)), None)
-
-
-def _is_like(name: str, pattern: str) -> bool:
-    first, has_more, _ = pattern.partition("{")
-    if not has_more:
-        return name == pattern
-    return name.startswith(first) and len(name) > len(first) if first else name.split(" ", 1)[0].isupper()
