@@ -8,7 +8,7 @@ import sys
 
 from snakepit import Client, SnakepitError
 
-AT_ONCE = 100
+AT_ONCE = 25
 LONGEST_SECONDS = 180.0
 """If nobody ends it."""
 
