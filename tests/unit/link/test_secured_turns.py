@@ -14,7 +14,7 @@ from snakepit._wire.lane import Lane
 from snakepit._wire.secured import (
     IDLE_BYTES,
     RECORD_WORK_BYTES,
-    SLICE_BYTES,
+    SLICE_RECORDS,
     STRANGERS_BYTES,
     STRANGERS_IDLE_BYTES,
     TURN_BYTES,
@@ -28,6 +28,9 @@ from support.new_keys import ask_for_new_keys
 from support.secured import content, ends, unread
 
 pytestmark = pytest.mark.timeout(40)
+
+KEY_BYTES = 27
+"""A record that asks for new keys, and one that answers."""
 
 
 @pytest.mark.parametrize("kind", ["lane", "bulk"])
@@ -66,7 +69,7 @@ async def test_new_keys_are_few_however_much_is_said_between_them(authority: Aut
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().sock_sendall(dialled.sock, dialled.outgoing.read())
         await ended
-        assert other.outgoing.pending <= IDLE_BYTES + SLICE_BYTES
+        assert other.outgoing.pending <= IDLE_BYTES + 2 * SLICE_RECORDS * KEY_BYTES
 
 
 async def until_hung_up(kind: str, other: Secured) -> asyncio.Future[object]:

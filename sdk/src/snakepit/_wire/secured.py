@@ -30,11 +30,15 @@ STRANGERS_BYTES = 4 * 1024
 STRANGERS_IDLE_BYTES = 8 * 1024
 """What is read at once, and may come without any content, of whoever has shown no ticket yet: 300 new keys are 5 ms."""
 
-SLICE_BYTES = 8 * 1024
-"""Of what has come, so much is opened at a time, and looked at for content. Smaller ones would cost large messages more."""
+SLICE_RECORDS = 100
+"""Of what has come, so many records are opened at a time, and looked at for content. They are counted, and not their bytes: to open large
+ones bit by bit costs half as much again."""
 
-IDLE_BYTES = RECORD_BYTES + SLICE_BYTES
-"""What may come without any content: half a record, and new keys. 900 of them are 16 ms."""
+HEAD_BYTES = 5
+"""Of a record. The last two are how many come after it."""
+
+IDLE_BYTES = 4 * 1024
+"""What may come without any content, beside a record that isn't whole yet: with those of a slice 250 new keys, or 5 ms."""
 
 RECORD_WORK_BYTES = 1024
 """To open a record is as much work as to copy so many bytes: it counts for a turn, beside what is in it."""
@@ -58,12 +62,49 @@ class _Idle:
         self.left = self._most = most
         self._beside = BESIDE_BYTES.get(version or "", MOST_BESIDE_BYTES)
 
-    def came(self, sealed: int, content: int, records: int) -> None:
-        """So many bytes have been opened, and so much was in so many records. Raises ConnectionAbortedError."""
+    def came(self, sealed: int, content: int, records: int, begun: int = 0) -> None:
+        """So many bytes have been opened, `begun` of them of a record that isn't whole, and so much was in so many records. Raises
+        ConnectionAbortedError."""
         earned = content + (content >> CONTENT_SHIFT) + records * self._beside
         self.left = min(self._most, self.left + earned - sealed)
-        if self.left < 0:
+        if self.left + begun < 0:
             raise ConnectionAbortedError("the other end talks TLS, and says nothing")
+
+
+class _Records:
+    """Where the records begin in what comes, by their heads: OpenSSL, which opens them, goes by the same."""
+
+    __slots__ = ("_head", "_left", "_size")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = self._size = 0
+
+    @property
+    def begun(self) -> int:
+        """Bytes that have come of a record that isn't whole."""
+        return self._size - self._left if self._left else len(self._head)
+
+    def some(self, data: Bytes, at: int, most: int = SLICE_RECORDS) -> int:
+        """Where the next so many end that begin from there on, or what has come. What is before that is not to be given again."""
+        size, begun = len(data), 0
+        while at < size:
+            if self._left:
+                step = min(self._left, size - at)
+                self._left -= step
+                at += step
+                continue
+            if begun == most:
+                break
+            taken = HEAD_BYTES - len(self._head)
+            self._head += bytes(data[at : at + taken])
+            at += taken
+            if len(self._head) < HEAD_BYTES:
+                return size
+            self._left, self._head = int.from_bytes(self._head[3:], "big"), b""
+            self._size = HEAD_BYTES + self._left
+            begun += 1
+        return min(at, size)
 
 
 class Secured:
@@ -74,7 +115,10 @@ class Secured:
         self.sock = sock
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=name is None, server_hostname=name)
+        self.records = _Records()
         self._unopened = memoryview(b"")
+        # Of the slice that is being opened: its bytes, and what has been found in it.
+        self._slice = self._content = self._count = 0
         self._unsent = memoryview(b"")
         self._sealed = 0
         self.beside = 0
@@ -124,6 +168,7 @@ class Secured:
         data = await asyncio.get_running_loop().sock_recv(self.sock, STRANGERS_BYTES)
         if not data:
             raise ConnectionResetError("the other end hung up on TLS")
+        self.records.some(data, 0, len(data))
         return self.incoming.write(data)
 
     # ---- as a socket that does not block
@@ -153,7 +198,8 @@ class Secured:
             try:
                 records = 0 if self.tls.pending() else 1
                 came = read_into(most - size, view[size:most])
-                self._idle.came(0, came, records)
+                self._content += came
+                self._count += records
                 size += came
                 work += records * RECORD_WORK_BYTES
                 if not came:  # A farewell: nothing comes after it, and it is read again and again.
@@ -168,6 +214,8 @@ class Secured:
 
     def _more(self, size: int) -> int:
         """Bytes that can be opened; 0: there are none now. Raises BlockingIOError where nothing has come before either."""
+        self._idle.came(self._slice, self._content, self._count, self.records.begun)
+        self._slice = self._content = self._count = 0
         if not self._unopened:
             try:
                 self._unopened = memoryview(self.sock.recv(READ_BYTES))
@@ -175,9 +223,10 @@ class Secured:
                 if not size:
                     raise
                 return 0
-        some, self._unopened = self._unopened[:SLICE_BYTES], self._unopened[SLICE_BYTES:]
-        self._idle.came(len(some), 0, 0)
-        return self.incoming.write(some)
+        end = self.records.some(self._unopened, 0)
+        some, self._unopened = self._unopened[:end], self._unopened[end:]
+        self._slice = self.incoming.write(some)
+        return self._slice
 
     def sendmsg(self, parts: Sequence[Bytes], _ancillary: tuple[()] = (), _flags: int = 0) -> int:
         """So many of the bytes have been sent. After a BlockingIOError the same bytes are to be given again: some may be under way."""
@@ -217,7 +266,7 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
 
     def __init__(self, secured: Secured, user: asyncio.Protocol, on_read: Callable[[int], None]) -> None:
         super().__init__()
-        self._tls, self._incoming, self._outgoing = secured.tls, secured.incoming, secured.outgoing
+        self._tls, self._incoming, self._outgoing, self._records = secured.tls, secured.incoming, secured.outgoing, secured.records
         self._user, self._on_read = user, on_read
         self._idle = _Idle(IDLE_BYTES, self._tls.version())
         self._bare: asyncio.Transport
@@ -234,8 +283,11 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         came: list[bytes] = []
         at_end = False
         try:
-            for at in range(0, max(1, len(data)), SLICE_BYTES):
-                at_end = self._open(data[at : at + SLICE_BYTES], came)
+            at = self._records.some(data, 0)
+            at_end = self._open(data[:at], came)
+            while at < len(data):
+                begin, at = at, self._records.some(data, at)
+                at_end = self._open(data[begin:at], came)
         except OSError as error:
             self._give(came)
             self._user.connection_lost(error)
@@ -263,7 +315,7 @@ class SecuredTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLZeroReturnError:
             at_end = True
             self._incoming.read()
-        self._idle.came(len(data), sum(map(len, came[first:])), len(came) - first)
+        self._idle.came(len(data), sum(map(len, came[first:])), len(came) - first, self._records.begun)
         return at_end
 
     def _give(self, came: list[bytes]) -> None:
