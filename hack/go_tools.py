@@ -1,7 +1,9 @@
 """Find a program written in Go, or build it once: prints its path, or says in a sentence why there is none (exit status 3).
 
-    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | metrics-server | otel-collector | cert-manager | cosign | oras |
-        registry
+    python hack/go_tools.py helm | helm-3 | helm-docs | grpcurl | kwok | metrics-server | otel-collector | cert-manager | cosign |
+        cosign-kms | oras | registry
+
+Several names: each of them.
 
 Looks at the tool's variable ($HELM, $OTEL_COLLECTOR, $SNAKEPIT_REGISTRY_PROGRAM), on PATH, at what hack/cluster has built, and at what it
 has built itself. Builds are cached outside the checkout.
@@ -38,7 +40,7 @@ def cache_folder() -> Path:
 @dataclass(frozen=True)
 class Tool:
     """A Go module's program. `otherwise` ends the sentence that says that it can't be had. `module`: a folder beside this file that has the
-    module itself, with a go.sum. `variable`: where its name in capitals would mean something else."""
+    module itself, with a go.sum. `variable`: where its name in capitals would mean something else. `tags`: Go's, of a module of ours."""
 
     name: str
     package: str
@@ -46,6 +48,7 @@ class Tool:
     otherwise: str
     module: str = ""
     variable: str = ""
+    tags: str = ""
 
     def built(self) -> Path:
         """Where our own build is, or will be."""
@@ -53,7 +56,7 @@ class Tool:
 
     def _digest(self) -> str:
         """Of all that a module of ours is built from."""
-        files = sorted(path for path in (HERE / self.module).iterdir() if path.suffix in (".go", ".mod", ".sum"))
+        files = sorted(path for path in (HERE / self.module).rglob("*") if path.suffix in (".go", ".mod", ".sum"))
         return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
     @property
@@ -65,7 +68,7 @@ class Tool:
         """What puts the program into `folder`; to be run in `where`."""
         built = ["-trimpath", "-ldflags", "-s -w"]
         if self.module:
-            return [compiler, "build", "-mod=readonly", *built, "-o", f"{folder}/{self.name}", self.package]
+            return [compiler, "build", "-mod=readonly", f"-tags={self.tags}", *built, "-o", f"{folder}/{self.name}", self.package]
         return [compiler, "install", *built, f"{self.package}@{self.version}"]
 
     @property
@@ -82,6 +85,8 @@ class Tool:
         yield self.built()
 
 
+OF_RELEASES = "release/programs"
+
 TOOLS = {
     "helm": Tool("helm", "helm.sh/helm/v4/cmd/helm", HELM, "`make test-cluster` brings its own and runs these tests too"),
     "helm-3": Tool("helm-3", "helm.sh/helm/v3/cmd/helm", "v3.22.0", "put it on PATH under that name, or set HELM_3"),
@@ -93,13 +98,17 @@ TOOLS = {
     ),
     "otel-collector": Tool("otel-collector", ".", "", "put it on PATH, or set OTEL_COLLECTOR", module="collector"),
     "cert-manager": Tool("cert-manager", ".", "", "put it on PATH, or set CERT_MANAGER", module="certmanager"),
-    "cosign": Tool("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3", "put it on PATH, or set COSIGN"),
-    "oras": Tool("oras", "oras.land/oras/cmd/oras", "v1.3.6", "put it on PATH, or set ORAS"),
+    "cosign": Tool("cosign", "./cosign", "", "put it on PATH, or set COSIGN", module=OF_RELEASES),
+    "cosign-kms": Tool(
+        "cosign-kms", "./cosign", "", "put cosign on PATH, or set COSIGN", module=OF_RELEASES, variable="COSIGN", tags="kms"
+    ),
+    "oras": Tool("oras", "./oras", "", "put it on PATH, or set ORAS", module=OF_RELEASES),
     "registry": Tool(
         "registry",
-        "github.com/distribution/distribution/v3/cmd/registry",
-        "v3.1.2",
+        "./registry",
+        "",
         "put it on PATH, or set SNAKEPIT_REGISTRY_PROGRAM",
+        module=OF_RELEASES,
         variable="SNAKEPIT_REGISTRY_PROGRAM",
     ),
 }
@@ -146,9 +155,9 @@ def _build(compiler: str, tool: Tool, target: Path) -> None:
 
 
 def main() -> None:
-    tool = TOOLS[sys.argv[1]]
     try:
-        print(find(tool) or build(tool))
+        for tool in [TOOLS[name] for name in sys.argv[1:]]:
+            print(find(tool) or build(tool))
     except NoTool as error:
         print(error, file=sys.stderr)
         sys.exit(3)

@@ -99,13 +99,23 @@ def condition(pool: dict[str, Any], kind: str) -> dict[str, Any]:
     return dict(found[0])
 
 
+def chart() -> Path:
+    """Of the checkout, or the archive that is released."""
+    if not (release := os.environ.get("RELEASE")):
+        return ROOT / "charts/snakepit"
+    (archive,) = (ROOT / release).glob("snakepit-*.tgz")
+    return archive
+
+
 def install(namespace: str = SYSTEM, *extra: str, wait: bool = True) -> None:
-    """`helm install` without any values but IMAGE_REPOSITORY and IMAGE_TAG where they are set; `wait`: until all of it is ready."""
+    """`helm install` without any values but IMAGE_REPOSITORY and IMAGE_TAG where they are set; `wait`: until all of it is ready.
+
+    RELEASE names the folder of a release, whose chart it is then.
+    """
     given = {"image.repository": os.environ.get("IMAGE_REPOSITORY"), "image.tag": os.environ.get("IMAGE_TAG")}
     images = [word for key, value in given.items() if value for word in ("--set", f"{key}={value}")]
-    chart = str(ROOT / "charts/snakepit")
     ready = ("--wait", "--timeout", "180s") if wait else ()
-    run("helm", "upgrade", "--install", RELEASE, chart, "-n", namespace, *ready, *images, *extra, timeout=240)
+    run("helm", "upgrade", "--install", RELEASE, str(chart()), "-n", namespace, *ready, *images, *extra, timeout=240)
 
 
 CALLERS = {"snakepit.dev/caller": "true", "snakepit.dev/scraper": "true"}

@@ -8,6 +8,7 @@ from localcluster import cache, host, progress, shell
 from localcluster.paths import HERE, State
 
 MODULE = HERE / "kube"
+KIND = "binaries"
 KUBERNETES = "v1.35.4"
 HELM = "v4.1.4"
 GRPCURL = "v1.9.3"
@@ -47,9 +48,18 @@ BUILDS: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 def build(cache_folder: Path) -> Path:
     """The folder with all programs, out of the cache or newly built."""
+    return cache.entry(cache_folder, KIND, _key(), lambda folder: _build(folder, cache_folder / "log/go.log"))
+
+
+def built(cache_folder: Path) -> Path | None:
+    """That folder, if it is there."""
+    folder = cache_folder / f"{KIND}-{_key()}"
+    return folder if folder.exists() else None
+
+
+def _key() -> str:
     version = host.go_version(MODULE)
-    key = cache.key_of([version, platform.machine(), repr(BUILDS), repr(COMPONENTS), cache.key_of_files(MODULE, ["."])])
-    return cache.entry(cache_folder, "binaries", key, lambda folder: _build(folder, cache_folder / "log/go.log"))
+    return cache.key_of([version, platform.machine(), repr(BUILDS), repr(COMPONENTS), cache.key_of_files(MODULE, ["."])])
 
 
 def _build(folder: Path, log: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from localcluster import binaries, commands, images, network, node, paths, sandbox
+from localcluster import binaries, commands, image_commands, images, network, node, paths, sandbox
 from localcluster.shell import Failure
 
 NODE_COMMANDS = {
@@ -41,6 +41,7 @@ def _add_images(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("names", nargs="*", metavar=what, help="default: all of the project's own")
     command.add_argument("--repository", default=os.environ.get("IMAGE_REPOSITORY", defaults.repository))
     command.add_argument("--tag", default=os.environ.get("IMAGE_TAG", defaults.tag))
+    command.add_argument("--release", type=Path, metavar="FOLDER", help="what `make release` has made is taken from there, and not built")
 
 
 def command_to_execute(argv: list[str]) -> list[str]:
@@ -73,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
         case "exec":
             return commands.execute(where, command_to_execute(arguments.argv))
         case "build":
-            commands.build(where, arguments.names, images.Naming(arguments.repository, arguments.tag))
+            image_commands.build(where, arguments.names, images.Naming(arguments.repository, arguments.tag), arguments.release)
         case "load":
-            commands.load(where, arguments.names, images.Naming(arguments.repository, arguments.tag))
+            image_commands.load(where, arguments.names, images.Naming(arguments.repository, arguments.tag), arguments.release)
         case "programs":
             print(binaries.build(where.cache))
         case "status":

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcluster import api, binaries, cache, cgroups, host, images, loading, network, node, pki, processes, progress, sandbox, shell
+from localcluster import api, binaries, cache, cgroups, host, images, network, node, pki, processes, progress, sandbox, shell
 from localcluster.paths import Paths, State
 from localcluster.shell import Failure
 
@@ -33,7 +33,7 @@ def inside(state: State) -> bool:
     return processes.ends_with(processes.command_line(1), (sandbox.ROLE, str(state.root)))
 
 
-def _require_running(state: State) -> processes.Process:
+def require_running(state: State) -> processes.Process:
     process = running(state)
     if process is None:
         raise Failure("No cluster is running. Start it with `python3 hack/cluster up`.")
@@ -177,7 +177,7 @@ def entered(state: State, command: list[str]) -> list[str]:
     """`nsenter` starts in the root directory, and on a signal it ends before its child: hence the two programs between."""
     if inside(state):
         return command
-    process = _require_running(state)
+    process = require_running(state)
     enter = ["nsenter", "--target", str(process.pid), "--net", "--mount", "--pid", "--", "setpriv", "--pdeathsig", "TERM", "--"]
     return [*enter, "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(Path.cwd()), *command]
 
@@ -203,7 +203,7 @@ def _exit_code(code: int) -> int:
 
 
 def kill_node(paths: Paths, index: int) -> None:
-    _require_running(paths.state)
+    require_running(paths.state)
     process = _node(paths.state, index)
     if process is None:
         raise Failure(f"{network.node_name(index)} is not running.")
@@ -213,7 +213,7 @@ def kill_node(paths: Paths, index: int) -> None:
 
 def start_node(paths: Paths, index: int) -> None:
     """Bring a killed node back, with the disk that it had."""
-    _require_running(paths.state)
+    require_running(paths.state)
     if _node(paths.state, index):
         raise Failure(f"{network.node_name(index)} is running already.")
     since = time.time()
@@ -227,7 +227,7 @@ def start_node(paths: Paths, index: int) -> None:
 
 def cut_node(paths: Paths, index: int, *, off: bool) -> None:
     """`off`: no packet reaches the node or leaves it, though everything on it runs on; else they do again."""
-    _require_running(paths.state)
+    require_running(paths.state)
     if _node(paths.state, index) is None:
         raise Failure(f"{network.node_name(index)} is not running.")
     shell.output(*entered(paths.state, ["ip", "link", "set", network.veth_name(index), "down" if off else "up"]))
@@ -256,19 +256,7 @@ def _is_back(state: State, name: str, since: float) -> bool:
     return done.returncode == 0 and api.is_node_back(json.loads(done.stdout), since)
 
 
-# -- images, status ----------------------------------------------------------------------------------------------------
-
-
-def load(paths: Paths, names: list[str], naming: images.Naming) -> None:
-    """Images by their names; without any, all of the project's own."""
-    _require_running(paths.state)
-    loading.load(paths, names or [naming.of(image.name) for image in images.IMAGES])
-
-
-def build(paths: Paths, names: list[str], naming: images.Naming) -> None:
-    host.prepare(paths)
-    for name in images.build(paths, names, naming):
-        print(name)
+# -- status ------------------------------------------------------------------------------------------------------------
 
 
 def status(paths: Paths) -> None:

@@ -4,12 +4,14 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from localcluster import cache, host_settings, node_config, progress, shell
+from localcluster import cache, host_settings, image_rules, node_config, progress, shell
 from localcluster.paths import Paths
 from localcluster.shell import Failure
 
@@ -94,7 +96,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT}
 
 
-def inspect(name: str) -> dict[str, object]:
+def inspect(name: str) -> dict[str, Any]:
     """What buildah knows about an image, or nothing if it does not have it."""
     try:
         answer = shell.output("buildah", "inspect", "--type", "image", name, environment=environment())
@@ -170,19 +172,25 @@ def with_parents(names: list[str]) -> list[Image]:
     return [image for image in IMAGES if image.name in wanted | parents]
 
 
-def build(paths: Paths, names: list[str], naming: Naming) -> list[str]:
-    """Build what is out of date, and return the names of all that were asked for."""
+def build(paths: Paths, names: list[str], naming: Naming, there: frozenset[str] = frozenset()) -> list[str]:
+    """Build what is out of date, and return the names of all that were asked for. `there`: what has its name, and is not to be built."""
     wanted = with_parents(names)
     base = build_base(paths)
-    with cache.locked(paths.cache / "locks/images", lambda: progress.say("waiting for another build of images")):
+    with alone(paths):
         _remove_remains()
-        _build_all(paths, wanted, naming, base)
+        _build_all(paths, wanted, naming, base, there)
     for image in wanted:
-        _check(image, naming.of(image.name), base)
+        if image.name not in there:
+            check(image, naming.of(image.name), base)
     return [naming.of(image.name) for image in wanted]
 
 
-def _build_all(paths: Paths, wanted: Sequence[Image], naming: Naming, base: str) -> None:
+def alone(paths: Paths) -> AbstractContextManager[None]:
+    """Nobody else builds images meanwhile."""
+    return cache.locked(paths.cache / "locks/images", lambda: progress.say("waiting for another build of images"))
+
+
+def _build_all(paths: Paths, wanted: Sequence[Image], naming: Naming, base: str, there: frozenset[str]) -> None:
     """Several at once, each after the one that it is made from. The first is alone: others find the layers that they share with it.
 
     What was of a name before goes when all are built: a build fails over an image that it looks at and that is just being removed.
@@ -193,42 +201,27 @@ def _build_all(paths: Paths, wanted: Sequence[Image], naming: Naming, base: str)
     def build_one(image: Image, key: str) -> str:
         if image.parent:
             built[image.parent].result()
-        return _build_if_changed(paths, image, naming, base, key)
+        return "" if image.name in there else _build_if_changed(paths, image, naming, base, key)
 
     with ThreadPoolExecutor(BUILDS_AT_ONCE) as threads:
         try:
             for image in wanted:
-                keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), _inputs_key(paths, image)])
+                made_of = [identifier(naming.of(image.name))] if image.name in there else [_inputs_key(paths, image)]
+                keys[image.name] = cache.key_of([base, keys.get(image.parent or "", ""), *made_of])
                 built[image.name] = threads.submit(build_one, image, keys[image.name])
                 built[wanted[0].name].result()
             before = [each.result() for each in built.values()]
         finally:
             threads.shutdown(cancel_futures=True)  # After a failure no other is begun.
     for identifier_before in before:
-        _forget(identifier_before)
+        forget(identifier_before)
 
 
-def _check(image: Image, name: str, base: str) -> None:
-    """What a cluster relies on: the kubelet can tell by a number that it isn't root; and it is no larger than it may be."""
-    user = dict(inspect(name)["OCIv1"])["config"].get("User", "")  # type: ignore[call-overload]
-    if not user.partition(":")[0].strip("0").isdecimal():
-        raise Failure(f"The image {image.name} runs as {user or 'root'}: its Dockerfile must end with a USER that is a number, and not 0.")
+def check(image: Image, name: str, base: str, told: Callable[[str], dict[str, Any]] = inspect) -> None:
+    """Raises Failure where an image isn't what a cluster relies on. `told`: what buildah knows about an image."""
+    size = image_rules.check(image.name, image.most_megabytes, told(name), told(base))
     if image.most_megabytes is not None:
-        size = megabytes_over(layers(name), layers(base))
         progress.say(f"{name}: {size:.0f} MB over its base")
-        if size > image.most_megabytes:
-            raise Failure(f"The image {image.name} has {size:.0f} MB over its base: {image.most_megabytes} are the most.")
-
-
-def layers(name: str) -> dict[str, int]:
-    """Bytes of each layer of an image, by the layer's digest."""
-    manifest = json.loads(str(inspect(name)["Manifest"]))
-    return {each["digest"]: each["size"] for each in manifest["layers"]}
-
-
-def megabytes_over(image: Mapping[str, int], base: Mapping[str, int]) -> float:
-    """What an image's layers have beside those of its base."""
-    return sum(size for digest, size in image.items() if digest not in base) / 1e6
 
 
 def _remove_remains() -> None:
@@ -288,7 +281,7 @@ def _remember(record: Path, text: str) -> None:
     unfinished.rename(record)
 
 
-def _forget(identifier: str) -> None:
+def forget(identifier: str) -> None:
     """Remove the image that lost its name to a newer one, or every change would leave one behind. One in use stays."""
     if identifier:
         variables = (f"{name}={value}" for name, value in ENVIRONMENT.items())

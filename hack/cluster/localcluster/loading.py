@@ -51,9 +51,13 @@ class Pool:
         """Copy an image out of buildah's storage, unless it is here already."""
         source = stored_name(name)
         record = self._manifests / f"{cache.key_of([images.qualified(name)])}.json"
-        if not self._is_complete(record, images.identifier(source)):
-            with progress.step(f"copying {source}"):
-                self._copy(source, record)
+        identifier = images.identifier(source)
+        if not self._is_complete(record, identifier):
+            if same := next((each for each in self._manifests.iterdir() if self._is_complete(each, identifier)), None):
+                self._call(same, record)
+            else:
+                with progress.step(f"copying {source}"):
+                    self._copy(source, record)
         os.utime(record)
         return descriptor_of(record.read_bytes())
 
@@ -78,6 +82,12 @@ class Pool:
         if not record.exists() or json.loads(record.read_text())["config"]["digest"] != f"sha256:{identifier}":
             return False
         return all(self.path(digest).exists() for digest in self.blobs(record))
+
+    def _call(self, same: Path, record: Path) -> None:
+        """An image that is here has one more name."""
+        unfinished = self.root / f".copy-{record.name}"
+        shutil.copy(same, unfinished)
+        unfinished.rename(record)
 
     def _copy(self, source: str, record: Path) -> None:
         folder = self.root / f".copy-{record.stem}"

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from localcluster import host_settings, images, paths, progress, shell
 
@@ -35,9 +36,13 @@ class Store:
     def buildah(self, *words: str | Path) -> str:
         return shell.output("buildah", *words, environment=self.environment)
 
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What buildah knows about an image that is here."""
+        return dict(json.loads(self.buildah("inspect", "--type", "image", name)))
+
     def base_of(self, name: str) -> Base:
         """What an image of ours was built on."""
-        said = json.loads(self.buildah("inspect", "--type", "image", name))["ImageAnnotations"]
+        said = self.inspect(name)["ImageAnnotations"]
         return Base(said[f"{ANNOTATION}.base.name"], said[f"{ANNOTATION}.base.digest"])
 
     def base(self, wanted: str) -> str:
@@ -61,9 +66,9 @@ class Store:
         return tag
 
     def push(self, name: str, target: str) -> str:
-        """Its digest in the registry."""
+        """Its digest there. `target`: as buildah calls a place, a registry without TLS, for example."""
         said = self.folder / "digest"
-        self.buildah("push", "--quiet", "--tls-verify=false", f"--digestfile={said}", name, f"docker://{target}")
+        self.buildah("push", "--quiet", "--tls-verify=false", f"--digestfile={said}", name, target)
         return said.read_text().strip()
 
 

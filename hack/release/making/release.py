@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster import host, paths, progress, shell
-from localcluster.images import RELEASED
+from localcluster.images import BY_NAME, RELEASED, check
 
 from making import chart, contents, images, registry, tools
 from making.images import Store
@@ -31,8 +31,9 @@ def make(checkout: Path, wishes: Wishes) -> None:
     """Make it. Raises Failure."""
     refuse_locked(wishes.key, os.environ)
     host.prepare(paths.from_environment())
-    for each in ("registry", "oras", "cosign"):
+    for each in ("registry", "oras"):
         tools.path(each)
+    tools.cosign(wishes.key)
     versions = tools.versions()
     with tempfile.TemporaryDirectory(prefix="snakepit-release-") as name:
         work = Path(name)
@@ -68,9 +69,8 @@ class Making:
     def all(self, wishes: Wishes) -> None:
         store = Store(self.work / "store")
         base = store.base(wishes.base)
-        logs = paths.from_environment().cache / "log"
-        built = {name: store.build(self.source, name, base, logs / f"release-{name}.log") for name in RELEASED}
-        digests = {name: store.push(local, self._reference(name)) for name, local in built.items()}
+        built = self._build(store, base)
+        digests = {name: store.push(local, f"docker://{self._reference(name)}") for name, local in built.items()}
         packed = chart.package(self.source, self.made, self.work)
         chart_digest = chart.push(packed, self.address, self.source.clock)
         (self.made / "images.yaml").write_text(contents.values(digests))
@@ -80,6 +80,15 @@ class Making:
         (self.made / contents.SUMS).write_text(contents.sums(self.made))
         self._sign(Signer(wishes.key, self.work / "signing"), digests, chart_digest)
         self._layout()
+
+    def _build(self, store: Store, base: str) -> dict[str, str]:
+        """One after another, in one order: buildah writes down what it has found of the builds before."""
+        logs = paths.from_environment().cache / "log"
+        built = {}
+        for name in RELEASED:
+            built[name] = store.build(self.source, name, base, logs / f"release-{name}.log")
+            check(BY_NAME[name], built[name], base, store.inspect)
+        return built
 
     def _reference(self, name: str) -> str:
         return f"{self.address}/{images.REPOSITORY}/{name}:{self.source.version}"

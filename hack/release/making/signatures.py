@@ -40,6 +40,7 @@ class Signer:
         for name, content in NOBODY.items():
             (folder / name).write_text(json.dumps(content))
         self._files = [f"--{name}={folder / name}" for name in NOBODY]
+        self._program = tools.cosign(key)
         self.key = key or self._make(folder)
 
     def _make(self, folder: Path) -> str:
@@ -68,4 +69,4 @@ class Signer:
         return [f"--key={self.key}", *self._files]
 
     def _cosign(self, *words: str | Path) -> str:
-        return shell.output(tools.path("cosign"), *words, environment=self._environment, seconds=COSIGN_SECONDS)
+        return shell.output(self._program, *words, environment=self._environment, seconds=COSIGN_SECONDS)

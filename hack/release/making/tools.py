@@ -6,8 +6,11 @@ import platform
 from pathlib import Path
 
 import go_tools
-from localcluster import shell
+from localcluster import binaries, paths, shell
 from localcluster.shell import Failure
+
+SERVICES = frozenset({"awskms", "azurekms", "gcpkms", "hashivault"})
+"""How the names of keys begin that a key service has."""
 
 
 @functools.cache
@@ -17,12 +20,25 @@ def path(name: str) -> str:
     return str(go_tools.find(tool) or _built(tool))
 
 
+def cosign(key: str = "") -> str:
+    """What can sign by that key: what asks the key services of clouds is only built where one is wanted. Raises Failure."""
+    return path("cosign-kms" if key.partition("://")[0] in SERVICES else "cosign")
+
+
 def helm() -> str:
-    """What $HELM names, else our own build: the bytes of the chart are as the version of helm makes them. Raises Failure."""
+    """What $HELM names, else a build of ours: the bytes of the chart are as the version of helm makes them. Raises Failure."""
     if "HELM" in os.environ:
         return os.environ["HELM"]
     tool = go_tools.TOOLS["helm"]
-    return str(tool.built() if tool.built().exists() else _built(tool))
+    return str(_of_the_cluster() or (tool.built() if tool.built().exists() else _built(tool)))
+
+
+def _of_the_cluster() -> Path | None:
+    """hack/cluster has built the same version into its one program, if it has built any."""
+    if go_tools.go() is None:
+        return None
+    folder = binaries.built(paths.from_environment().cache)
+    return folder / "helm" if folder else None
 
 
 def _built(tool: go_tools.Tool) -> Path:

@@ -1,9 +1,14 @@
 """How large an image is over its base; and that those of examples are made as their pages say."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from localcluster.images import IMAGES, Image, megabytes_over
+from localcluster import image_rules
+from localcluster.image_rules import megabytes_over
+from localcluster.images import IMAGES, Image
+from localcluster.shell import Failure
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = [each for each in IMAGES if each.context]
@@ -32,3 +37,22 @@ def test_an_example_is_made_in_the_folder_and_from_the_image_that_its_page_says(
 def test_each_example_with_an_image_is_built_for_the_tests_on_a_cluster() -> None:
     there = {path.parent.name for path in ROOT.glob("examples/*/Dockerfile")}
     assert there - OTHERWISE == {Path(each.context).name for each in EXAMPLES}
+
+
+def said(user: str, **layers: int) -> dict[str, Any]:
+    """As buildah tells it."""
+    manifest = {"layers": [{"digest": f"{digest}, packed", "size": size} for digest, size in layers.items()]}
+    return {"OCIv1": {"config": {"User": user}, "rootfs": {"diff_ids": [*layers]}}, "Manifest": json.dumps(manifest)}
+
+
+@pytest.mark.parametrize("user", ["", "root", "0", "0:0", "nobody"])
+def test_an_image_whose_user_is_root_or_no_number_is_refused(user: str) -> None:
+    with pytest.raises(Failure, match="must end with a USER that is a number"):
+        image_rules.check("agent", None, said(user), said(""))
+
+
+def test_an_image_that_is_larger_than_it_may_be_is_refused() -> None:
+    base = said("", base=100_000_000)
+    assert image_rules.check("agent", 90, said("65532:65532", base=100_000_000, own=90_000_000), base) == 90
+    with pytest.raises(Failure, match="91 MB over its base: 90 are the most"):
+        image_rules.check("agent", 90, said("65532:65532", base=100_000_000, own=91_000_000), base)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "hack/release"))
 
 import go_tools  # noqa: E402
-from localcluster import shell  # noqa: E402
+from localcluster import binaries, shell  # noqa: E402
 from localcluster.images import RELEASED  # noqa: E402
 from localcluster.shell import Failure  # noqa: E402
 from making import chart, contents, release, source, tools  # noqa: E402
@@ -173,6 +173,22 @@ def test_a_release_takes_the_helm_of_its_version_and_not_what_is_on_path(tmp_pat
     built.write_text("")
     assert tools.helm() == str(built)
     monkeypatch.setenv("HELM", str(tmp_path / "helm"))
+    assert tools.helm() == str(tmp_path / "helm")
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("", "cosign"), ("a/file", "cosign"), ("env://KEY", "cosign"), ("awskms:///alias/a", "cosign-kms")]
+)
+def test_a_cosign_that_knows_the_clouds_is_wanted_for_their_keys_alone(key: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "path", lambda wanted: f"/built/{wanted}")
+    assert tools.cosign(key) == f"/built/{name}"
+    assert f"-tags={'kms' if name == 'cosign-kms' else ''}" in go_tools.TOOLS[name].command("go", "/into")
+
+
+def test_the_helm_that_the_cluster_has_is_taken_as_it_is_of_the_same_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HELM", raising=False)
+    monkeypatch.setattr(go_tools, "go", lambda: "go")
+    monkeypatch.setattr(binaries, "built", lambda cache: tmp_path)
     assert tools.helm() == str(tmp_path / "helm")
 
 

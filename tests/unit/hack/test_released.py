@@ -1,0 +1,60 @@
+"""What of a release's folder the cluster takes in the place of images that it would build."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from localcluster import images, loading, released
+from localcluster.images import Naming
+from localcluster.shell import Failure
+
+DIGEST, CONFIGURATION = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    own = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    subprocess.run(["git", "-C", folder, *own, "commit", "-q", "--allow-empty", "-m", "it"], check=True)
+    return folder
+
+
+def head(checkout: Path) -> str:
+    return subprocess.check_output(["git", "-C", checkout, "rev-parse", "HEAD"], text=True).strip()
+
+
+def dist(folder: Path, commit: str) -> Path:
+    (folder / "oci/blobs/sha256").mkdir(parents=True)
+    (folder / "release.json").write_text(json.dumps({"commit": commit, "version": "1.2.3", "images": {"agent": DIGEST}}))
+    (folder / "oci/blobs" / DIGEST.replace(":", "/")).write_text(json.dumps({"config": {"digest": CONFIGURATION}}))
+    return folder
+
+
+def test_an_image_of_a_release_is_known_by_what_its_manifest_says_and_called_as_its_chart_calls_it(checkout: Path, tmp_path: Path) -> None:
+    made = released.read(dist(tmp_path / "dist", head(checkout)), checkout)
+    assert made.identifier("agent") == "b" * 64
+    assert made.own_name("agent") == "docker.io/snakepit/agent:1.2.3"
+
+
+def test_a_release_of_another_commit_is_refused(checkout: Path, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match=r"is of cccccccccccc, and .* is checked out: `make release` makes one of that"):
+        released.read(dist(tmp_path / "dist", "c" * 40), checkout)
+
+
+def test_a_folder_without_a_release_says_what_makes_one(checkout: Path, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match=r"no release in .*: `make release` puts one into dist/"):
+        released.read(tmp_path, checkout)
+
+
+def test_an_image_that_has_another_name_already_is_not_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no buildah that could copy it."""
+    manifest = json.dumps({"mediaType": "m", "config": {"digest": CONFIGURATION}, "layers": []}).encode()
+    pool = loading.Pool(tmp_path)
+    (tmp_path / "manifests/of-another-name.json").write_bytes(manifest)
+    for each in (loading.digest_of(manifest), CONFIGURATION):
+        pool.path(each).touch()
+    monkeypatch.setattr(images, "inspect", lambda name: {"FromImageID": CONFIGURATION.removeprefix("sha256:")})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert pool.take(Naming(tag="1.2.3").of("agent")) == loading.descriptor_of(manifest)
