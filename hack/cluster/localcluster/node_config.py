@@ -98,6 +98,8 @@ def kubelet_settings(state: State, index: int) -> dict[str, Any]:
         "resolvConf": str(state.resolv_conf),
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
+        # Else an image that was pulled under one name would have to be pulled again under another that it has been loaded with.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "maxPods": MOST_PODS,
         "nodeStatusUpdateFrequency": "4s",
         "syncFrequency": "4s",  # So soon a pod has what is new of a Secret or ConfigMap that it mounts; else within a minute and a half.
