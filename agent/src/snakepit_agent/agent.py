@@ -48,7 +48,7 @@ class Agent:
         self.ledger = Ledger(self._slots_touched)
         self.workers = Workers(settings, self.ledger, self, self.telemetry)
         self._token = Token(settings.token_file)
-        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), {}, self, self._token, settings.trust)
+        self.uplink = Uplink(settings.server, self._capsule, version("snakepit-agent"), self, self._token, settings.trust)
         supervisor, processes = self.workers.supervisor, self.workers.processes
         self.announcer = Announcer(
             settings.capsule,

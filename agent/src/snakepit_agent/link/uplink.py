@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,21 +52,21 @@ class _Known:
 
 
 class Uplink:
-    """Dials `target` from `start` to `stop`. `handlers`: by kind of frame, called with the replica's id and the message."""
+    """Dials `target` from `start` to `stop`."""
 
     def __init__(
         self,
         target: str,
         capsule: Callable[[], link_pb2.Capsule],
         version: str,
-        handlers: Mapping[str, Handler],
         events: ReplicaEvents,
         token: Token,
         trust: Trust,
     ) -> None:
         self._capsule = capsule
         self._version = version
-        self.handlers = handlers
+        self.handlers: dict[str, Handler] = {}
+        """By kind of frame, called with the replica's id and the message: set before `start`, of what sends over these links."""
         self._events = events
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}

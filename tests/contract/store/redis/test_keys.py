@@ -91,6 +91,18 @@ async def test_counts_of_bytes_that_a_server_has_forgotten_are_too_low_and_never
 
 
 @BOTH
+async def test_a_key_that_goes_from_a_session_whose_bytes_are_not_counted_leaves_no_count_that_stays(
+    server: RedisServer, store: RedisStore
+) -> None:
+    await store.create_session(replace(wanted(), owner="ada"), 10)
+    await store.set_state(POOL, "s", "k", value(b"1"), None, SessionSpec(), None)
+    server.command("DEL", f"snakepit:{{{POOL}}}:sizes", f"snakepit:{{{POOL}}}:held")
+    await store.delete_state(POOL, "s", "k", None)
+    for counts in ("sizes", "held"):
+        assert server.command("PTTL", f"snakepit:{{{POOL}}}:{counts}") == b":-2\r\n", counts
+
+
+@BOTH
 async def test_a_session_that_the_server_has_lost_is_told_from_one_that_was_deleted(server: RedisServer, store: RedisStore) -> None:
     for name in ("deleted", "lost"):
         await store.create_session(replace(wanted(), id=name), 10)

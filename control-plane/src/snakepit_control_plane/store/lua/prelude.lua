@@ -42,10 +42,12 @@ end
 
 -- The session holds so many more bytes for its owner, or fewer; those of who has no name are not counted. Only after another write.
 local function charge(id, owner, bytes)
-  if not owner or owner == '' or bytes == 0 then return end
+  if not owner or owner == '' then return end
   forget_lost_bytes()
   local there = tonumber(redis.call('HGET', KEYS[9], id) or 0)
   local more = math.max(bytes, -there)
+  -- A count that only this would make has no end: a deletion doesn't slide.
+  if more == 0 then return end
   redis.pcall('HSET', KEYS[9], id, there + more)
   redis.pcall('HINCRBY', KEYS[10], owner, more)
 end
