@@ -283,6 +283,13 @@ def test_a_long_message_that_is_cut_off_or_broken_is_read_to_there_and_refused(s
             list(read_in_parts(whole[:at] + broken + whole[at:]))
 
 
+@pytest.mark.parametrize("before", [b"", b"\x0a", b"\x10"], ids=["a tag", "a length", "a number"])
+def test_a_number_of_a_million_bytes_is_refused_by_its_first_ones(before: bytes) -> None:
+    """To read all of it took a minute of the loop's time, and grew with its square."""
+    with pytest.raises(DecodeError, match="more than 10 bytes"):
+        list(read_in_parts(before + b"\xff" * 1024 * 1024))
+
+
 def test_of_a_message_with_too_many_fields_the_rest_is_not_read() -> None:
     for field in (b"\x0a\x00", b"\x10\x07"):
         read = read_in_parts(field * (MOST_FRAMES + 1))

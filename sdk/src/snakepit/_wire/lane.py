@@ -48,6 +48,8 @@ _VARINT, _BYTES = 0, 2
 _SIZES = {_VARINT: 0, 1: 8, _BYTES: 0, 5: 4}
 """Bytes of protobuf's kinds of fields, where that isn't said in each."""
 
+_VARINT_BYTES = 10
+
 OnMessage = Callable[[Sequence[link_pb2.Frame]], None]
 
 
@@ -88,16 +90,15 @@ def _end_of_field(message: bytes, at: int) -> int:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """And where it ends."""
-    value = shift = 0
-    while at < len(message):
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
+    """And where it ends. Raises DecodeError for one that is too long: each byte more would take as long as all before it."""
+    value = 0
+    for number, byte in enumerate(message[at : at + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << 7 * number
         if byte < 0x80:
-            return value, at
-        shift += 7
-    return 0, at + 1
+            return value, at + number + 1
+    if at + _VARINT_BYTES <= len(message):
+        raise DecodeError(f"a number has more than {_VARINT_BYTES} bytes, which nobody writes")
+    return 0, len(message) + 1
 
 
 class TooManyFrames(Exception):
