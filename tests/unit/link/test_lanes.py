@@ -64,6 +64,19 @@ async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.
         (await came).close()
 
 
+async def test_of_many_that_come_at_once_no_more_are_kept_than_of_those_that_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 16)
+    loop = asyncio.get_running_loop()
+    async with serving() as lanes:
+        crowd = [socket.create_connection(("127.0.0.1", lanes.port)) for _ in range(64)]
+        for sock in crowd:
+            sock.setblocking(False)
+        assert await asyncio.gather(*[loop.sock_recv(oldest, 1) for oldest in crowd[:48]]) == [b""] * 48
+        assert len(lanes.unshown) == 16
+        for sock in crowd:
+            sock.close()
+
+
 async def test_of_many_that_hang_up_together_one_is_let_go_in_a_turn_of_the_loop() -> None:
     count = 60
     async with serving() as lanes:

@@ -105,7 +105,9 @@ class Lanes:
     def _hang_up_one(self) -> None:
         """However many come from one address, others are not hung up on for them."""
         crowd = Counter(self.unshown.values()).most_common(1)[0][0]
-        next(task for task, address in self.unshown.items() if address == crowd).cancel()
+        task = next(task for task, address in self.unshown.items() if address == crowd)
+        del self.unshown[task]  # Now: several may be taken before it ends, and each hangs up another one.
+        task.cancel()
 
     async def _admit(self, sock: socket.socket) -> None:
         with contextlib.ExitStack() as closing:
