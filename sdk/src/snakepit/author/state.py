@@ -81,7 +81,7 @@ class AsyncState:
         return payloads.decode(answer.value), answer.version
 
     async def set(self, key: str, value: Any) -> int:
-        """Write a value and return its version. Raises StateQuota, StaleEpoch, and StoreUnavailable."""
+        """Write a value and return its version. Raises StateQuota, CallerLimit, StaleEpoch, and StoreUnavailable."""
         return (await self._write("set", key, value)).version
 
     async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
@@ -161,7 +161,7 @@ class State:
         return _run(self._behind.get_versioned(key))
 
     def set(self, key: str, value: Any) -> int:
-        """Write a value and return its version. Raises StateQuota, StaleEpoch, and StoreUnavailable."""
+        """Write a value and return its version. Raises StateQuota, CallerLimit, StaleEpoch, and StoreUnavailable."""
         return _run(self._behind.set(key, value))
 
     def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:

@@ -35,7 +35,7 @@ class State:
         return (codec.decode(reply.value.payload), reply.version) if reply.version else (None, 0)
 
     async def set(self, key: str, value: Any) -> int:
-        """Write a value and return its version. Raises StateQuota, SessionNotFound, and StoreUnavailable."""
+        """Write a value and return its version. Raises StateQuota, CallerLimit, SessionNotFound, and StoreUnavailable."""
         return (await self._write(key, codec.encode_state(value))).version
 
     async def compare_and_set(self, key: str, value: Any, expected_version: int) -> bool:
@@ -125,7 +125,7 @@ class Session(Calls):
             await self.delete()
 
     async def create(self) -> bool:
-        """Make the session. Returns False where there was one: it is as it was. Raises SessionQuota."""
+        """Make the session. Returns False where there was one: it is as it was. Raises SessionQuota and CallerLimit."""
         request = session_pb2.CreateSessionRequest(
             pool=self.pool,
             session_id=self.id,
