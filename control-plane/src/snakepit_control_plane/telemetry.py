@@ -28,8 +28,8 @@ MOST_TOOLS = 200
 GONE_SECONDS = 300.0
 """A tool that its pool doesn't offer any more is told of for so long, and then forgotten."""
 
-COUNTED_AT_ONCE = 256
-"""So many calls of a tool have their times counted together; before each scrape, all have."""
+COUNTED_AT_ONCE = 128
+"""So many calls of a tool have their times counted together; before each scrape all have, of 200 busy tools in a few milliseconds."""
 
 _KEPT = ("", OTHER)
 
