@@ -9,7 +9,7 @@ import sys
 from snakepit import Client, SnakepitError
 
 AT_ONCE = 25
-LONGEST_SECONDS = 180.0
+LONGEST_SECONDS = 600.0
 """If nobody ends it."""
 
 
