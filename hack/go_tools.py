@@ -100,7 +100,7 @@ TOOLS = {
     "cert-manager": Tool("cert-manager", ".", "", "put it on PATH, or set CERT_MANAGER", module="certmanager"),
     "cosign": Tool("cosign", "./cosign", "", "put it on PATH, or set COSIGN", module=OF_RELEASES),
     "cosign-kms": Tool(
-        "cosign-kms", "./cosign", "", "put cosign on PATH, or set COSIGN", module=OF_RELEASES, variable="COSIGN", tags="kms"
+        "cosign-kms", "./cosign", "", "set COSIGN to one that knows your key service", module=OF_RELEASES, variable="COSIGN", tags="kms"
     ),
     "oras": Tool("oras", "./oras", "", "put it on PATH, or set ORAS", module=OF_RELEASES),
     "registry": Tool(
