@@ -91,7 +91,6 @@ def test_a_second_ctrl_c_does_not_wait_for_running_calls(tmp_path: Path) -> None
 
 
 def _busy(server: str) -> bool:
-
     with sync.Client(server) as client:
         return bool(client.pool("sample").info().busy_slots)
 
