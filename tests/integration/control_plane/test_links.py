@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import aiohttp
 import grpc
@@ -14,6 +15,7 @@ from snakepit.errors import Draining, ProtocolMismatch, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS
+from support.attack import ByHand, attacker
 from support.bare_client import Client
 from support.control_plane import PATIENCE_SECONDS, Caller, counted, eventually, outcome, rpc
 from support.metrics import scraped
@@ -316,6 +318,15 @@ async def test_stopping_asks_peers_to_go_away_finishes_running_calls_and_is_not_
         assert client.results[number].payload.data == b'"late"'
         async with asyncio.timeout(5):
             await stop
+
+
+async def test_whose_lane_came_too_late_is_told_that_nothing_of_its_stream_was_taken(server: Running) -> None:
+    async with attacker(server) as channel, asyncio.timeout(PATIENCE_SECONDS):
+        link = await ByHand(channel).open(lane=True)
+        (await asyncio.to_thread(link.lane)).close()
+        said: Any = await link.stream.read()
+        assert [(frame.go_away.HasField("last_call"), frame.go_away.last_call) for frame in said.frames] == [(True, 0)]
+        assert not server.links.links
 
 
 async def test_a_client_that_neither_shows_its_ticket_nor_says_anything_is_hung_up_on(

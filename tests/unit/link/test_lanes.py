@@ -66,6 +66,7 @@ async def test_of_too_many_who_show_nothing_the_oldest_goes(monkeypatch: pytest.
 
 async def test_of_many_that_come_at_once_no_more_are_kept_than_of_those_that_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes_module, "MOST_UNSHOWN", 16)
+    monkeypatch.setattr(lanes_module, "TICKET_SECONDS", 60.0)
     loop = asyncio.get_running_loop()
     async with serving() as lanes:
         crowd = [socket.create_connection(("127.0.0.1", lanes.port)) for _ in range(64)]

@@ -32,7 +32,7 @@ from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
 from snakepit_control_plane.servers.client_link import ClientPeer
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS, Lanes
-from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata
+from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata, write
 from snakepit_control_plane.store.interface import Store
 
 HELLO_SECONDS = 5.0
@@ -146,6 +146,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             del self.links[link]
             offered.close()
             peer.closed()
+        if link.transport == Lane.name:  # Its peer may have given it up, and may be on the stream: nobody else reads this.
+            await write(context, _NOTHING_TAKEN)
 
     async def _hello(self, read: Callable[[], Awaitable[Any]]) -> tuple[link_pb2.LinkRequest, link_pb2.Hello]:
         try:
@@ -206,10 +208,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             else:
                 link.use(StreamLane(read, context.write, link_pb2.LinkResponse, turns=turns))
                 await in_turns(message.frames, partial(peer.on_frames, link), turns)
-            reason = await self._counted(link, peer)
-            if reason == ROBBED:
-                await context.write(_NOTHING_TAKEN)
-            return reason
+            return await self._counted(link, peer)
         finally:
             link.close("the link was not opened")
             said_here.cancel()
