@@ -73,4 +73,4 @@ def test_a_worker_that_is_started_again_is_found_with_why_the_one_before_ended()
 
 
 def test_a_capsule_that_is_silent_is_found_by_its_workers() -> None:
-    assert [each.reason for each in of_pool(pool(), [worker(liveness="suspect")])] == ["suspect"]
+    assert [each.reason for each in of_pool(pool(), [worker(liveness="suspect")])] == ["CapsuleSilent"]
