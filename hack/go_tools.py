@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE / "cluster"))
 from localcluster.binaries import GRPCURL, HELM  # noqa: E402  # One version, whoever builds it.
 
-BUILD_SECONDS = 900
+BUILD_SECONDS = 1800
 
 
 class NoTool(Exception):
