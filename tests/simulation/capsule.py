@@ -68,7 +68,7 @@ class SimulatedCapsule:
 
     def _listen(self, agent: Agent) -> None:
         """The order in which an agent hears of calls is the one that it has to keep."""
-        handlers = agent.uplink.handlers
+        handlers = agent.handlers
         on_call = handlers["call"]
 
         def heard(replica: str, call: link_pb2.Call) -> None:

@@ -60,7 +60,8 @@ class Agent:
             self._reported,
         )
         self.pipeline = Pipeline(settings, self.ledger, supervisor, self.uplink, self._route, self.announcer.flush, self._work_came)
-        self.uplink.handlers = self._handlers()
+        self.handlers = self._handlers()
+        """By kind of frame: what is done with it, given the replica's id and the message."""
         self._on_change = on_change
         self._fast = False
         self._ticked = 0.0
@@ -73,7 +74,7 @@ class Agent:
     def start(self) -> None:
         """Raises OSError when the run folder can't be used."""
         self.workers.keeper.start()
-        self.uplink.start()
+        self.uplink.start(self.handlers)
         self._tick()
         self._beat()
 

@@ -5,10 +5,14 @@ import pytest
 
 import snakepit
 from snakepit._names import new_id
+from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
+from support.attack import attacker
 from support.bare_client import Client, bare_client
-from support.callers import GATEWAY, put, token
+from support.callers import ADA, BOB, GATEWAY, put, token
+from support.control_plane import Caller
 from support.redis_server import RedisServer, redis_server
+from support.reviewer import Reviewer
 from support.simulated_agent import SimulatedAgent
 
 
@@ -24,6 +28,15 @@ async def gateway(server: Running, agent: SimulatedAgent, tmp_path: Path) -> Asy
     """It may do nothing of its own."""
     async with snakepit.Client(server.address, token_file=put(tmp_path / "gateway", token(GATEWAY))) as made:
         yield made
+
+
+@pytest.fixture
+async def ada_and_bob(server: Running, asks: Reviewer) -> AsyncIterator[tuple[Caller, Caller]]:
+    """Two who may call, on one connection."""
+    for subject in (ADA, BOB):
+        asks.give(subject, CALL)
+    async with attacker(server) as channel:
+        yield Caller(channel, token(ADA)), Caller(channel, token(BOB))
 
 
 @pytest.fixture

@@ -7,12 +7,8 @@ from typing import Any
 import pytest
 
 from snakepit.errors import CallerLimit
-from snakepit_control_plane.policy.rights import CALL
-from snakepit_control_plane.server import Running
-from support.attack import attacker
-from support.callers import ADA, BOB, token
+from support.callers import ADA
 from support.control_plane import Caller
-from support.reviewer import Reviewer
 from support.simulated_agent import SimulatedAgent
 
 pytestmark = pytest.mark.timeout(30)
@@ -24,20 +20,17 @@ def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_who_has_enough_kept_runs_nothing_under_a_new_key_and_its_repeats_and_others_go_on(
-    server: Running, agent: SimulatedAgent, asks: Reviewer
+    agent: SimulatedAgent, ada_and_bob: tuple[Caller, Caller]
 ) -> None:
-    asks.give(ADA, CALL)
-    asks.give(BOB, CALL)
-    async with attacker(server) as channel:
-        ada, bob = (Caller(channel, token(each)) for each in (ADA, BOB))
-        large = {"value": "x" * 9_000}
-        first = await ada.call("echo", large, idempotency_key="0")
-        await ada.call("echo", large, idempotency_key="1")
-        await ada.call("echo", large, idempotency_key="2")
-        with pytest.raises(CallerLimit, match=f"^{ADA} has results of .* bytes kept .* maxKeptBytesPerCaller allows 20000: ") as refused:
-            await ada.call("echo", large, idempotency_key="3")
-        assert refused.value.details == {"limit": "maxKeptBytesPerCaller", "bytes": "20000"}
-        assert refused.value.started == "no"
-        assert (await ada.call("echo", large, idempotency_key="0")).incarnation == first.incarnation
-        await ada.call("echo", large)
-        await bob.call("echo", large, idempotency_key="0")
+    ada, bob = ada_and_bob
+    large = {"value": "x" * 9_000}
+    first = await ada.call("echo", large, idempotency_key="0")
+    await ada.call("echo", large, idempotency_key="1")
+    await ada.call("echo", large, idempotency_key="2")
+    with pytest.raises(CallerLimit, match=f"^{ADA} has results of .* bytes kept .* maxKeptBytesPerCaller allows 20000: ") as refused:
+        await ada.call("echo", large, idempotency_key="3")
+    assert refused.value.details == {"limit": "maxKeptBytesPerCaller", "bytes": "20000"}
+    assert refused.value.started == "no"
+    assert (await ada.call("echo", large, idempotency_key="0")).incarnation == first.incarnation
+    await ada.call("echo", large)
+    await bob.call("echo", large, idempotency_key="0")

@@ -9,12 +9,9 @@ import pytest
 
 from snakepit.errors import CallerLimit
 from snakepit.v1 import common_pb2, link_pb2, session_pb2
-from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
-from support.attack import attacker
-from support.callers import ADA, BOB, token
+from support.callers import ADA
 from support.control_plane import Caller, counted, eventually, rpc
-from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
 
 pytestmark = pytest.mark.timeout(30)
@@ -33,31 +30,28 @@ async def put(caller: Caller, session: str, key: str) -> None:
 
 
 async def test_what_one_callers_sessions_hold_is_bounded_whoever_writes_it_and_others_go_on(
-    server: Running, agent: SimulatedAgent, asks: Reviewer
+    server: Running, agent: SimulatedAgent, ada_and_bob: tuple[Caller, Caller]
 ) -> None:
-    asks.give(ADA, CALL)
-    asks.give(BOB, CALL)
-    async with attacker(server) as channel:
-        ada, bob = (Caller(channel, token(each)) for each in (ADA, BOB))
-        for caller, session in ((ada, "hers"), (bob, "his")):
-            await caller.create(session)
-            for key in ("a", "b"):
-                await put(caller, session, key)
-        running = asyncio.create_task(ada.call("hang", session_id="hers"))
-        await eventually(lambda: agent.running)
-        (call,) = agent.calls
-        reply = await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="c", value=PART))
-        assert reply.written
-        reply = await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="d", value=PART))
-        assert (reply.error.reason, reply.error.details["limit"]) == ("CALLER_LIMIT", "maxStateBytesPerCaller")
-        agent.let_go()
-        await running
-        with pytest.raises(CallerLimit, match=f"^sessions of {ADA} hold .* maxStateBytesPerCaller allows 20000, delete keys") as refused:
-            await put(ada, "hers", "d")
-        assert (refused.value.started, refused.value.details["bytes"]) == ("no", "20000")
-        with pytest.raises(CallerLimit, match="maxStateBytesPerCaller"):
-            await ada.create("large", metadata={"about": "x" * 10_000})
-        assert counted(server, "snakepit_sessions_refused_total", pool=POOL, limit="maxStateBytesPerCaller") == 1
-        await put(bob, "his", "c")
-        await rpc(ada.sessions.DeleteState(session_pb2.DeleteStateRequest(pool=POOL, session_id="hers", key="a"), metadata=ada.metadata))
+    ada, bob = ada_and_bob
+    for caller, session in ((ada, "hers"), (bob, "his")):
+        await caller.create(session)
+        for key in ("a", "b"):
+            await put(caller, session, key)
+    running = asyncio.create_task(ada.call("hang", session_id="hers"))
+    await eventually(lambda: agent.running)
+    (call,) = agent.calls
+    reply = await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="c", value=PART))
+    assert reply.written
+    reply = await agent.ask_state(call, set=link_pb2.StateRequest.Set(key="d", value=PART))
+    assert (reply.error.reason, reply.error.details["limit"]) == ("CALLER_LIMIT", "maxStateBytesPerCaller")
+    agent.let_go()
+    await running
+    with pytest.raises(CallerLimit, match=f"^sessions of {ADA} hold .* maxStateBytesPerCaller allows 20000, delete keys") as refused:
         await put(ada, "hers", "d")
+    assert (refused.value.started, refused.value.details["bytes"]) == ("no", "20000")
+    with pytest.raises(CallerLimit, match="maxStateBytesPerCaller"):
+        await ada.create("large", metadata={"about": "x" * 10_000})
+    assert counted(server, "snakepit_sessions_refused_total", pool=POOL, limit="maxStateBytesPerCaller") == 1
+    await put(bob, "his", "c")
+    await rpc(ada.sessions.DeleteState(session_pb2.DeleteStateRequest(pool=POOL, session_id="hers", key="a"), metadata=ada.metadata))
+    await put(ada, "hers", "d")

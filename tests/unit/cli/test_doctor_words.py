@@ -1,6 +1,6 @@
 """Each word of the doctor is what it says of some facts, and of better ones it says nothing.
 
-Faults that are staged are in tests/integration/doctor, and tests/integration/operator/test_doctor.py.
+Faults that are staged are in tests/integration/doctor, and tests/integration/operator/doctor.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -65,8 +65,7 @@ class Uplink:
     ) -> None:
         self._capsule = capsule
         self._version = version
-        self.handlers: dict[str, Handler] = {}
-        """By kind of frame, called with the replica's id and the message: set before `start`, of what sends over these links."""
+        self._handlers: Mapping[str, Handler] = {}
         self._events = events
         self._known: dict[str, _Known] = {}
         self._by_link: dict[Link, _Known] = {}
@@ -85,7 +84,9 @@ class Uplink:
             expects=lambda _: events.is_busy,
         )
 
-    def start(self) -> None:
+    def start(self, handlers: Mapping[str, Handler]) -> None:
+        """`handlers`: by kind of frame, called with the replica's id and the message."""
+        self._handlers = handlers
         self._dialer.start()
 
     async def stop(self) -> None:
@@ -220,7 +221,7 @@ class Uplink:
             return  # Forgotten, and about to close.
         for frame in frames:
             kind = frame.WhichOneof("kind")
-            handler = self.handlers.get(kind) if kind else None
+            handler = self._handlers.get(kind) if kind else None
             if handler is None:
                 link.pass_over(frame)
             else:
