@@ -19,7 +19,7 @@ from typing import Any
 
 from hostile import undisturbed
 from snakepit.spec import encode_spec
-from support.attack import Plane, plane, rss
+from support.attack import Plane, asked, plane, python_path, rss
 from support.authority import Authority
 from support.capsules import spec
 from support.dev_server import wait_until
@@ -27,7 +27,6 @@ from support.issuer import AUDIENCE, NAME, OPERATOR, pod_claims, public_key, sig
 from support.ports import free_port
 from support.redis_server import RedisServer, redis_server
 
-TESTS = Path(__file__).parents[1]
 POOL = "default/sample"
 WORKERS = 3
 LINKS = 2
@@ -105,7 +104,7 @@ class World:
         # A histogram counts once, by its sum: its buckets are as many as they are.
         lines = [line for line in text.splitlines() if not re.match(r"#|\w+_(bucket|count){", line)]
         series = frozenset(line.rpartition(" ")[0] for line in lines)
-        resident, held = self.resident, asked(self.control.process)
+        resident, held = self.resident, self.control.figures()
         opened = descriptors(self.control.pid), descriptors(self.agent.pid)
         interpreter = held["in_use"], held["blocks"], held["frozen"], held["switch"]
         return Figures(resident, held["rss"], *interpreter, opened, int(float(tasks[1])), self.keys, series)
@@ -128,16 +127,6 @@ def claims(name: str) -> dict[str, Any]:
     return pod_claims(f"{name}-0", "shop/none", **own)
 
 
-def asked(process: subprocess.Popen[str], word: str = "") -> dict[str, Any]:
-    """A line's answer."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{word}\n")
-    process.stdin.flush()
-    read: dict[str, Any] = json.loads(process.stdout.readline())
-    return read
-
-
 def descriptors(pid: int) -> int:
     """Each worker has memory for results that wait from the first such result on: it counts as if it were there."""
     names = []
@@ -146,10 +135,6 @@ def descriptors(pid: int) -> int:
             names.append(str(each.readlink()))
     held = sum("snakepit-held" in name for name in names)
     return len(names) + max(0, WORKERS - held)
-
-
-def python_path() -> str:
-    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def run(*words: str, **options: Any) -> subprocess.Popen[Any]:
@@ -225,7 +210,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         (folder / "ada").write_text(signed(claims("ada")))
         (folder / "agent").write_text(signed(pod_claims("sample-0", POOL)))
         settings = of_the_control_plane(folder, ports, store.url)
-        control = stack.enter_context(plane("hostile.measured", PYTHONPATH=python_path(), MALLOC_ARENA_MAX="2", **settings, **tls))
+        control = stack.enter_context(plane(MALLOC_ARENA_MAX="2", **settings, **tls))
         own = {**trust, **of_the_agent(folder, ports, control.address)}
         undisturbed.first(control.pid, undisturbed.SERVERS)
         log = stack.enter_context((folder / "capsule.log").open("wb"))

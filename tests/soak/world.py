@@ -292,16 +292,16 @@ class World:
             *[f"a zombie: {each}" for each in zombies({*known, os.getpid()})],
         ]
 
-    def helpers(self) -> int:
-        """Processes of the keepers that are no workers: keepers, zygotes. What authors' code has started, `sleep`s, is not counted."""
-        return len([called for called in self._below() if "/" not in called and called not in ("sleep", "", SPARE)])
+    def helpers(self) -> set[int]:
+        """Pids of the keepers' processes that are no workers: keepers, zygotes. What authors' code has started, `sleep`s, is left out."""
+        return {pid for pid, called in self._below().items() if "/" not in called and called not in ("sleep", "", SPARE)}
 
     def spares(self) -> int:
         """Forked ahead; at most one a capsule, and for a moment none."""
-        return self._below().count(SPARE)
+        return list(self._below().values()).count(SPARE)
 
-    def _below(self) -> list[str]:
-        return [name(pid) for pid in {pid for keeper in self.keepers for pid in family(keeper.pid)}]
+    def _below(self) -> dict[int, str]:
+        return {pid: name(pid) for keeper in self.keepers for pid in family(keeper.pid)}
 
     def stop(self) -> None:
         for program in (*self.agents, *self.replicas.values()):

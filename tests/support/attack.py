@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import socket
@@ -24,6 +25,7 @@ from snakepit_control_plane.server import Running
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.simulated_agent import POOL, simulated_agent
 
+TESTS = Path(__file__).parents[1]
 MIB = 1024 * 1024
 LONG = "x" * 2 * MIB
 NO_MESSAGE = b"\xff" * 100
@@ -43,12 +45,22 @@ class Plane:
         return self.process.pid
 
     @property
-    def rss(self) -> int:
-        return rss(self.pid)
+    def held(self) -> float:
+        """MiB that its allocator has given out. What it keeps for later isn't among them, which is some 100 MiB on a busy machine."""
+        return float(self.figures()["in_use"])
+
+    def figures(self) -> dict[str, Any]:
+        """What support.measured says."""
+        return asked(self.process)
 
     @property
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines()
+
+
+def python_path() -> str:
+    """Of programs that need what tests have."""
+    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def rss(pid: int | str) -> int:
@@ -56,13 +68,24 @@ def rss(pid: int | str) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
 
 
+def asked(process: subprocess.Popen[str], word: str = "") -> dict[str, Any]:
+    """A line's answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
+    read: dict[str, Any] = json.loads(process.stdout.readline())
+    return read
+
+
 @contextlib.contextmanager
-def plane(program: str = "snakepit_control_plane.main", **environment: str) -> Iterator[Plane]:
+def plane(**environment: str) -> Iterator[Plane]:
     """Killed at the end."""
-    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0", **environment}
+    settings = {"SNAKEPIT_LISTEN": "127.0.0.1:0", "SNAKEPIT_METRICS_LISTEN": "off", "SNAKEPIT_LINGER_SECONDS": "0"}
+    settings |= {"PYTHONPATH": python_path(), **environment}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
-        words, pipe = [sys.executable, "-m", program], subprocess.PIPE
+        words, pipe = [sys.executable, "-m", "support.measured"], subprocess.PIPE
         env = {**os.environ, **settings}
         with log.open("wb") as errors, subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process:
             try:
