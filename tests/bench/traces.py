@@ -19,13 +19,14 @@ from tests.bench.rounds import TEXT, chosen, closed_loop, interleave, median
 from tests.bench.rows import Row, Target
 
 SHARES = {"nothing sampled": (0.0, Target("≤", 1.02)), "1 % sampled": (0.01, Target("≤", 1.03))}
-OFF = {"OTEL_TRACES_SAMPLER": "always_off"}
+FOLLOW = {"OTEL_TRACES_SAMPLER": "parentbased_always_off"}
+"""The caller alone begins traces. Without `parentbased` nobody would make a span of one that it has begun."""
 WITHOUT = ("without", "without, again")
 """Programs that are alike differ by some hundredths, for as long as they run: what is smaller is no cost of anything."""
 
 
 async def rows() -> list[Row]:
-    async with _swallowing() as spans_go, plane() as one, plane() as other, plane(environment=spans_go | OFF) as traced:
+    async with _swallowing() as spans_go, plane() as one, plane() as other, plane(environment=spans_go | FOLLOW) as traced:
         found = []
         for callers in chosen((16, 64)):
             sides = {name: partial(_micros, *without, callers, {}) for name, without in zip(WITHOUT, (one, other), strict=True)}

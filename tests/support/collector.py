@@ -45,6 +45,8 @@ class Seen:
     end: int
     resource: dict[str, Any] = field(default_factory=dict)
     state: str = ""
+    moments: list[int] = field(default_factory=list)
+    """Times of its events, in nanoseconds."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.service})"
@@ -115,6 +117,7 @@ def _span(resource: dict[str, Any], said: dict[str, Any]) -> Seen:
         int(said["endTimeUnixNano"]),
         resource,
         said.get("traceState", ""),
+        [int(each["timeUnixNano"]) for each in said.get("events", [])],
     )
 
 

@@ -192,8 +192,6 @@ class OpenCalls(OpenCount):
         call.stand_alone()
         call.move("wait")
         pool.queue.enter(call, now)
-        if call.span is not None:
-            spans.wait(call.span, place, pool)
         self._allow(call, place, seconds if seconds > place.seconds else place.seconds)
         return True
 
@@ -233,9 +231,6 @@ class OpenCalls(OpenCount):
         if place.bytes:
             self._memory.give_back(call)
         self._telemetry.waits.observe(seconds, pool.name, PRIORITIES[call.request.rank])
-        if place.span is not None:
-            place.span.end()
-            place.span = None
 
     def give_up_hopeless(self, pool: Pool, now: float) -> None:
         """Where no worker was ever ready and each says why it can't be, those who wait are told instead of waiting on."""

@@ -15,8 +15,6 @@ from snakepit._wire.status import from_frame
 from snakepit.errors import Started, ToolError
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.queue import Place
 from snakepit_control_plane.model.records import MOST_TEXT, Record, record_of
 from snakepit_control_plane.model.way import way
 
@@ -67,11 +65,6 @@ def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
     about = {spans.POOL: pool, spans.SESSION: request.session_id}
     name, state = f"store {request.WhichOneof('operation')}", request.tracestate
     return tracing.start_span(name, request.traceparent, about, kind="server", tracestate=state)
-
-
-def wait(span: tracing.Span, place: Place, pool: Pool) -> None:
-    """The call of that span begins to wait in the pool's queue."""
-    place.span = tracing.start_span("queue", span.traceparent, {spans.POOL: pool.name}, tracestate=span.tracestate)
 
 
 def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, now: float) -> None:

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from snakepit._telemetry.tracing import Span
-
 if TYPE_CHECKING:
     from snakepit_control_plane.model.call import Call
     from snakepit_control_plane.model.capsule import Worker
@@ -51,7 +49,6 @@ class Place:
     """It has had its turn already: if it waits again, it goes before those that have not."""
     bytes: int = 0
     """So many of them are counted in the memory budget."""
-    span: Span | None = None
 
     def seconds_waited(self, now: float) -> float:
         return self.waited + now - self.since

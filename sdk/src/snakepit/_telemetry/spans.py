@@ -113,7 +113,6 @@ ROUTE = Kind(
     (*_CALL, RPC_SYSTEM, RPC_METHOD, EPOCH, WORKER, TRIES, QUEUE_SECONDS, RUN_SECONDS, *_FAILED),
     _WAY,
 )
-QUEUE = Kind("queue", "snakepit-control-plane", "internal", "One wait in the pool's queue.", (POOL,))
 RUN = Kind(
     "run {tool}",
     "snakepit-agent",
@@ -167,7 +166,7 @@ MCP = Kind(
     also="snakepit-client",
 )
 
-TABLE = (HTTP, MCP, CALL, ROUTE, QUEUE, RUN, TOOL_SPAN, STATE, STORE, ASK, OFFERED)
+TABLE = (HTTP, MCP, CALL, ROUTE, RUN, TOOL_SPAN, STATE, STORE, ASK, OFFERED)
 """From the caller to the tool."""
 
 
