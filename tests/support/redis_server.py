@@ -6,6 +6,7 @@ Each can be killed, stopped for a while, and started again.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import subprocess
@@ -15,13 +16,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .pages import ROOT, blocks
 from .ports import free_port
 
 START_SECONDS = 20.0
 
-RIGHTS = "~snakepit:* resetchannels &snakepit:* -@all +@connection +@read +@write +@scripting +@pubsub -@dangerous +time"
-CLUSTER_RIGHTS = f"{RIGHTS} +cluster|slots +command"
-"""What docs/operations.md says that the control plane's user needs."""
+
+def rights() -> str:
+    """What docs/operations.md says that the control plane's user needs, in Redis' own words."""
+    (user,) = [block.text for block in blocks("docs/operations.md", heading="Where Redis is")]
+    return user.partition(">password ")[2].strip()
+
+
+def cluster_rights() -> str:
+    """In a Cluster, where the page has more in the line after that."""
+    (more,) = re.findall(r"^and in a Cluster also `(.+)`\.", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    return f"{rights()} {more}"
+
 
 LOGIN = "pit:p%40ss%2F%3A%23@"
 """Of the user that `admit` makes, for a URL."""

@@ -6,7 +6,7 @@ import pytest
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import Store
-from support.redis_server import CLUSTER_RIGHTS, LOGIN, RIGHTS, admit, redis_cluster, redis_server
+from support.redis_server import LOGIN, admit, cluster_rights, redis_cluster, redis_server, rights
 
 _names = itertools.count()
 
@@ -19,11 +19,11 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
     elif request.param == "cluster":
         with redis_cluster() as cluster:
             for node in cluster.nodes:
-                admit(node, CLUSTER_RIGHTS)
+                admit(node, cluster_rights())
             yield cluster.url.replace("//", f"//{LOGIN}")
     else:
         with redis_server(request.param) as running:
-            admit(running, RIGHTS)
+            admit(running, rights())
             yield running.url.replace("//", f"//{LOGIN}")
 
 

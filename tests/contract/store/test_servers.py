@@ -15,14 +15,14 @@ from snakepit_control_plane.server import make_store
 from snakepit_control_plane.store.interface import Store
 from support.eventually import eventually
 from support.redis_server import (
-    CLUSTER_RIGHTS,
     LOGIN,
-    RIGHTS,
     RedisCluster,
     RedisServer,
     admit,
+    cluster_rights,
     redis_cluster,
     redis_server,
+    rights,
     sentinel_world,
 )
 from support.redis_tls import tls_cluster, tls_sentinel_world, tls_server
@@ -73,7 +73,7 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(tmp_path: Pat
         else:
             server = stack.enter_context(redis_server())
             port = await stack.enter_async_context(terminator(server.port, own, asks=True))
-        admit(server, RIGHTS)
+        admit(server, rights())
         secure = f"rediss://{LOGIN}127.0.0.1:{port}/0?ssl_ca_certs={own.certificate}"
         async with opened(f"{secure}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
             await until(store, ready=True, seconds=20)
@@ -86,7 +86,7 @@ async def test_a_cluster_is_used_over_tls(tmp_path: Path) -> None:
     own = certificate(tmp_path)
     with tls_cluster(own) as nodes:
         for node in nodes:
-            admit(node, CLUSTER_RIGHTS)
+            admit(node, cluster_rights())
         url = f"rediss+cluster://{LOGIN}{','.join(node.secure_address for node in nodes)}?ssl_ca_certs={own.certificate}"
         async with opened(f"{url}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}") as store:
             await until(store, ready=True, seconds=20)
