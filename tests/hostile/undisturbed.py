@@ -1,7 +1,6 @@
 """Who is measured is not disturbed by whatever else the machine does: it runs in the kernel's real time, and attackers get what it leaves.
 
-Servers and the good client go before workers, as on an idle machine what mostly sleeps goes before what computes. It takes root and Linux;
-for anybody else a quiet machine has to do.
+Servers, workers and the good client are equals among themselves. It takes root and Linux; for anybody else a quiet machine has to do.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ from pathlib import Path
 
 MEASURED = bool(os.environ.get("SNAKEPIT_HOSTILE_SECONDS"))
 
-SERVERS, WORKERS = 2, 1
-"""Priorities: the larger goes first."""
+PRIORITY = 1
 
 BEFORE_OTHER_SESSIONS = "-20"
 
 
-def first(pid: int, priority: int) -> None:
+def first(pid: int) -> None:
     """That process, its threads, and whatever they start from now on; where nothing is measured, as everybody."""
     for thread in Path(f"/proc/{pid}/task").iterdir() if MEASURED else ():
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
+            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(PRIORITY))
 
 
 def last() -> None:

@@ -204,7 +204,7 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         trust = {"SNAKEPIT_CA_FILE": certificates["ca"]} if servers else {}
         store = stack.enter_context(redis_server())
         assert store.process is not None
-        undisturbed.first(store.process.pid, undisturbed.SERVERS)
+        undisturbed.first(store.process.pid)
         (folder / "run").mkdir()
         (folder / "jwks").write_text(json.dumps({"keys": [public_key("one")]}))
         (folder / "ada").write_text(signed(claims("ada")))
@@ -212,19 +212,19 @@ def world(servers: Authority | None = None) -> Iterator[World]:
         settings = of_the_control_plane(folder, ports, store.url)
         control = stack.enter_context(plane(MALLOC_ARENA_MAX="2", **settings, **tls))
         own = {**trust, **of_the_agent(folder, ports, control.address)}
-        undisturbed.first(control.pid, undisturbed.SERVERS)
+        undisturbed.first(control.pid)
         log = stack.enter_context((folder / "capsule.log").open("wb"))
         agent = run("snakepit_agent", env=own, stderr=log)
-        undisturbed.first(agent.pid, undisturbed.SERVERS)
+        undisturbed.first(agent.pid)
         stack.callback(end, agent)
         keeper = run("snakepit_worker.keeper", env=own, stderr=log, stdout=log)
-        undisturbed.first(keeper.pid, undisturbed.WORKERS)
+        undisturbed.first(keeper.pid)
         stack.callback(end, keeper)
         ready = 'snakepit_workers{pool="default/sample",state="ready"} 3'
         wait_until(lambda: ready in metrics(ports["metrics"]), "three workers are ready")
         words = (control.address, str(folder / "ada"), json.dumps({**certificates, "port": ports["clients"]} if servers else {}))
         good = run("hostile.good_client", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=trust)
-        undisturbed.first(good.pid, undisturbed.SERVERS)
+        undisturbed.first(good.pid)
         stack.callback(end, good)
         found = World(control, folder, ports, agent, good, certificates, store)
         wait_until(lambda: "link" in found.diary()["seconds"] or time.sleep(0.3), "the good client calls")

@@ -49,6 +49,11 @@ class Plane:
         """MiB that its allocator has given out. What it keeps for later isn't among them, which is some 100 MiB on a busy machine."""
         return float(self.figures()["in_use"])
 
+    @property
+    def garbage(self) -> int:
+        """So many objects a collection had to find, from its start on: what is let go otherwise isn't among them."""
+        return int(self.figures()["garbage"])
+
     def figures(self) -> dict[str, Any]:
         """What support.measured says."""
         return asked(self.process)

@@ -13,6 +13,7 @@ import gc
 import json
 import sys
 import threading
+from pathlib import Path
 
 from snakepit_control_plane.main import main
 from support.attack import MIB, rss
@@ -36,6 +37,8 @@ def answer() -> None:
         found = libc.mallinfo2()
         held = {
             "in_use": round((found.uordblks + found.hblkhd) / MIB, 1),
+            "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+            "garbage": sum(each["collected"] for each in gc.get_stats()),
             "blocks": sys.getallocatedblocks(),
             "frozen": gc.get_freeze_count(),
             "switch": sys.getswitchinterval(),

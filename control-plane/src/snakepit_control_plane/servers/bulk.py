@@ -224,6 +224,8 @@ class BulkGroup:
                 self._idle[task] = None
         except (LaneBroken, TimeoutError):
             pass  # It has hung up, as it does when it wants nothing more.
+        finally:
+            del task  # A task that is cancelled keeps its error, and that this frame.
 
 
 async def _awaited(work: Awaitable[None]) -> None:

@@ -116,7 +116,17 @@ def readable(kind: type[Sent]) -> Callable[[bytes], Sent | None]:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: SnakepitError) -> None:
     """End the RPC with the error; never returns."""
     code, message, trailers = to_status(error)
-    await context.abort(code, message, trailers)
+    try:
+        await context.abort(code, message, trailers)
+    except grpc.aio.AbortError as aborted:
+        asyncio.get_running_loop().call_soon(_forget, aborted)
+        raise
+
+
+def _forget(aborted: grpc.aio.AbortError) -> None:
+    """How it came about. grpcio keeps the error with the RPC, whose handler's frames are in its traceback: a circle of fifty objects for
+    each refusal, and strangers choose how many refusals there are."""
+    aborted.__traceback__ = aborted.__context__ = None
 
 
 async def write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:

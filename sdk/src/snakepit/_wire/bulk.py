@@ -102,7 +102,7 @@ class Bulk:
         self._piece: Piece | None = None
         self._turn = 0
         self._turns = turns
-        self._broken: LaneBroken | None = None
+        self._end: tuple[grpc.StatusCode, str] | None = None
 
     # ---- reading
 
@@ -242,7 +242,7 @@ class Bulk:
     @property
     def is_quiet(self) -> bool:
         """Open, and nothing has come that nobody waits for."""
-        if self._broken is not None:
+        if self._end is not None:
             return False
         try:
             self._sock.recv(1, socket.MSG_PEEK)
@@ -254,19 +254,19 @@ class Bulk:
 
     def abort(self, why: str = "it was closed", code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> LaneBroken:
         """Hang up; whoever waits hears why. Idempotent."""
-        if self._broken is None:
-            self._broken = LaneBroken(code, why)
+        if self._end is None:
+            self._end = code, why
             for side in (self._readable, self._writable):
                 if not self._loop.is_closed():
                     side.close()
-                    side.fail(self._broken)
+                    side.fail(LaneBroken(code, why))
             self._sock.close()
-        return self._broken
+        return LaneBroken(*self._end)  # A new one: with a traceback it would hold this lane, and a lane that holds it is garbage.
 
     def _step(self, call: Callable[..., int | None], *arguments: object) -> int:
         """A system call that moves bytes. Raises BlockingIOError, LaneBroken."""
-        if self._broken is not None:
-            raise self._broken
+        if self._end is not None:
+            raise LaneBroken(*self._end)
         try:
             size = call(*arguments)
         except BlockingIOError:

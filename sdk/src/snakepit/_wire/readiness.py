@@ -30,6 +30,7 @@ class Readiness:
         finally:
             if self._waiter is waiter:
                 self._waiter = None
+            del waiter  # Of a failure's traceback, which it would hold in turn.
 
     def fail(self, error: Exception) -> None:
         """For whoever waits."""

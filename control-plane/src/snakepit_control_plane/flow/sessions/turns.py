@@ -200,19 +200,23 @@ class Sessions(Stage):
             self.ask(entry, self._load(entry))
 
     async def _load(self, entry: SessionEntry) -> None:
-        error: SnakepitError | None = None
-        try:
-            entry.record = await self.store.get_session(entry.pool, entry.id)
-            entry.fresh = True
-            self.upkeep.loaded(entry.record)
-        except SnakepitError as problem:
-            error = problem
+        error = await self._fresh(entry)
         entry.busy = False
         pool = self.pools.get(entry.pool)
         if error is not None or pool is None:
             self.refuse_all(entry, error)
         else:
             self.advance(pool, entry, self.clock())
+
+    async def _fresh(self, entry: SessionEntry) -> SnakepitError | None:
+        """Read the session's record; what was wrong, where something was."""
+        try:
+            entry.record = await self.store.get_session(entry.pool, entry.id)
+            entry.fresh = True
+            self.upkeep.loaded(entry.record)
+        except SnakepitError as error:
+            return error  # Kept in a variable of this frame, which is in its traceback, it would be garbage.
+        return None
 
     def refuse_all(self, entry: SessionEntry, error: SnakepitError | None) -> None:
         """Nothing can be known of the session now: whoever waits for it has failed. None: its pool is gone, and its calls with it."""
