@@ -81,12 +81,9 @@ async def test_every_rpc_asks_who_calls_before_it_says_anything_of_pools_and_the
         for pool in (POOL, "no/such", "no pool's name"):
             assert await answer(channel, method, "", pool) is grpc.StatusCode.UNAUTHENTICATED
         known = await answer(channel, method, token(ADA), POOL)
-    # Lists are of what one may see, a link is asked for each pool, no session is anybody's; what is one's own anybody known may know,
-    # and how a replica is.
-    harmless = dict.fromkeys(("ListPools", "Link", "DeleteSession", "WhoAmI", "ListRights", "GetReplica"), "OK")
-    about_sessions = method.containing_service.name == "SessionService" and method.name not in ("CreateSession", "ListSessions")
-    expected = harmless.get(method.name, "NOT_FOUND" if about_sessions else "PERMISSION_DENIED")
-    assert known.name == expected
+    # Lists are of what one may see, a link is asked for each pool; what is one's own anybody known may know, and how a replica is.
+    harmless = dict.fromkeys(("ListPools", "Link", "WhoAmI", "ListRights", "GetReplica"), "OK")
+    assert known.name == harmless.get(method.name, "PERMISSION_DENIED")
 
 
 async def nested(agent: SimulatedAgent, call: link_pb2.Call, **fields: Any) -> link_pb2.Result:

@@ -120,6 +120,15 @@ class SessionEntry:
     def is_released(self) -> bool:
         return self.record is not None and self.record.fence == self.released
 
+    def is_closed_to(self, call: Call) -> bool:
+        """Is it known to be somebody else's?"""
+        asked = call.request
+        return bool(self.record is not None and asked.who.subject and not asked.any_session and not self.record.is_of(asked.who))
+
+    def used(self, now: float) -> None:
+        """By a call of whom it belongs to: nobody else keeps it alive."""
+        self.last_used, self.dirty = now, True
+
     def may_have_expired(self, now: float) -> bool:
         """Nobody here has used it for its whole TTL: whether it still exists, the store knows."""
         return self.record is not None and not self._occupied and now - self.last_used >= self.record.ttl_seconds

@@ -69,8 +69,20 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         caller = await self._door.caller(context)
         pool = self._flow.pools.find(full_name(request.pool))
         if caller.subject:
-            await self._allow(caller, right, await self._store.get_session(pool.name, request.session_id))
+            await self._find(caller, right, pool.name, request.session_id)
         return pool
+
+    async def _find(self, caller: Caller, right: Right, pool: str, session: str) -> SessionRecord:
+        """The session, for whoever may see it. Raises SessionNotFound; PermissionDenied for who may do nothing in the pool: there or not,
+        nobody else is told."""
+        try:
+            record = await self._store.get_session(pool, session)
+        except SessionNotFound:
+            if caller.subject and not await self._door.access.may(caller, right, pool):
+                await self._door.access.check(caller, CALL, pool)
+            raise
+        await self._allow(caller, right, record)
+        return record
 
     async def _allow(self, caller: Caller, right: Right, record: SessionRecord) -> None:
         if record.is_of(caller):
@@ -91,8 +103,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         wanted = _wanted(request, caller, pool)
         if (full := self._full(pool)) is not None:
             with contextlib.suppress(SessionNotFound):  # One that is there is no new one.
-                record = await self._store.get_session(pool.name, wanted.id)
-                await self._allow(caller, READ_SESSION, record)
+                record = await self._find(caller, READ_SESSION, pool.name, wanted.id)
                 return session_pb2.CreateSessionResponse(session=to_message(record), created=False)
             self._refused(pool, full)
             raise full
@@ -124,8 +135,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, context: Context) -> session_pb2.GetSessionResponse:  # noqa: N802
         caller = await self._door.caller(context)
-        record = await self._store.get_session(self._flow.pools.find(full_name(request.pool)).name, request.session_id)
-        await self._allow(caller, READ_SESSION, record)
+        record = await self._find(caller, READ_SESSION, self._flow.pools.find(full_name(request.pool)).name, request.session_id)
         return session_pb2.GetSessionResponse(session=to_message(record))
 
     async def ListSessions(self, request: session_pb2.ListSessionsRequest, context: Context) -> session_pb2.ListSessionsResponse:  # noqa: N802

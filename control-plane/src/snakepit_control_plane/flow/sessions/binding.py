@@ -15,7 +15,6 @@ from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import SessionEntry, SessionRecord
 from snakepit_control_plane.policy.affinity import Action, AffinityRequest, BindingState, binding_state, choose
 from snakepit_control_plane.policy.placement import pick, route, unknown_tool
-from snakepit_control_plane.store.memory import no_session
 
 if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
@@ -61,10 +60,8 @@ class Binding:
             self._sessions.postpone(pool, entry, call, now)
             self._sessions.advance(pool, entry, now)
             return
-        asked = call.request
-        if asked.who.subject and not asked.any_session and not entry.record.is_of(asked.who):
-            self._sessions.not_theirs(asked.who, pool.name, entry.id)
-            self._calls.fail(call, no_session(pool.name, entry.id))
+        if entry.is_closed_to(call):
+            self._sessions.refuse(pool, entry, call)
             return
         state, bound = binding_state(pool, entry.record, released=entry.is_released)
         if bound is not None and call.tool not in pool.tools:

@@ -26,6 +26,7 @@ from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionEntry, SessionRecord
 from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.store.memory import no_session
 from snakepit_control_plane.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,11 @@ class Sessions(Stage):
             entry.record = None
         call.session, call.placer = entry, self
         call.passes(self)
-        entry.last_used = now
-        entry.dirty = True
+        if entry.is_closed_to(call):
+            self._look_whose(pool, entry, call, now)
+            return
+        if entry.record is not None:
+            entry.used(now)
         if self._may_begin(pool, entry, call):
             self._begin(pool, entry, call, now)
         elif not call.in_turn and self.binding.must_not_wait(pool, entry, call):
@@ -80,6 +84,34 @@ class Sessions(Stage):
             if call.in_turn:
                 entry.waiting.move_to_end(call, last=False)
             self._know(entry)
+
+    def _look_whose(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
+        """What is known here says that the session is somebody else's. Its refusal is as late as that of one which isn't there, waits for
+        nobody's turn, and is the store's to say: another replica may have made the session anew."""
+        if self.calls.wait(pool, call, now, pool.spec.queue.timeout_seconds):
+            self.beside.spawn(self._look(pool, entry, call), name=f"whose is session {entry.id}?")
+
+    async def _look(self, pool: Pool, entry: SessionEntry, call: Call) -> None:
+        try:
+            record = await self.store.get_session(entry.pool, entry.id)
+        except SnakepitError as error:
+            self.calls.fail(call, error)
+            return
+        if call.answered:
+            return
+        self.upkeep.learned(record)
+        # It may have been forgotten meanwhile, and known again.
+        call.session = entry = self.entries.setdefault((entry.pool, entry.id), entry)
+        if entry.is_closed_to(call):
+            self.refuse(pool, entry, call)
+            return
+        entry.waiting[call] = None
+        self.advance(pool, entry, self.clock())
+
+    def refuse(self, pool: Pool, entry: SessionEntry, call: Call) -> None:
+        """As if the session were not there: it is somebody else's."""
+        self.not_theirs(call.request.who, pool.name, entry.id)
+        self.calls.fail(call, no_session(pool.name, entry.id))
 
     def _may_begin(self, pool: Pool, entry: SessionEntry, call: Call) -> bool:
         if entry.must_wait(call):
@@ -206,6 +238,7 @@ class Sessions(Stage):
         if error is not None or pool is None:
             self.refuse_all(entry, error)
         else:
+            self._refuse_others(pool, entry)
             self.advance(pool, entry, self.clock())
 
     async def _fresh(self, entry: SessionEntry) -> SnakepitError | None:
@@ -217,6 +250,13 @@ class Sessions(Stage):
         except SnakepitError as error:
             return error  # Kept in a variable of this frame, which is in its traceback, it would be garbage.
         return None
+
+    def _refuse_others(self, pool: Pool, entry: SessionEntry) -> None:
+        """Whose it is is known now: nobody else waits for a turn."""
+        for call in [each for each in entry.waiting if entry.is_closed_to(each)]:
+            self.refuse(pool, entry, call)
+        if entry.waiting:
+            entry.used(self.clock())
 
     def refuse_all(self, entry: SessionEntry, error: SnakepitError | None) -> None:
         """Nothing can be known of the session now: whoever waits for it has failed. None: its pool is gone, and its calls with it."""
