@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import snakepit
 from snakepit import sync
 from support.dev_server import dev, pool_file, wait_until
+from support.pages import blocks
 from support.ports import free_port
 
 ADAPTER = """
@@ -29,6 +31,18 @@ class Buggy(Adapter):
         breakpoint()
         return result
 """
+
+SHOWN = """from snakepit import Adapter, tool
+
+
+class Greetings(Adapter):
+    @tool
+    def greet(self, name: str) -> str:
+        text = f"Hello, {name}"
+        breakpoint()
+        return text
+"""
+"""The adapter that the page on local mode has debugged."""
 
 
 class Terminal:
@@ -89,6 +103,31 @@ def test_a_breakpoint_in_a_tool_talks_to_the_terminal_for_longer_than_any_deadli
         (same,) = pool.workers()
         assert same.pid == worker.pid
         terminal.ends()
+
+
+def columns(text: str) -> tuple[list[str], list[str]]:
+    """What stands on the left and on the right of a page's transcript; the first line says where the right one begins."""
+    lines = text.splitlines()
+    at = lines[0].rindex("$ ")
+    return [line[:at].rstrip() for line in lines], [line[at:] for line in lines if line[at:]]
+
+
+def test_the_terminals_show_what_the_page_on_local_mode_shows(tmp_path: Path) -> None:
+    (page,) = [block.text for block in blocks("docs/local-mode.md") if "(Pdb)" in block.text]
+    (command, *shown), (call, answer) = columns(page)
+    (tmp_path / "greetings.py").write_text(SHOWN)
+    terminal = Terminal(pool_file(tmp_path, "greetings", "greetings:Greetings"), *command.removeprefix("$ snakepit dev pool.yaml ").split())
+    terminal.shows("ready: the control plane is at")
+    words = [sys.executable, "-m", "snakepit.cli", *call.removeprefix("$ snakepit ").split(), "--server", terminal.server]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as caller:
+        for number, typed in enumerate((line.removeprefix("(Pdb) ") for line in shown if line.startswith("(Pdb) ")), 1):
+            terminal.shows("(Pdb) ", number)
+            terminal.types(typed)
+        printed, _ = caller.communicate(timeout=30)
+    assert printed == f"{answer}\n"
+    said = "\n".join(line.rstrip() for line in terminal.screen.splitlines())
+    assert re.search(".*".join(re.escape(part) for part in "\n".join(shown).split("…")), said), said
+    terminal.ends()
 
 
 def test_debugging_needs_a_terminal(tmp_path: Path) -> None:

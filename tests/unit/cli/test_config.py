@@ -9,6 +9,7 @@ import pytest
 from snakepit.cli.config import Config, Kube, Server, load, named, parse, path
 from snakepit.cli.target import Target, TargetOptions, resolve
 from snakepit.errors import InvalidArguments
+from support.pages import blocks
 
 FILE = Path("/somewhere/config.toml")
 WHOLE = """
@@ -30,6 +31,14 @@ def test_a_file_names_servers_and_defaults() -> None:
     assert (found.server, found.namespace) == ("staging", "team")
     assert found.servers["staging"] == Server(address="staging.example:7800", token_file="/tokens/staging")
     assert found.servers["production"].kube == Kube("prod", "snakepit-system", "snakepit", "robot")
+
+
+def test_the_file_that_the_page_shows_is_read() -> None:
+    (page,) = [block.text for block in blocks("docs/command-line.md", "toml")]
+    found = parse(page, FILE)
+    assert (found.server, found.namespace) == ("staging", "team")
+    assert found.servers["staging"].ca_file == "~/.config/snakepit/staging.ca.crt"
+    assert found.servers["production"].kube == Kube("production", "snakepit-system", "snakepit", "robot")
 
 
 def test_no_file_says_nothing(tmp_path: Path) -> None:

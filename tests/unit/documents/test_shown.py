@@ -1,0 +1,58 @@
+"""What pages show of what programs read and write: log lines, failures in JSON, files of tokens and issuers. Each is what the program
+reads or writes; outputs of commands are compared where the commands are typed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from snakepit.cli.failures import fields
+from snakepit.errors import PoolSaturated
+from snakepit_control_plane.authentication.issuers import parse_issuers
+from snakepit_control_plane.authentication.static import AUTHENTICATED, parse
+from snakepit_worker.launcher import MUST_SPAWN
+from support.log_lines import line
+from support.pages import PAGES, ROOT, Block, blocks
+
+JSON = [(block, block.text) for page in PAGES for block in blocks(page, "json")]
+
+
+def showing(*words: str) -> list[Any]:
+    found = [block for block, text in JSON if all(f'"{word}"' in text for word in words)]
+    assert found
+    return [pytest.param(block, id=block.id) for block in found]
+
+
+@pytest.mark.parametrize("block", showing("component", "level"))
+def test_a_log_line_of_a_page_is_one_by_the_schema(block: Block) -> None:
+    assert line(block.text)["message"]
+
+
+@pytest.mark.parametrize("block", showing("exitCode"))
+def test_a_failure_of_a_page_has_the_fields_that_one_has(block: Block) -> None:
+    shown = json.loads(block.text)["error"]
+    written = json.loads(json.dumps(fields(PoolSaturated(shown["message"], retry_after=shown["retryAfterSeconds"]))))
+    assert shown == written
+
+
+@pytest.mark.parametrize("block", showing("issuer", "claimMappings"))
+def test_issuers_of_a_page_are_taken_by_the_chart_and_by_the_control_plane(block: Block) -> None:
+    jsonschema.validate({"callerIssuers": json.loads(block.text)}, json.loads((ROOT / "charts/snakepit/values.schema.json").read_text()))
+    (issuer,) = parse_issuers(block.text)
+    assert issuer.issuer.audiences == ("snakepit",)
+
+
+def test_the_file_of_tokens_of_the_page_lets_two_people_in() -> None:
+    (shown,) = [block.text for block in blocks("docs/local-mode.md", heading="Callers with tokens") if "," in block.text]
+    ada, bob = parse(shown.splitlines())
+    assert (ada.token, ada.identity.subject, ada.identity.groups) == (b"f2c0a3d9e1b84675", "ada", ("staff", "ops", AUTHENTICATED))
+    assert (bob.token, bob.identity.subject) == (b"9d1e7c55b0a34f28", "bob")
+
+
+def test_why_workers_are_not_forked_is_said_as_on_the_page() -> None:
+    (shown,) = [block.text for block in blocks("docs/author.md") if "a fresh interpreter" in block.text]
+    assert " ".join(shown.split()).endswith(MUST_SPAWN)
