@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE, carried
+from snakepit._telemetry.span import Span
 from snakepit._telemetry.traceparent import NOT_SAMPLED, parse
-from snakepit._telemetry.tracing import Span
 from snakepit_gateway.telemetry import known_method
 
 TRACEPARENT = b"traceparent"

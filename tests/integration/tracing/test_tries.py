@@ -168,6 +168,18 @@ class TestWhateverCallersSay:
         assert not receiver.spans
 
 
+class TestWithinLimits:
+    @pytest.fixture
+    def sampler(self) -> dict[str, str]:
+        return {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "2"}
+
+    async def test_a_span_has_no_more_than_the_variables_allow(self, receiver: Receiver, server: Running, client: Client) -> None:
+        async with simulated_agent(server.address, tools={"work": work}):
+            await client.pool(POOL).call("work", timeout=20)
+            spans = await receiver.until({"call work", "route work"})
+        assert [len(each.attributes) for each in spans.values()] == [2, 2]
+
+
 # ---- where nothing is traced
 
 

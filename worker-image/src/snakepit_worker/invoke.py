@@ -116,12 +116,11 @@ class Invoker:
             done.sections = call.sections
         if done.failure is None and done.tool_error is None:  # which is often quicker than the work would have been
             usual = self.means[frame.tool] = self.means.get(frame.tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
-        if started_ns:
-            self.channel.send(_span(call, done, started_ns, parent), done)
-        elif call.sections or usual >= HOLD_SECONDS:
-            self.channel.send(done)
+        ended = (_span(call, done, started_ns, parent), done) if started_ns else (done,)
+        if call.sections or usual >= HOLD_SECONDS:
+            self.channel.send(*ended)
         else:
-            self.channel.hold(done)
+            self.channel.hold(*ended)
 
     def _outcome(self, call: RunningCall, now: float, usual: float) -> Done:
         frame = call.frame

@@ -12,7 +12,7 @@ from snakepit._ipc.frames import CallFailure, ToolFailure
 from snakepit._ipc.worker import SpanFrame, StateOperation
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.propagation import TRACESTATE
-from snakepit._telemetry.tracing import Span, SpanEvent
+from snakepit._telemetry.span import Span, SpanEvent
 from snakepit.errors import Started, ToolError
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import Outcome

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from snakepit._ipc.frames import CallFailure, StateAnswer
 from snakepit._ipc.worker import StateOperation
 from snakepit._names import STATE_KEY_BYTES
-from snakepit._telemetry.tracing import Span
+from snakepit._telemetry.span import Span
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2

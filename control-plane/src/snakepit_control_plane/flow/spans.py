@@ -10,6 +10,7 @@ import time
 
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.propagation import TRACESTATE
+from snakepit._telemetry.span import Attributes, Span
 from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._wire.status import from_frame
 from snakepit.errors import Started, ToolError
@@ -41,7 +42,7 @@ def begin(call: Call) -> None:
         call.span = span if span.is_recording else None
 
 
-def asked(call: link_pb2.Call) -> tracing.Span | None:
+def asked(call: link_pb2.Call) -> Span | None:
     """Of a tool's call to one that a client offers."""
     about = spans.of_call(call.pool, call.tool, call.call_id, call.session_id)
     state = call.metadata.get(TRACESTATE, "")
@@ -51,7 +52,7 @@ def asked(call: link_pb2.Call) -> tracing.Span | None:
     return span
 
 
-def end_asked(span: tracing.Span, result: link_pb2.Result) -> None:
+def end_asked(span: Span, result: link_pb2.Result) -> None:
     """The client has answered. A reason that it made up is INTERNAL."""
     if result.HasField("error"):
         failed = from_frame(result.error)
@@ -60,14 +61,14 @@ def end_asked(span: tracing.Span, result: link_pb2.Result) -> None:
         span.end(ToolError.reason if result.HasField("tool_error") else "", Started.YES)
 
 
-def stored(pool: str, request: link_pb2.StateRequest) -> tracing.Span | None:
+def stored(pool: str, request: link_pb2.StateRequest) -> Span | None:
     """Of a state operation of a running call; None: it isn't traced."""
     about = {spans.POOL: pool, spans.SESSION: request.session_id}
     name, state = f"store {request.WhichOneof('operation')}", request.tracestate
     return tracing.start_span(name, request.traceparent, about, kind="server", tracestate=state)
 
 
-def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, now: float) -> None:
+def end(call: Call, span: Span, result: link_pb2.Result, outcome: str, now: float) -> None:
     """The call is answered. `now`: of the loop's clock."""
     record = record_of(call, result, outcome, now)
     to_wall = time.time() - now
@@ -81,7 +82,7 @@ def end(call: Call, span: tracing.Span, result: link_pb2.Result, outcome: str, n
         span.end(outcome, Started.YES if result.HasField("tool_error") else _started(record.started))
 
 
-def _figures(record: Record) -> tracing.Attributes:
+def _figures(record: Record) -> Attributes:
     said: dict[str, str | int | float] = {
         spans.TRIES: sum(each.was_sent for each in record.legs),
         spans.QUEUE_SECONDS: sum(each.queue_seconds for each in record.legs),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from snakepit._ipc.sections import Bytes
-from snakepit._telemetry.tracing import Span
+from snakepit._telemetry.span import Span
 from snakepit._wire.bulk import Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import DeadlineExceeded, SnakepitError, Started

@@ -11,14 +11,14 @@ import os
 import socket
 
 from snakepit._ipc.sockets import BATCH_HEAD, FramingError, encode, hand_over, one_batch, open_memfd, write_batch_head
-from snakepit._ipc.worker import HELD, Done
+from snakepit._ipc.worker import HELD, Done, SpanFrame
 
 BYTES = 32 * 1024
-MOST_RESULTS = 32
+MOST_FRAMES = 32
 
 
 class HeldResults:
-    """The worker's side; hands the memory over to the agent at the `inbox`. `count`: results that wait. Raises OSError."""
+    """The worker's side; hands the memory over to the agent at the `inbox`. `count`: frames that wait. Raises OSError."""
 
     def __init__(self, inbox: socket.socket) -> None:
         descriptor = open_memfd("snakepit-held")
@@ -31,12 +31,12 @@ class HeldResults:
         self._end = BATCH_HEAD
         self.count = 0
 
-    def add(self, result: Done) -> bool:
-        """Let the result wait; False where it has no room."""
-        encoded = encode(result)
+    def add(self, *ended: SpanFrame | Done) -> bool:
+        """Let the result, and what comes before it, wait; False where it has no room."""
+        encoded = b"".join(map(encode, ended))
         end = self._end + len(encoded)
-        count = self.count + 1
-        if end > BYTES or count > MOST_RESULTS:
+        count = self.count + len(ended)
+        if end > BYTES or count > MOST_FRAMES:
             return False
         self._memory[self._end : end] = encoded
         write_batch_head(self._memory, end, count)
@@ -53,9 +53,9 @@ class HeldResults:
         self._end, self.count = BATCH_HEAD, 0
 
 
-def left_behind(descriptor: int) -> list[Done]:
+def left_behind(descriptor: int) -> list[SpanFrame | Done]:
     """In the agent: what a worker that has ended still held. Some of it may have come before. Nothing, where its code has broken it."""
     try:
-        return [frame for frame in one_batch(os.pread(descriptor, BYTES, 0)) if isinstance(frame, Done)]
+        return [frame for frame in one_batch(os.pread(descriptor, BYTES, 0)) if isinstance(frame, SpanFrame | Done)]
     except (OSError, FramingError):
         return []

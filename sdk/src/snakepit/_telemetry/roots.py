@@ -49,7 +49,14 @@ class Roots(RandomIdGenerator):
         self._chosen.trace = getrandbits(64) << 64 | low
         return False
 
+    def begun(self) -> int:
+        """Of a new trace that is sampled; 0: the SDK has to say whether it is."""
+        return self._pop() if self._bound is not None else super().generate_trace_id()
+
     def generate_trace_id(self) -> int:
         """Of a new trace."""
+        return self._pop() or super().generate_trace_id()
+
+    def _pop(self) -> int:
         trace: int = self._chosen.__dict__.pop("trace", 0)
-        return trace or super().generate_trace_id()
+        return trace

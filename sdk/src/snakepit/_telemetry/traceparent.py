@@ -13,6 +13,7 @@ NOT_SAMPLED = "-"
 cost more than all else that there is to do for such a call."""
 
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_PLAIN = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[13]")
 _ODD = frozenset("13579bdf")
 """Ends of those that are sampled: the lowest bit of the flags; others, such as `random`, may be set beside it."""
 
@@ -39,6 +40,11 @@ def parse(text: str) -> Traceparent | None:
 def is_sampled(text: str) -> bool:
     """Whether its sender samples that trace."""
     return text[-1:] in _ODD
+
+
+def is_plain(text: str) -> bool:
+    """Whether it is a valid one of a sampled trace, of today's version and with no flags but those that OpenTelemetry's SDK sets."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def trace_id(text: str) -> str:

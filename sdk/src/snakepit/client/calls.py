@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Never, TypeVar, cast
 from snakepit._ipc import frames
 from snakepit._telemetry import baggage, spans, tracing
 from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE, carried
+from snakepit._telemetry.span import Span
 from snakepit._telemetry.traceparent import NOT_SAMPLED
-from snakepit._telemetry.tracing import Span
 from snakepit.author.pending_call import misplaced, seconds
 from snakepit.client import codec, requests
 from snakepit.client.connection import Connection

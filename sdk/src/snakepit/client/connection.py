@@ -19,7 +19,7 @@ from snakepit._ipc import frames
 from snakepit._ipc.sections import spread
 from snakepit._retry import RetryBudget
 from snakepit._telemetry import spans
-from snakepit._telemetry.tracing import Span
+from snakepit._telemetry.span import Span
 from snakepit._wire import LinkClosed
 from snakepit._wire.status import Metadata, from_frame
 from snakepit._wire.token import bearing

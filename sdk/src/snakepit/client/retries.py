@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from snakepit._retry import CALLS, RetryBudget
-from snakepit._telemetry.tracing import Span
+from snakepit._telemetry.span import Span
 from snakepit.errors import Draining, SnakepitError, Started, Status
 
 MOST_TRIES = 5

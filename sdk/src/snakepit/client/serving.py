@@ -18,6 +18,7 @@ from typing import Any
 
 from snakepit._telemetry import baggage, spans, tracing
 from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
+from snakepit._telemetry.span import Span
 from snakepit._values import payloads
 from snakepit._values.strings import readable
 from snakepit._wire import LinkClosed
@@ -207,14 +208,11 @@ def _send(peer: Peer, frame: link_pb2.Frame) -> None:
         return  # The replica has given the call up with the link.
 
 
-def _span(call: link_pb2.Call) -> tracing.Span | None:
+def _span(call: link_pb2.Call) -> Span | None:
     """Around the function; what it does belongs under it, its own calls too."""
     about = spans.of_call(call.pool, call.tool, call.call_id, call.session_id)
     state = call.metadata.get(TRACESTATE, "")
-    span = tracing.start_span(f"tool {call.tool}", call.traceparent, about, kind="server", tracestate=state)
-    if span is not None:
-        span.make_current()
-    return span
+    return tracing.start_span(f"tool {call.tool}", call.traceparent, about, kind="server", tracestate=state, current=True)
 
 
 def _error(result: link_pb2.Result, reason: str) -> tuple[str, str]:

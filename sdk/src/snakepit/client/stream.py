@@ -12,7 +12,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # grpc-stubs lag behind
 
 from snakepit._ipc import frames
 from snakepit._telemetry import spans
-from snakepit._telemetry.tracing import Span
+from snakepit._telemetry.span import Span
 from snakepit._wire.channels import PARENT_HEADER
 from snakepit._wire.dial import Uses
 from snakepit._wire.status import from_cancelled, from_frame, from_rpc_error

@@ -1,0 +1,55 @@
+"""Which span is made where: our own where it suffices, else OpenTelemetry's. Imported only where this process traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+
+from snakepit._telemetry import sdk_spans
+from snakepit._telemetry.span import Attributes, Span, SpanEvent
+from snakepit._telemetry.traceparent import is_sampled
+
+if TYPE_CHECKING:
+    from snakepit._telemetry.own_spans import OwnSpans
+
+_KINDS = {each.name.lower(): each for each in trace.SpanKind}
+
+
+class Spans:
+    """Those that this process makes; see `tracing` for what they are given. `sends`: where we have set up where spans go; `own`: ours
+    do all that its variables ask for."""
+
+    def __init__(self, tracer: trace.Tracer, sends: OwnSpans | None = None, *, own: bool = False) -> None:
+        self._tracer = tracer
+        self._sends = sends
+        self._own = sends if own else None
+
+    def start(self, name: str, traceparent: str, attributes: Attributes, kind: str, tracestate: str, *, current: bool) -> Span | None:
+        parent = None
+        if traceparent and (not is_sampled(traceparent) or (parent := sdk_spans.sender(traceparent, tracestate)) is None):
+            return None
+        role = _KINDS[kind]
+        if self._own is not None and not current and (made := self._own.start(name, parent, attributes, role)) is not None:
+            return made
+        context = None if parent is None else sdk_spans.within(parent)
+        span = sdk_spans.SdkSpan(self._tracer.start_span(name, context=context, kind=role, attributes=attributes))
+        if current:
+            span.make_current()
+        return span
+
+    def export(
+        self,
+        name: str,
+        traceparent: str,
+        tracestate: str,
+        span_id: str,
+        times: tuple[int, int],
+        attributes: Attributes,
+        events: Sequence[SpanEvent],
+        error: str,
+    ) -> None:
+        if self._sends is None or not is_sampled(traceparent) or (parent := sdk_spans.sender(traceparent, tracestate)) is None:
+            return
+        self._sends.export(name, parent, int(span_id or "0", 16), times, attributes, events, error)
