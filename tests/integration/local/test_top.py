@@ -85,6 +85,8 @@ def test_keys_choose_sort_and_filter_as_in_htop(server: Dev, screen: Screen) -> 
     screen.until(lambda lines: any("Page Up" in line for line in lines), "help")
     screen.press("x")
     screen.until(lambda lines: len(pools(lines)) == 2, "any key leaves it")
+    screen.press("N")
+    screen.until(lambda lines: "by NAME" in lines[0], "sorted by name")
     screen.press("\x03")
     assert screen.process.wait(30) == 0
 

@@ -175,6 +175,42 @@ def test_the_sort_column_goes_round_and_begins_anew_in_its_own_order() -> None:
     assert pressing(State(sort=0), "\x1b[17~").sort == 1
 
 
+HTOP = {
+    "F1 h ?": State(help=True),
+    "F3 / F4 \\": State(typing=True),
+    "F6 >": State(sort=TITLES.index("CALLS/S") + 1),
+    "<": State(sort=TITLES.index("CALLS/S") - 1),
+    "F10 q": State(over=True),
+    "I": State(reverse=True),
+    "N": State(sort=TITLES.index("NAME")),
+    "P": State(sort=TITLES.index("BUSY")),
+    "Z": State(paused=True),
+    "Down": State(selected="b"),
+    "End PgDn": State(selected="c"),
+}
+"""What its manual page says of them (3.2.2), as far as it is about something that there is here."""
+SENT = {
+    "F1": "\x1bOP",
+    "F3": "\x1bOR",
+    "F4": "\x1bOS",
+    "F6": "\x1b[17~",
+    "F10": "\x1b[21~",
+    "Down": "\x1b[B",
+    "End": "\x1b[F",
+    "PgDn": "\x1b[6~",
+}
+
+
+@pytest.mark.parametrize(("key", "becomes"), [(key, becomes) for named, becomes in HTOP.items() for key in named.split()])
+def test_a_key_does_what_it_does_in_htop(key: str, becomes: State) -> None:
+    assert pressing(State(), SENT.get(key, key), "a", "b", "c") == becomes
+
+
+def test_what_has_been_paused_goes_on_by_either_key() -> None:
+    assert pressing(State(), "Z ") == pressing(State(), " Z") == State()
+    assert pressing(State(), " ").paused
+
+
 @given(st.text(max_size=200))
 def test_whatever_is_typed_nothing_breaks(typed: str) -> None:
     pressing(State(), typed, "a", "b")

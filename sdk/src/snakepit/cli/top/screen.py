@@ -11,13 +11,14 @@ from snakepit.cli.tables import NOTHING, WORKERS, Column, lines, seconds, unansw
 from snakepit.cli.top.look import Look, PoolRow
 from snakepit.cli.top.state import SORTS, State, rows
 
-KEYS = "q quit   up down pool   < > sort   I reverse   / filter   space pause   h help"
+KEYS = "q quit   up down pool   < > sort   I reverse   / filter   Z pause   h help"
 HELP = (
     ("Up, Down, Page Up, Page Down, Home, End", "choose a pool, whose workers are shown"),
     ("< and >, F6", "sort by the column to the left, or to the right"),
+    ("N, P", "sort by name, or by how busy"),
     ("I", "the other way round"),
-    ("/ or F4", "show pools whose name has what you type; Enter keeps it, Escape shows all again"),
-    ("Space", "pause, and go on"),
+    ("/, F3, F4", "show pools whose name has what you type; Enter keeps it, Escape shows all again"),
+    ("Z, Space", "pause, and go on"),
     ("q, F10, Ctrl-C", "quit"),
 )
 _MOST_REASONS = 4

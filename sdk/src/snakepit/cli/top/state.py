@@ -23,7 +23,8 @@ _MEANT = {
     "<": (",", "\x1b[D", "\x1bOD"),
     ">": (".", "\x1b[C", "\x1bOC", "\x1b[17~"),  # F6
     "h": ("?", "\x1bOP", "\x1b[11~"),  # F1
-    "/": ("\\", "\x1bOS", "\x1b[14~"),  # F4
+    "/": ("\\", "\x1bOS", "\x1b[14~", "\x1bOR", "\x1b[13~"),  # F4, F3
+    "Z": (" ",),
     "q": ("Q", "\x03", "\x1b[21~"),  # F10
 }
 _NAMES = {typed: name for name, several in _MEANT.items() for typed in several}
@@ -43,6 +44,9 @@ SORTS: Sequence[tuple[str, Callable[[PoolRow], Any], bool]] = (
 """Columns to sort by: title, key, and whether the largest comes first."""
 
 TITLES = tuple(title for title, _, _ in SORTS)
+
+_SORTED_BY = {"N": TITLES.index("NAME"), "P": TITLES.index("BUSY")}
+"""htop's keys for a process' number and its use of the processor."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -85,10 +89,11 @@ def pressed(state: State, key: str, shown: Sequence[str], page: int) -> State:
         "h": {"help": True},
         "/": {"typing": True},
         "\x1b": {"filter": ""},
-        " ": {"paused": not state.paused},
+        "Z": {"paused": not state.paused},
         "I": {"reverse": not state.reverse},
         "<": {"sort": (state.sort - 1) % len(SORTS), "reverse": False},
         ">": {"sort": (state.sort + 1) % len(SORTS), "reverse": False},
+        **{typed: {"sort": sort, "reverse": False} for typed, sort in _SORTED_BY.items()},
     }
     return msgspec.structs.replace(state, **changes.get(name, {}))
 
