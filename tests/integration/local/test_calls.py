@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
 import snakepit
 from snakepit import Client, Pool, Started
 from support.dev_server import Dev
+from support.tasks import task
 
 
 async def wait_for_slots(pool: Pool, busy: int) -> None:
@@ -109,7 +112,7 @@ async def test_a_deadline_ends_a_running_tool(pool: Pool) -> None:
     began = time.monotonic()
     with pytest.raises(snakepit.DeadlineExceeded):
         await pool.call("sleep", {"seconds": 30}, timeout=0.3)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     await wait_for_idle(pool)
 
 
@@ -125,31 +128,32 @@ async def test_calls_spread_evenly_over_idle_workers(pool: Pool) -> None:
             even.append(len(served) == 4 and max(served.values()) - min(served.values()) <= 2)
 
 
+@contextlib.asynccontextmanager
+async def taken(pool: Pool) -> AsyncIterator[None]:
+    """Its only slot, for as long as the test wants it."""
+    async with task(pool.call("spin", timeout=60)):
+        await wait_for_slots(pool, 1)
+        yield
+    await wait_for_idle(pool)
+
+
 async def test_a_full_queue_refuses_at_once_and_a_waiting_call_times_out_once(client: Client) -> None:
     pool = client.pool("tiny")
-    running = asyncio.create_task(pool.call("sleep", {"seconds": 1.5}, timeout=10))
-    await wait_for_slots(pool, 1)
-    waiting = asyncio.create_task(pool.call("echo", {"value": 1}, timeout=10))
-    async with asyncio.timeout(10):
-        while (await pool.info()).queue_depth < 1:
-            await asyncio.sleep(0.005)
-    with pytest.raises(snakepit.PoolSaturated) as caught:
-        await pool.call("echo", {"value": 2}, timeout=10)
-    assert caught.value.retry_after is not None
-    with pytest.raises(snakepit.QueueTimeout):
-        await waiting
-    assert await running == "slept"
+    async with taken(pool):
+        outcomes = await asyncio.gather(*[pool.call("echo", {"value": 1}, timeout=10) for _ in range(2)], return_exceptions=True)
+    (refused,) = [each for each in outcomes if isinstance(each, snakepit.PoolSaturated)]
+    assert refused.retry_after is not None
+    assert [type(each) for each in outcomes if each is not refused] == [snakepit.QueueTimeout]
 
 
 async def test_a_call_whose_deadline_passes_in_the_queue_never_runs(client: Client) -> None:
     pool = client.pool("tiny")
     async with pool.session(delete=True) as session:
-        running = asyncio.create_task(pool.call("sleep", {"seconds": 0.6}, timeout=10))
-        await wait_for_slots(pool, 1)
-        with pytest.raises(snakepit.DeadlineExceeded) as caught:
-            await session.call("remember", {"key": "ran", "value": True}, timeout=0.1)
-        assert caught.value.started is Started.NO
-        assert await running == "slept"
+        async with taken(pool):
+            with pytest.raises(snakepit.DeadlineExceeded) as caught:
+                await session.call("remember", {"key": "ran", "value": True}, timeout=0.1)
+            assert caught.value.started is Started.NO
+        assert await pool.call("echo", {"value": 1}, timeout=10) == 1, "whoever waited would have run before it"
         assert await session.state.get("ran") is None
 
 
@@ -161,6 +165,7 @@ async def test_tools_are_listed_with_their_schemas(pool: Pool) -> None:
 
 
 async def test_pools_are_listed(client: Client) -> None:
+    await wait_for_workers(client.pool("sample"), 4)
     pools = {pool.name: pool for pool in await client.pools()}
     assert pools.keys() == {"default/sample", "default/tiny"}
     assert pools["default/sample"].available

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from snakepit.author.state import CACHE_SECONDS
 from snakepit.errors import SessionNotFound
 from snakepit.v1 import session_pb2
 from snakepit_control_plane.server import make_store
@@ -77,10 +78,11 @@ async def test_a_session_and_its_state_survive_worker_capsule_and_control_plane(
 
 
 async def test_an_ordered_session_waits_for_the_verdict_on_a_capsule_that_is_silent_and_then_goes_on_elsewhere(world: World) -> None:
-    async with world.capsule(0, processes=1) as first:
+    beat = {"intervalSeconds": 0.2, "timeoutSeconds": 3, "missThreshold": 3}
+    async with world.capsule(0, processes=1, heartbeat=beat) as first:
         await world.sides[0].create("s")
         await remember(world.sides[0], "kept")
-        async with world.capsule(1, processes=1):
+        async with world.capsule(1, processes=1, heartbeat=beat):
             began = time.monotonic()
             first.agent.cancel()
             await until_unlinked(world, "sample-0")
@@ -88,7 +90,7 @@ async def test_an_ordered_session_waits_for_the_verdict_on_a_capsule_that_is_sil
             other = await world.sides[1].call("where")
             assert not any(call.done() for call in calls), "it moved while its agent might have lived"
             assert {tuple(await call) for call in calls} == {("kept", 1, int(other.json.number_value))}
-            assert time.monotonic() - began > 0.6, "heartbeat.timeoutSeconds is 1, and the last heartbeat was a moment before"
+            assert time.monotonic() - began > 1.5, "heartbeat.timeoutSeconds is 3, and the last heartbeat was a moment before"
             assert (await world.sides[0].session("s")).epoch == 2
 
 
@@ -116,11 +118,12 @@ async def test_reads_come_from_the_workers_cache_writes_go_through_and_a_write_e
         wrote = time.monotonic()
         written = await put(world.sides[1], "second")
         assert (written.written, written.version) == (True, 2)
-        async with asyncio.timeout(5):
-            while (seen := await recall(world.sides[0]))[0] == "first":
-                await asyncio.sleep(0.02)
+        asked = time.monotonic()
+        while (seen := await recall(world.sides[0]))[0] == "first":
+            assert asked < wrote + CACHE_SECONDS, "whoever asks a second after the write sees it"
+            await asyncio.sleep(0.02)
+            asked = time.monotonic()
         assert seen[:2] == ["second", 2]
-        assert time.monotonic() - wrote < 1.5
         await remember(world.sides[0], "third")
         stored = await rpc(world.sides[1].sessions.GetState(session_pb2.GetStateRequest(pool=POOL, session_id="s", key="k")))
         assert (stored.value.json.string_value, stored.version) == ("third", 3)
@@ -173,7 +176,7 @@ async def test_the_worker_is_told_when_a_session_ends_for_it(world: World, end: 
 
 @pytest.mark.parametrize("use", ["calls", "a long call", "a call that waits"])
 async def test_a_session_in_use_outlives_its_ttl_through_both_replicas_and_then_expires(world: World, use: str) -> None:
-    ttl = 0.9
+    ttl = 1.5
     async with world.capsule(0, processes=1):
         await world.sides[0].create("s", ttl_seconds=ttl)
         await world.sides[0].call("where", session_id="s")
