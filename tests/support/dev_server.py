@@ -73,7 +73,11 @@ class Program:
     def descendants(self) -> list[int]:
         """Every process that came of it and is there, itself included, wherever it was adopted."""
         mark = f"{MARK}={self.mark}".encode()
-        return [int(each.name) for each in Path("/proc").glob("[0-9]*") if mark in _environment(each).split(b"\0")]
+        return [int(each.name) for each in Path("/proc").glob("[0-9]*") if mark in _of(each.name, "environ").split(b"\0")]
+
+    def running(self, module: str) -> list[int]:
+        """Pids of those in whose command line it is."""
+        return [pid for pid in self.descendants() if module.encode() in _of(pid, "cmdline")]
 
     def leaves_nothing(self, seconds: float = 5.0) -> None:
         wait_until(lambda: not self.descendants(), f"no process of it is left\n{self.output}", seconds)
@@ -143,8 +147,8 @@ def pool_file(folder: Path, name: str, adapter: str, **spec: str) -> Path:
     return path
 
 
-def _environment(process: Path) -> bytes:
+def _of(pid: int | str, what: str) -> bytes:
     try:
-        return (process / "environ").read_bytes()
+        return Path(f"/proc/{pid}/{what}").read_bytes()
     except OSError:  # it has ended, or is somebody else's
         return b""

@@ -1,14 +1,10 @@
-"""The control plane's program, which says at each line of its input what it holds once all that is free was given back.
-
-What an allocator keeps for later is no leak, and much larger than what a leak would be.
-"""
+"""The control plane's program, which says at each line of its input what it holds."""
 
 from __future__ import annotations
 
 import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 
 # isort: split
-import ctypes
 import gc
 import json
 import sys
@@ -16,27 +12,14 @@ import threading
 from pathlib import Path
 
 from snakepit_control_plane.main import main
-from support.attack import MIB, rss
-
-
-class _Mallinfo(ctypes.Structure):
-    """glibc's, of all its arenas together."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
-    ]
+from support.allocated import in_use
+from support.attack import rss
 
 
 def answer() -> None:
-    libc = ctypes.CDLL(None)
-    libc.mallinfo2.restype = _Mallinfo
     for _ in sys.stdin:
-        gc.collect()
-        libc.malloc_trim(0)
-        found = libc.mallinfo2()
         held = {
-            "in_use": round((found.uordblks + found.hblkhd) / MIB, 1),
+            "in_use": in_use(),
             "descriptors": len(list(Path("/proc/self/fd").iterdir())),
             "garbage": sum(each["collected"] for each in gc.get_stats()),
             "blocks": sys.getallocatedblocks(),

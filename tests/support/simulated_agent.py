@@ -213,7 +213,7 @@ class SimulatedAgent:
             **operation,  # type: ignore[arg-type]
         )
         self.send(state_request=request)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await answer
 
     async def pipe(self, call: link_pb2.Call, chunks: Sequence[link_pb2.Chunk]) -> int:

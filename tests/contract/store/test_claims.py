@@ -83,7 +83,7 @@ async def test_only_its_own_run_releases_a_key_and_an_outcome_is_never_released(
 
 
 async def test_the_claim_of_a_replica_without_a_lease_becomes_lost_once_and_for_all(store: Store, run: Run, other: Run) -> None:
-    await claim(store, run, lease=0.15)
+    await claim(store, run, lease=0.8)
     assert (await claim(store, other)).state is ClaimState.RUNNING
     assert (await eventually_found(store, other, ClaimState.DONE)).outcome == LOST
     assert await store.claims.hold(run.pool, run.replica, 60.0)
@@ -92,11 +92,11 @@ async def test_the_claim_of_a_replica_without_a_lease_becomes_lost_once_and_for_
 
 async def test_a_lease_that_is_renewed_keeps_all_claims_of_its_replica(store: Store, run: Run, other: Run) -> None:
     second = replace(run, key="second", id="run-3")
-    await claim(store, run, lease=0.3)
-    await claim(store, second, lease=0.3)
+    await claim(store, run, lease=1.0)
+    await claim(store, second, lease=1.0)
     for _ in range(10):
-        await asyncio.sleep(0.06)
-        assert await store.claims.hold(run.pool, run.replica, 0.3)
+        await asyncio.sleep(0.15)
+        assert await store.claims.hold(run.pool, run.replica, 1.0)
     assert (await claim(store, other)).state is ClaimState.RUNNING
     assert (await claim(store, replace(other, key="second"))).state is ClaimState.RUNNING
 

@@ -6,11 +6,11 @@ from snakepit_control_plane.store.interface import Store
 
 
 async def test_an_agent_is_lost_only_when_no_replica_hears_it_and_then_for_good(store: Store, pool: str) -> None:
-    assert await store.renew_leases(pool, {"i": 0.3}) == []
-    assert 0.1 < await store.declare_lost(pool, "i", 60) < 0.31
+    assert await store.renew_leases(pool, {"i": 1.0}) == []
+    assert 0.2 < await store.declare_lost(pool, "i", 60) < 1.01
     assert await store.has_lease(pool, "i")
     assert not await store.has_lease(pool, "j")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while left := await store.declare_lost(pool, "i", 60):
             await asyncio.sleep(left)
     assert not await store.has_lease(pool, "i")
@@ -22,7 +22,7 @@ async def test_who_holds_a_lease_is_listed(store: Store, pool: str) -> None:
     assert await store.live_agents([pool]) == []
     await store.renew_leases(pool, {"long": 60, "short": 0.1})
     await store.renew_leases(f"{pool}-other", {"other": 60})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await store.live_agents([pool]) != ["long"]:
             await asyncio.sleep(0.02)
     assert set(await store.live_agents([pool, f"{pool}-other"])) == {"long", "other"}

@@ -152,7 +152,7 @@ async def test_a_primary_that_was_replaced_is_left_though_it_still_answers_as_on
                     await until(store, ready=True, seconds=20)
                 return b"k" in world.replica.command("HKEYS", f"snakepit:{{{POOL}}}:state:s")
 
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not await written_there():
                     await asyncio.sleep(0.02)
 

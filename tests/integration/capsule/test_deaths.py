@@ -21,14 +21,15 @@ NO, MAYBE, YES = 1, 2, 3
 
 
 async def test_a_killed_worker_fails_its_call_at_once_and_is_replaced(control: Replica, caplog: pytest.LogCaptureFixture) -> None:
-    async with capsule(spec("support.stubborn:Stubborn"), control):
+    """Well before anybody misses a heartbeat."""
+    async with capsule(spec("support.stubborn:Stubborn", heartbeat={"intervalSeconds": 30, "timeoutSeconds": 120}), control):
         (worker,) = await control.ready()
         id_ = control.call(worker, "hold", {"seconds": 60})
         await control.begun(id_)
         killed = time.monotonic()
         os.kill(worker.pid, signal.SIGKILL)
         result = await control.result(id_)
-        assert time.monotonic() - killed < 1.0
+        assert time.monotonic() - killed < 10
         assert (result.error.reason, result.error.started) == ("WORKER_LOST", MAYBE)
         assert result.error.details["how"] == "signal 9"
         (successor,) = await control.until(lambda: [w for w in control.workers() if w.pid not in (0, worker.pid) and w.state == 2])
@@ -141,19 +142,19 @@ async def test_a_worker_that_cannot_start_backs_off_and_says_why(
 
 async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(control: Replica) -> None:
     quick = spec("support.sample:EndlessSetup", heartbeat={"intervalSeconds": 0.1}, restart={"maxRestarts": 0})
-    async with capsule(quick, control, setup_timeout=0.5):
+    async with capsule(quick, control, setup_timeout=2):
         await control.until(
             lambda: any(w.reason == "Starting" and "setup() has been running" in w.message for w in control.workers()),
             "setup() and its age",
         )
         failing = await control.state_of(pool_pb2.WORKER_STATE_BACKOFF)
-        assert (failing.reason, failing.message) == ("SetupTimeout", "setup() did not return within 0.5 s")
+        assert (failing.reason, failing.message) == ("SetupTimeout", "setup() did not return within 2 s")
 
 
 async def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample"), control):
         (worker,) = await control.ready()
-        result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=0.2))
+        result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=1.5))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
         assert result.error.message == "tool 'sleep' was interrupted: the deadline has passed"
         assert await control.value(control.call(worker, "add", {"a": 1})) == 2
@@ -167,14 +168,14 @@ async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(
     stubborn = spec("support.waiting:Waiting", worker={"processes": 2}, drain={"killAfterSeconds": 1})
     async with capsule(stubborn, control):
         first, second = await control.ready(2)
-        result = await control.result(control.call(first, tool, timeout_seconds=0.3))
+        result = await control.result(control.call(first, tool, timeout_seconds=1.5))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
         assert re.fullmatch(
             rf"the deadline passed, and tool {tool} did not stop: it was at support/waiting\.py:\d+ in {tool}", result.error.message
         )
         # The caller has its answer; the slot is still taken, and the replica is told so before that.
         kinds = [frame.WhichOneof("kind") for frame in control.frames if frame.WhichOneof("kind") in ("load", "result")]
-        assert kinds[-2:] == ["load", "result"]
+        assert kinds[kinds.index("result") - 1] == "load"
         assert (await control.rejected(control.call(first, "echo", {"value": 1}))).reason == "NO_SLOT"
         await control.until(lambda: control.workers()[0].incarnation != first.incarnation and control.workers()[0].state == 2)
         assert control.workers()[1].incarnation == second.incarnation
@@ -190,7 +191,7 @@ async def test_in_the_thread_profile_a_tool_that_will_not_stop_takes_its_neighbo
     async with capsule(threads, control):
         (worker,) = await control.ready()
         neighbour = control.call(worker, "wait", {"how": "event.wait"})
-        clinging = control.call(worker, "clings", timeout_seconds=0.3)
+        clinging = control.call(worker, "clings", timeout_seconds=1.5)
         result = await control.result(clinging)
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
         assert re.search(r"it was at support/waiting\.py:\d+ in clings", result.error.message)

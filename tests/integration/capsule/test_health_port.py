@@ -7,17 +7,20 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from support.attack import python_path
+
 MIB = 1024 * 1024
-ROOM = 32 * MIB
+ROOM = 16.0
+"""MiB."""
 PROGRAM = """
 import asyncio
 from snakepit._wire.health import HealthServer
+from support.allocated import tell
 
 async def main():
     server = HealthServer("127.0.0.1:0")
@@ -25,26 +28,37 @@ async def main():
     print(server.address.rpartition(":")[2], flush=True)
     await asyncio.Event().wait()
 
+tell()
 asyncio.run(main())
 """
 
 pytestmark = pytest.mark.timeout(50)
 
 
+class Served:
+    """What serves at `port`, in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process, self.port = process, port
+
+    async def held(self) -> float:
+        """MiB that its allocator has given out."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(b"\n")
+        return float(await self.process.stdout.readline())
+
+
 @asynccontextmanager
-async def served() -> AsyncIterator[tuple[int, int]]:
-    """The port, and the process that serves there."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, stdout=asyncio.subprocess.PIPE)
+async def served() -> AsyncIterator[Served]:
+    pipe, path = asyncio.subprocess.PIPE, {**os.environ, "PYTHONPATH": python_path()}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, stdin=pipe, stdout=pipe, env=path)
     assert process.stdout is not None
     try:
-        yield int(await process.stdout.readline()), process.pid
+        yield Served(process, int(await process.stdout.readline()))
     finally:
         process.kill()
         await process.wait()
-
-
-def rss(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def check(port: int) -> int:
@@ -55,33 +69,33 @@ async def check(port: int) -> int:
 
 
 async def test_messages_that_are_too_large_or_never_end_cost_no_memory() -> None:
-    async with served() as (port, pid), AsyncExitStack() as stack:
-        assert await check(port) == health_pb2.HealthCheckResponse.SERVING
-        before = rss(pid)
+    async with served() as server, AsyncExitStack() as stack:
+        assert await check(server.port) == health_pb2.HealthCheckResponse.SERVING
+        before = await server.held()
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
         writes = []
         for _ in range(4):
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options))
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options))
             method = channel.stream_stream("/grpc.health.v1.Health/Check")
             calls = [method() for _ in range(20)]
             writes += [asyncio.create_task(call.write(bytes(3 * MIB))) for call in calls]
         _, waiting = await asyncio.wait(writes, timeout=3)
-        assert await check(port) == health_pb2.HealthCheckResponse.SERVING
-        assert rss(pid) - before < ROOM
+        assert await check(server.port) == health_pb2.HealthCheckResponse.SERVING
+        assert await server.held() - before < ROOM
         for each in waiting:
             each.cancel()
         await asyncio.gather(*writes, return_exceptions=True)
 
 
 async def test_connections_that_say_nothing_are_few_and_are_ended() -> None:
-    async with served() as (port, pid):
-        assert await check(port) == health_pb2.HealthCheckResponse.SERVING
-        before = rss(pid)
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
+    async with served() as server:
+        assert await check(server.port) == health_pb2.HealthCheckResponse.SERVING
+        before = await server.held()
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(400)]
         async with asyncio.timeout(20):
             await asyncio.gather(*[until_closed(reader) for reader, _ in silent])
-        assert rss(pid) - before < ROOM
-        assert await check(port) == health_pb2.HealthCheckResponse.SERVING
+        assert await server.held() - before < ROOM
+        assert await check(server.port) == health_pb2.HealthCheckResponse.SERVING
         for _, writer in silent:
             writer.close()
 

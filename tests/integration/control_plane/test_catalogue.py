@@ -91,7 +91,7 @@ async def test_a_tool_is_waited_for_while_the_only_worker_that_has_it_is_away_fo
         else:
             only.state = pool_pb2.WORKER_STATE_STARTING
             only.replace_worker("capsule-1/0")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while server.flow.pools[POOL].ready_workers != 1:
                 await asyncio.sleep(0)  # At every turn of the loop: it links anew within milliseconds.
         waits = caller.start("extra")

@@ -30,7 +30,7 @@ async def test_with_the_store_away_a_key_is_refused_at_once_and_other_calls_go_o
         two.let_go()
         own_redis.kill()
         await eventually(lambda: two.servers[0].store.problem)
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(1.4):
             with pytest.raises(StoreUnavailable) as refused:
                 await two.callers[0].call("work", idempotency_key=key)
             assert refused.value.started is Started.NO

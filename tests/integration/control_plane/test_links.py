@@ -267,7 +267,7 @@ async def test_health_reflection_and_metrics_answer(server: Running) -> None:
             request = health_pb2.HealthCheckRequest(service="snakepit.v1.RouterService")
             return (await health.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await serving():
                 await asyncio.sleep(0.02)
         info = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
@@ -289,7 +289,7 @@ async def test_a_replica_that_stops_is_not_serving_to_whoever_asks_for_its_healt
         call = caller.start("hang")
         await eventually(lambda: agent.running)
         watch = health.Watch(health_pb2.HealthCheckRequest(service="snakepit.v1.RouterService"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
                 pass
             stop = asyncio.create_task(server.stop(linger=0.05, drain=10))

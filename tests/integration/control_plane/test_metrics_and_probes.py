@@ -85,7 +85,7 @@ async def test_a_replica_that_stops_is_alive_and_not_ready(server: Running) -> N
     assert await probe(server, "ready") == SERVING
     server.stopping = True
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await probe(server, "ready") != NOT_SERVING:
             await asyncio.sleep(0.05)
     assert await probe(server, "") == SERVING

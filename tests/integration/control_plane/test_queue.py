@@ -21,10 +21,11 @@ from support.control_plane import Caller, counted, eventually, outcome, replica,
 from support.simulated_agent import POOL, settings, simulated_agent
 
 TIGHT = settings(queue={"maxSize": 2, "timeoutSeconds": 1})
+PATIENT = settings(queue={"maxSize": 2, "timeoutSeconds": 30})
 
 
 async def test_a_full_queue_refuses_at_once_with_retry_info_and_a_counter(server: Running, caller: Caller) -> None:
-    async with simulated_agent(server.address, settings=TIGHT) as agent:
+    async with simulated_agent(server.address, settings=PATIENT) as agent:
         calls = [caller.start("hang") for _ in range(3)]
         await eventually(lambda: waiting(server) == 2)
         with pytest.raises(PoolSaturated) as refused:
@@ -53,10 +54,10 @@ async def test_a_queued_call_past_its_timeout_fails_once_and_never_runs(server: 
 
 @pytest.mark.parametrize("end", ["deadline", "cancel"])
 async def test_a_call_that_ends_in_the_queue_leaves_it_at_once_and_never_runs(server: Running, caller: Caller, end: str) -> None:
-    async with simulated_agent(server.address, settings=TIGHT) as agent:
+    async with simulated_agent(server.address, settings=PATIENT) as agent:
         first = caller.start("hang")
         await eventually(lambda: agent.running)
-        doomed = [caller.start("echo", timeout=0.2 if end == "deadline" else 10) for _ in range(2)]
+        doomed = [caller.start("echo", timeout=1.5 if end == "deadline" else 10) for _ in range(2)]
         await eventually(lambda: waiting(server) == 2)
         if end == "cancel":
             for task in doomed:
@@ -156,7 +157,7 @@ async def test_a_pool_that_was_ready_a_moment_ago_queues_its_calls(server: Runni
         assert (await call).worker == "capsule-1/0"
 
 
-BRIEF = {"timeoutSeconds": 0.3, "activationTimeoutSeconds": 30}
+BRIEF = {"timeoutSeconds": 1, "activationTimeoutSeconds": 30}
 
 
 async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_others(server: Running, caller: Caller) -> None:
@@ -165,7 +166,7 @@ async def test_calls_of_a_session_wait_for_a_pool_to_scale_up_for_as_long_as_oth
     await caller.create("s")
     began = server.flow.clock()
     calls = [caller.start("echo"), *(caller.start("echo", session_id="s") for _ in range(2))]
-    await eventually(lambda: waiting(server) == 3 and server.flow.clock() - began > 1)
+    await eventually(lambda: waiting(server) == 3 and server.flow.clock() - began > 1.5)
     async with simulated_agent(server.address, settings=zero):
         assert {(await call).worker for call in calls} == {"capsule-0/0"}
 
@@ -182,7 +183,7 @@ async def test_calls_that_wait_when_the_last_worker_goes_have_as_long_as_those_t
         agent.report()
         agent.send(reject=link_pb2.Reject(id=arrived[0].id, reason="WORKER_GONE"))
         began = server.flow.clock()
-        await eventually(lambda: waiting(server) == 2 and server.flow.clock() - began > 1)
+        await eventually(lambda: waiting(server) == 2 and server.flow.clock() - began > 1.5)
         async with simulated_agent(server.address, settings=settings(queue=BRIEF), name="capsule-1"):
             assert {(await call).worker for call in (unstarted, waits)} == {"capsule-1/0"}
 

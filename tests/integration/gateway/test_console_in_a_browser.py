@@ -326,7 +326,7 @@ def test_a_page_says_that_it_is_old_while_its_gateway_is_away_and_goes_on_by_its
         with page.expect_response(away, timeout=20_000):
             page.goto(POOL)
         page.context.route(away, lambda route: route.abort())
-        (gateway,) = [each for each in program.descendants() if b"snakepit_gateway" in Path(f"/proc/{each}/cmdline").read_bytes()]
+        (gateway,) = program.running("snakepit_gateway")
         os.kill(gateway, signal.SIGKILL)
     page.evaluate("window.loaded = 1")
     expect(page.locator("#stale")).to_be_visible(timeout=20_000)

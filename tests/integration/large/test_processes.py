@@ -36,7 +36,7 @@ def resident(pid: int) -> float:
 
 
 def agent(server: Dev) -> int:
-    (pid,) = [pid for pid in server.descendants() if b"snakepit_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (pid,) = server.running("snakepit_agent")
     return pid
 
 

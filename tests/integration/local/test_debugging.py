@@ -93,7 +93,7 @@ def test_a_breakpoint_in_a_tool_talks_to_the_terminal_for_longer_than_any_deadli
         terminal.types("result = 3.5")
         terminal.types("continue")
         assert call.result(30) == 3.5
-        impatient = threads.submit(pool.call, "half", {"number": 6}, timeout=1.0)
+        impatient = threads.submit(pool.call, "half", {"number": 6}, timeout=3.0)
         terminal.shows("(Pdb) ", 4)
         with pytest.raises(snakepit.DeadlineExceeded):
             impatient.result(30)

@@ -35,13 +35,6 @@ class Fragile(Adapter):
 """
 
 
-def is_agent(pid: int) -> bool:
-    try:
-        return b"snakepit_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # it has ended meanwhile
-        return False
-
-
 async def ready(pool: Pool) -> list[WorkerInfo]:
     try:
         return [each for each in await pool.workers() if each.state == "ready" and each.liveness == "live"]
@@ -103,7 +96,7 @@ async def test_when_all_of_it_is_killed_at_once_it_converges_and_never_exceeds_w
             pool = client.pool("default/burst")
             before = await ready(pool)
             assert len(before) == 8
-            agents = [pid for pid in server.descendants() if is_agent(pid)]
+            agents = server.running("snakepit_agent")
             assert len(agents) == 4
             for worker in before:
                 os.kill(worker.pid, signal.SIGKILL)

@@ -31,9 +31,8 @@ def running(sample: Path) -> Iterator[Dev]:
 
 def process(program: Dev) -> int:
     """The gateway's pid."""
-    pids = [each for each in program.descendants() if b"snakepit_gateway" in Path(f"/proc/{each}/cmdline").read_bytes()]
-    assert len(pids) == 1, program.output
-    return pids[0]
+    (pid,) = program.running("snakepit_gateway")
+    return pid
 
 
 def is_up(program: Dev) -> bool:

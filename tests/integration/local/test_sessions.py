@@ -104,11 +104,11 @@ async def test_a_killed_workers_call_is_lost_its_capacity_comes_back_and_the_ses
         os.kill(victim.pid, signal.SIGKILL)
         with pytest.raises(snakepit.WorkerLost) as caught:
             await running
-        assert time.monotonic() - killed < 1
+        assert time.monotonic() - killed < 10
         assert caught.value.started is Started.MAYBE
         assert caught.value.details["how"] == "signal 9"
         await until_ready(pool, 4, without=victim.incarnation)
-        assert time.monotonic() - killed < 5
+        assert time.monotonic() - killed < 15
         assert await session.call("recall", {"key": "a"}, timeout=10) == 1
         assert (await session.info()).incarnation != victim.incarnation
 

@@ -36,11 +36,9 @@ def server(tmp_path: Path) -> Iterator[Dev]:
 def agents(server: Dev) -> dict[str, int]:
     """By capsule."""
     found = {}
-    for pid in server.descendants():
-        process = Path(f"/proc/{pid}")
-        if b"snakepit_agent" in (process / "cmdline").read_bytes():
-            variables = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
-            found[variables["SNAKEPIT_CAPSULE"]] = pid
+    for pid in server.running("snakepit_agent"):
+        variables = dict(line.partition("=")[::2] for line in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+        found[variables["SNAKEPIT_CAPSULE"]] = pid
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from snakepit._ipc.log_ring import LogRing, make_ring
 from snakepit._telemetry import log_lines
 from snakepit._telemetry.log_lines import LogLine
 from snakepit_agent.workers.log_lines import MOST_BYTES, LogLines
+from support.descriptors import open_files
 
 
 def line(message: str, worker: str = "c/0", call: str = "") -> bytes:
@@ -77,11 +77,11 @@ def test_one_answer_has_so_many_bytes(kept: LogLines) -> None:
 
 
 def test_what_is_no_ring_is_passed_over_and_nothing_is_left_open(kept: LogLines, caplog: pytest.LogCaptureFixture) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     kept.keeper_came(os.open(os.devnull, os.O_RDONLY))
     assert "can't be shown" in caplog.text
     assert not kept.are_kept
     for _ in range(3):
         came(kept)
     kept.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not open_files() - before

@@ -32,7 +32,7 @@ async def test_a_call_that_was_written_is_lost_and_one_that_waited_to_be_written
         peer.waiting[id_] = asyncio.get_running_loop().create_future()
         futures.append(peer.waiting[id_])
         link.send(link_pb2.Frame(call=link_pb2.Call(id=id_, tool=batch)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while batch == "written" and link.unwritten:
                 await asyncio.sleep(0)
     running.cancel()

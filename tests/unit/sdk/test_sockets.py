@@ -301,9 +301,9 @@ def test_what_could_shrink_while_it_is_read_is_not_mapped(tmp_path: Path) -> Non
 def test_a_packet_too_large_for_its_reader_is_an_error_and_leaks_no_descriptor() -> None:
     ours, theirs = sockets.packet_pair()
     with ours, theirs, Path(os.devnull).open() as descriptor:
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_files()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sockets.send_packet(ours, b"x" * (sockets.MAX_PACKET + 1), [descriptor.fileno()])
         with pytest.raises(sockets.FramingError, match="larger"):
             sockets.recv_packet(theirs)
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert not open_files() - before

@@ -124,7 +124,7 @@ async def test_where_too_many_were_deleted_to_know_each_nobody_was_lost(server: 
 
 
 async def test_of_the_ends_that_nobody_takes_the_last_ten_thousand_are_kept(server: RedisServer, store: RedisStore) -> None:
-    bound, _ = await store.create_session(replace(wanted(), ttl_seconds=1.0), 10)
+    bound, _ = await store.create_session(replace(wanted(), ttl_seconds=2.0), 10)
     await store.bind_session(bound, "c/0", "i0", "a0")
     ended = f"snakepit:{{{POOL}}}:ended"
     async with redis.asyncio.Redis(port=server.port) as direct:
