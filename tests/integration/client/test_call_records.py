@@ -87,6 +87,7 @@ async def test_calls_are_found_by_what_is_known_of_them(server: Running, agent: 
     assert await found(caller="nobody") == []
     (failed,) = await pool.calls(reason="TOOL_ERROR")
     assert (failed.error_type, failed.started) == ("ValueError", "yes")
+    assert await found(reason="ValueError") == ["fail"], "what `snakepit calls` has in the column of reasons"
     with pytest.raises(InvalidArguments, match="state 'gone' is unknown"):
         await pool.calls(state="gone")  # type: ignore[arg-type]
     with pytest.raises(InvalidArguments, match="limit -1"):

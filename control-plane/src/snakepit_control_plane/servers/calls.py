@@ -184,7 +184,7 @@ def _fits(record: Record, asked: call_pb2.ListCallsRequest) -> bool:
         (not asked.tool or record.tool == asked.tool)
         and (not asked.caller or record.subject == asked.caller)
         and (not asked.session_id or record.session_id == asked.session_id)
-        and (not asked.reason or record.reason == asked.reason)
+        and (not asked.reason or asked.reason in (record.reason, record.error_type))
         and (not asked.parent_call_id or record.around == asked.parent_call_id)
         and record.seconds >= asked.slower_than_seconds
     )

@@ -23,7 +23,10 @@ def calls(
     pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help=_POOL)] = None,
     state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="queued, running or ended.")] = None,
     tool: Annotated[str | None, typer.Option("--tool", metavar="TOOL", help="Only of this tool.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="REASON", help="How it ended: OK, TOOL_ERROR, WORKER_LOST …")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="REASON", help="How it ended: OK, TOOL_ERROR, WORKER_LOST …, or a tool's exception: KeyError."),
+    ] = None,
     slow: Annotated[float | None, typer.Option("--slow", metavar="SECONDS", help="Only what took longer, in all.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="COUNT", min=1, max=1000, help="At most so many.")] = 20,
     output: OutputOption = Output.table,

@@ -112,9 +112,9 @@ class Pool(Calls):
     ) -> views.CallList:
         """Calls that are open, and of those that ended lately what each replica has kept; the newest first, without `events`.
 
-        Whoever lacks the right `list snakepools/calls` sees its own. `reason`: OK, TOOL_ERROR, or what the table of errors has;
-        `slower_than`: seconds in all; `within`: those that a tool made while it ran the call of this id. At most 1000. Raises
-        InvalidArguments.
+        Whoever lacks the right `list snakepools/calls` sees its own. `reason`: OK, TOOL_ERROR, what the table of errors has, or the
+        class of a tool's exception; `slower_than`: seconds in all; `within`: those that a tool made while it ran the call of this id.
+        At most 1000. Raises InvalidArguments.
         """
         return await list_calls(
             self._connection,
