@@ -261,6 +261,13 @@ def test_each_alert_says_how_bad_it_is_and_has_its_page(render: Render) -> None:
         assert rule["annotations"]["runbook_url"] == f"https://wiki.example/alerts#{name.lower()}"
 
 
+def test_the_list_of_the_pages_says_how_bad_each_alert_is_and_after_how_long() -> None:
+    text = (ROOT / "docs/alerts.md").read_text()
+    listed = {name: words for name, *words in re.findall(r"^\| \[(\w+)\]\(#\w+\) \| (\w+) \| ([^|]+) \|", text, re.MULTILINE)}
+    after = {name: rule["for"].replace("m", " min") if "for" in rule else "at once" for name, rule in alerts().items()}
+    assert listed == {name: [rule["labels"]["severity"], after[name]] for name, rule in alerts().items()}
+
+
 def test_there_are_alerts_on_the_gateway_where_there_is_one(render: Render) -> None:
     assert not [name for name in _made(render) if "Gateway" in name]
     assert _made(render)["SnakepitPoolDown"]["annotations"]["runbook_url"] == "docs/alerts.md#snakepitpooldown"

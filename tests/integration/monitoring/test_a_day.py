@@ -70,6 +70,21 @@ def test_a_component_tells_all_that_is_documented_and_nothing_else(day: Scene, c
     assert seen(day, component) == expected
 
 
+def labels_of(day: Scene, component: str, name: str) -> set[str]:
+    """Those of all its series, but for a target's own and a bucket's."""
+    job = "agents" if component == "agent" else component
+    match = f'{{__name__=~"{name}(_bucket)?", job="{job}"}}'
+    found = day.prometheus.ask("series", **{"match[]": match, "start": day.began, "end": time.time()})
+    return {label for each in found for label in each} - {"__name__", "job", "instance", "le"}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_what_a_component_tells_has_the_labels_that_are_documented(day: Scene, component: str) -> None:
+    assert {row.name: labels_of(day, component, row.name) for row in rows_of(component)} == {
+        row.name: set(row.labels) for row in rows_of(component)
+    }
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_promtool_finds_nothing_wrong_with_what_a_component_tells(day: Scene, component: str) -> None:
     with urllib.request.urlopen(f"http://{day.where(component)}/metrics", timeout=10) as answer:
