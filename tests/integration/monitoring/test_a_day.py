@@ -75,7 +75,7 @@ def labels_of(day: Scene, component: str, name: str) -> set[str]:
     job = "agents" if component == "agent" else component
     match = f'{{__name__=~"{name}(_bucket)?", job="{job}"}}'
     found = day.prometheus.ask("series", **{"match[]": match, "start": day.began, "end": time.time()})
-    return {label for each in found for label in each} - {"__name__", "job", "instance", "le"}
+    return {label for each in found for label in each} - {"__name__", "job", "instance", "capsule", "le"}
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
