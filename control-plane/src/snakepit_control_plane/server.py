@@ -31,6 +31,7 @@ from snakepit_control_plane.servers.access import AccessServicer
 from snakepit_control_plane.servers.arrivals import Arrivals
 from snakepit_control_plane.servers.calls import CallServicer
 from snakepit_control_plane.servers.certificate import Certificate
+from snakepit_control_plane.servers.connections import Connections
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.fleet import FleetServicer
 from snakepit_control_plane.servers.lanes import Lanes
@@ -87,6 +88,8 @@ class Running:
         self.flow.sessions.not_theirs = self.door.access.not_theirs
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.arrivals = Arrivals(settings.max_request_seconds)
+        self.connections = Connections(settings.max_connections, self._ports)
+        self.door.shown = self.connections.shows
         self.address = ""
         self.tls_clients_port = 0
         self.metrics_address = self.health_address = ""
@@ -116,7 +119,7 @@ class Running:
             await self.stop(linger=0.0, drain=0.0)
             raise
         upkeep = (self.flow.sessions.upkeep.run(), self.flow.idempotency.upkeep.run())
-        for work in (self.fleet.run(), *upkeep, self.count.run(), self.arrivals.run(), self._tell_health()):
+        for work in (self.fleet.run(), *upkeep, self.count.run(), self.arrivals.run(), self.connections.run(), self._tell_health()):
             self._tasks.append(asyncio.create_task(self._forever(work)))
         host, port = parse_target(self.settings.listen)[0], parse_target(self.address)[1]
         log.info("replica %s serves on %s:%s", self.replica, host, port)
@@ -131,7 +134,7 @@ class Running:
             "CallService": CallServicer(self.flow, self.door, self.replica),
             "ReplicaService": ReplicaServicer(self.fleet, self.door, self.replica, self.not_ready, self.settings.store_note),
             "LinkService": self.links,
-            "FleetService": FleetServicer(self.fleet, self.replica, self.door.gate, self.settings.store_note),
+            "FleetService": FleetServicer(self.fleet, self.replica, self.door.gate, self.settings.store_note, self.connections.shows),
             "Health": self._health,
             "ServerReflection": ReflectionServicer([each.full_name for each in SERVICES.values()]),
         }
@@ -150,6 +153,10 @@ class Running:
                 credentials = self._certificate.credentials(of_clients=True)
                 self.tls_clients_port = self._grpc.add_secure_port(self.settings.tls_clients, credentials)
         return f"{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{bound or port}"
+
+    def _ports(self) -> tuple[int, ...]:
+        """Of gRPC."""
+        return parse_target(self.address)[1], self.tls_clients_port
 
     async def _start_lanes(self) -> None:
         listen = self.settings.lane or f"{parse_target(self.settings.listen)[0]}:0"

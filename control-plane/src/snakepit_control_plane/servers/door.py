@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -31,13 +32,17 @@ class Door:
         self._certificates = certificates
         self.gate = gate
         self.access = access
+        self.shown: Callable[[str], None] = lambda peer: None
+        """Is told whose connection a good token has come by."""
 
     async def caller(self, context: Context, sent: Metadata | None = None, peer: str = "") -> Caller:
         """`sent`: see `rpc.metadata`; `peer`: the context's. Raises Unauthenticated, PermissionDenied, InvalidArguments,
         ServerUnavailable."""
         sent = metadata(context) if sent is None else sent
         shown = b"".join(context.auth_context().get("x509_pem_cert", ())) if self._certificates else b""
-        caller = passed_on(await self.gate.identify(sent, peer or str(context.peer()), shown), sent)
+        peer = peer or str(context.peer())
+        caller = passed_on(await self.gate.identify(sent, peer, shown), sent)
+        self.shown(peer)
         if caller.bearer is not None:
             await self._check_bearer(caller, caller.bearer)
         return caller

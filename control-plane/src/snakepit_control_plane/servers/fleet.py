@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import grpc
@@ -49,10 +49,11 @@ class _Talk:
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
-    """Serves the operator's streams. `store_note` is said of a store that is there."""
+    """Serves the operator's streams. `store_note` is said of a store that is there; `shown` is told whose connections those are."""
 
-    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "") -> None:
+    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "", shown: Callable[[str], None] | None = None) -> None:
         self._store_note = store_note
+        self._shown = shown or (lambda peer: None)
         self._gate = gate
         self._fleet = fleet
         self._replica = replica
@@ -61,6 +62,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         """One operator's stream, for as long as it lasts."""
         try:
             await self._gate.admit_operator(metadata(context))
+            self._shown(context.peer())
         except SnakepitError as error:
             await abort(context, error)
             return
