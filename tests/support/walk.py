@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .dev_server import Program
-from .pages import SHELL, Block, Shell, blocks
+from .pages import ROOT, SHELL, Block, Shell, blocks
 
 DEV = "snakepit dev "
 ANYTHING = "…"
@@ -20,11 +20,15 @@ ANYTHING = "…"
 
 @dataclass
 class Walker:
-    """`dev` runs in another terminal, from the block that starts it on: with these options, until another block starts another one."""
+    """`dev` runs in another terminal, from the block that starts it on: with these options, until another block starts another one.
+
+    Before that one the page has to say that the one that runs is to end. `there`: whoever comes to the first page has one running.
+    """
 
     shell: Shell
     options: str
     dev: Program | None = None
+    there: bool = False
 
     def goes_through(self, page: str, but: Collection[str] = (), only: Collection[str] = ()) -> int:
         """All of it, but for what stands under these headings, or only what does. So many of its blocks were commands."""
@@ -47,6 +51,7 @@ class Walker:
 
     def _starts(self, block: Block, shown: Block | None) -> None:
         """Of what it says, each line begins somewhere as the page shows it."""
+        assert "Ctrl-C" in leading(block) or not (self.dev or self.there), f"{block.id}: one runs, which has the port"
         self.ends()
         command = block.text.strip().partition("  #")[0]
         self.dev = Program("bash", "-c", f". '{self.shell.state}'; exec {command} {self.options}", cwd=self.shell.folder)
@@ -70,6 +75,12 @@ def steps(page: str, heading: str = "") -> Iterator[tuple[Block, Block | None]]:
     for block, after in pairwise([*every, None]):
         assert block is not None
         yield block, after if after is not None and not after.language and block.language == SHELL else None
+
+
+def leading(block: Block) -> str:
+    """The paragraph before it."""
+    above = "\n".join((ROOT / block.page).read_text().splitlines()[: block.line - 1])
+    return above.rstrip().rpartition("\n\n")[2]
 
 
 def as_shown(shown: str, printed: str) -> bool:

@@ -46,7 +46,10 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
 
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
-    yield from walker(tmp_path_factory.mktemp("tutorial"))
+    """Comes from the start, where a pool runs in another terminal."""
+    for walks in walker(tmp_path_factory.mktemp("tutorial")):
+        walks.there = True
+        yield walks
 
 
 @pytest.mark.parametrize("page", START)
