@@ -38,6 +38,7 @@ def play(seed: int) -> tuple[str, list[str]]:
         return runner.run(program()), trace
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seeds", blocks("SNAKEPIT_SETTINGS_SEEDS", SEEDS, BLOCK), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_whatever_happens_every_replica_ends_with_exactly_the_settings_that_are_wanted(seeds: range) -> None:
     play_each(seeds, "SNAKEPIT_SETTINGS_SEEDS", play)
