@@ -21,6 +21,7 @@ def a_quarter(number: int) -> Callable[[range], None]:
     """The test of every fourth block, from that one on."""
     mine = blocks("SNAKEPIT_OPERATOR_SEEDS", SEEDS, BLOCK)[number::4]
 
+    @pytest.mark.timeout(300)
     @pytest.mark.parametrize("seeds", mine, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
     def test(seeds: range) -> None:
         play_each(seeds, "SNAKEPIT_OPERATOR_SEEDS", play)

@@ -25,6 +25,7 @@ def played(seed: int) -> tuple[str, Sequence[str]]:
     return "", ()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seeds", blocks("SNAKEPIT_SEEDS", SEEDS, BLOCK), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
 def test_whatever_happens_calls_have_one_true_outcome_and_nothing_is_left_over(seeds: range) -> None:
     play_each(seeds, "SNAKEPIT_SEEDS", played)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,23 @@ from snakepit_control_plane import processor
 RIVALS = """
 import json, os, sys, time
 from snakepit_control_plane.processor import waited_seconds
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+def stolen_seconds():
+    # Of the processor, by a hypervisor.
+    with open("/proc/stat") as file:
+        (words,) = [line.split() for line in file if line.startswith(f"cpu{mine} ")]
+    return int(words[8]) / os.sysconf("SC_CLK_TCK")
+
+mine = min(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {mine})
 rival = os.fork()
 if not rival:
     end = time.monotonic() + 20
     while time.monotonic() < end: pass
     os._exit(0)
-began, ran, waited = time.monotonic(), time.thread_time(), waited_seconds()
+stolen, began, ran, waited = stolen_seconds(), time.monotonic(), time.thread_time(), waited_seconds()
 while time.thread_time() < ran + 0.3: pass
-print(json.dumps([time.monotonic() - began, time.thread_time() - ran, waited_seconds() - waited]))
+print(json.dumps([time.monotonic() - began, time.thread_time() - ran, waited_seconds() - waited, stolen_seconds() - stolen]))
 os.kill(rival, 9)
 os.waitpid(rival, 0)
 """
@@ -32,17 +41,18 @@ os.waitpid(rival, 0)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's count is Linux'")
 def test_what_a_neighbour_takes_is_waited_for() -> None:
-    """Both want the same processor all the time."""
+    """Both want the same processor all the time. What a hypervisor takes of it is waited for only while the other one has it."""
     done = subprocess.run([sys.executable, "-c", RIVALS], capture_output=True, text=True, timeout=60, check=True, env=os.environ)
-    passed, ran, waited = json.loads(done.stdout)
+    passed, ran, waited, stolen = json.loads(done.stdout)
     assert passed > 1.3 * ran
-    assert waited == pytest.approx(passed - ran, rel=0.1)
+    assert 0.9 * (passed - ran) - stolen <= waited <= 1.1 * (passed - ran), (passed, ran, waited, stolen)
 
 
 def test_a_thread_that_waits_for_something_else_wants_no_processor() -> None:
-    before = processor.waited_seconds()
+    began, before = time.monotonic(), processor.waited_seconds()
     threading.Event().wait(1.0)
-    assert processor.waited_seconds() - before < 0.7
+    waited = processor.waited_seconds() - before
+    assert waited <= time.monotonic() - began - 1.0 + 0.01, "for no longer than it took beyond what it waited for"
 
 
 @pytest.mark.parametrize("text", [None, "nothing of the kind"])
