@@ -87,11 +87,11 @@ async def test_who_takes_the_room_of_others_and_sends_nothing_is_let_go(
 
 
 async def test_a_large_body_that_comes_is_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 1.5)
 
     async def slowly() -> AsyncIterator[bytes]:
         for _ in range(4):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
             yield b" " * (MIB // 4)
         yield b"{}"
 

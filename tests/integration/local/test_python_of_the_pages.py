@@ -20,6 +20,7 @@ import pytest
 
 import snakepit
 from support.dev_server import Dev, pool_file, ready_dev
+from support.eventually import eventually
 from support.pages import blocks
 
 LARGE, LIBRARIES = "docs/how-to/large-data.md", "docs/libraries.md"
@@ -126,6 +127,7 @@ async def test_lines_of_a_call_are_read_as_the_page_says(server: Dev) -> None:
         pool = client.pool("files")
         call = await failed(pool)
         worker = (await pool.call_info(call)).worker
+        await eventually(lambda: pool.log_lines(worker, call_id=call), "the capsule has what its worker wrote")
         for written, here in (("digits-x7k2p/0", worker), ("aae2186ebe1d0633", call)):
             assert written in page
             page = page.replace(written, here)
