@@ -15,7 +15,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,21 @@ def commands(text: str) -> Iterator[list[str]]:
 def test_every_block_is_in_a_language_that_is_checked() -> None:
     assert {block.language for block in ALL} <= {"", "sh", "python", "yaml", "json", "toml", "dockerfile", "go", "js", "mermaid"}
     assert {block.page for block in ALL if block.language in ("go", "js")} <= RUN
+
+
+SHOWN = {"", "python", "json", "toml"}
+"""What compiles, or is JSON, may still be wrong: somebody runs it, or compares it with what a program reads or prints."""
+EXAMINED = sorted({block.page for block in ALL if block.language in SHOWN and not block.excerpt and block.page not in RUN})
+
+
+@cache
+def other_tests() -> str:
+    return "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
+
+
+@pytest.mark.parametrize("page", EXAMINED)
+def test_what_a_page_shows_is_examined_by_a_test_that_names_the_page(page: str) -> None:
+    assert re.search(rf'["/]({re.escape(page)}|{re.escape(Path(page).name)})"', other_tests())
 
 
 # ---- the shell

@@ -5,6 +5,7 @@ reads or writes; outputs of commands are compared where the commands are typed.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -15,6 +16,7 @@ from snakepit.errors import PoolSaturated
 from snakepit_control_plane.authentication.issuers import parse_issuers
 from snakepit_control_plane.authentication.static import AUTHENTICATED, parse
 from snakepit_worker.launcher import MUST_SPAWN
+from support.collector import kind_of
 from support.log_lines import line
 from support.pages import PAGES, ROOT, Block, blocks
 
@@ -51,6 +53,29 @@ def test_the_file_of_tokens_of_the_page_lets_two_people_in() -> None:
     ada, bob = parse(shown.splitlines())
     assert (ada.token, ada.identity.subject, ada.identity.groups) == (b"f2c0a3d9e1b84675", "ada", ("staff", "ops", AUTHENTICATED))
     assert (bob.token, bob.identity.subject) == (b"9d1e7c55b0a34f28", "bob")
+
+
+SPAN = re.compile(r"[ │├└]*(?P<name>\S.*?) {2,}(?P<service>\S.*?) {2,}[\d.]+ ms(?: {2,}(?P<events>.+))?")
+
+
+def test_the_trace_of_the_page_is_of_spans_and_events_that_there_are() -> None:
+    (shown,) = [block.text for block in blocks("docs/tracing.md") if "└" in block.text]
+    spans = [found for line in shown.splitlines() if (found := SPAN.fullmatch(line))]
+    assert len(spans) == len(shown.splitlines())
+    ours = [each for each in spans if each["service"] != "the author's service"]
+    assert len(ours) == len(spans) - 1
+    for each in ours:
+        kind = kind_of(each["service"], each["name"])
+        assert kind is not None, each.group()
+        assert set((each["events"] or "").split(" · ")) - {""} <= set(kind.events), each.group()
+
+
+def test_what_is_to_be_pasted_for_a_forwarded_port_are_variables_that_the_sdk_reads() -> None:
+    pasted = [block.text for block in blocks("docs/command-line.md", heading="Reaching a cluster") if "export " in block.text]
+    names = {name for text in pasted for name in re.findall(r"\b(SNAKEPIT_\w+)=", text)}
+    part = (ROOT / "docs/environment.md").read_text().partition("\n## Programs that call, and the command line\n")[2].partition("\n## ")[0]
+    assert len(names) > 4
+    assert names <= set(re.findall(r"`(SNAKEPIT_\w+)`", part))
 
 
 def test_why_workers_are_not_forked_is_said_as_on_the_page() -> None:
