@@ -94,6 +94,24 @@ async def test_an_issuer_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest
         source.gate.set()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000, b""],
+    ids=["no HTTP", "too many headers", "nested", "nothing"],
+)
+async def test_whatever_is_answered_in_place_of_keys_is_no_fault_of_ours_or_the_tokens(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
+        keys = Keys(lambda: fetch(Issuer().settings(keys=url)))
+        with pytest.raises(ServerUnavailable, match=r"tokens can't be checked now: the keys can't be fetched: .+"):
+            await keys.find("one")
+
+
 def test_keys_come_out_of_a_file_too_and_the_issuer_out_of_our_own_token(tmp_path: Path) -> None:
     (tmp_path / "jwks").write_bytes(Issuer().jwks())
     (tmp_path / "token").write_text(signed({"iss": "https://ours.example"}, "two") + "\n")

@@ -6,6 +6,7 @@ While they can't be fetched, those that are known go on. However many unknown ke
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import logging
 import ssl
@@ -54,7 +55,11 @@ def discover(issuer: Issuer) -> Issued:
     https://openid.net/specs/openid-connect-discovery-1_0.html
     """
     url, authority = issuer.issuer.url, issuer.issuer.certificate_authority
-    document = json.loads(_get(issuer.issuer.discovery_url or f"{url.rstrip('/')}/.well-known/openid-configuration", authority=authority))
+    said = _get(issuer.issuer.discovery_url or f"{url.rstrip('/')}/.well-known/openid-configuration", authority=authority)
+    try:
+        document = json.loads(said)
+    except RecursionError:
+        raise ValueError(f"the discovery document of {url} is nested too deeply") from None
     if not isinstance(document, dict) or document.get("issuer") != url or not is_url(str(document.get("jwks_uri"))):
         raise ValueError(f"the discovery document of {url} names another issuer, or no jwks_uri")
     return Issued(url, parse_keys(_get(str(document["jwks_uri"]), authority=authority)))
@@ -140,6 +145,8 @@ def _get(url: str, token: str = "", ca_file: str = "", authority: str = "") -> b
         raise OSError(f"{url} answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise OSError(f"{url}: {error.reason}") from None
+    except http.client.HTTPException as error:
+        raise OSError(f"{url} answers no HTTP: {error!r}"[:200]) from None
     if len(data) > MOST_BYTES:
         raise ValueError(f"{url} answers with more than {MOST_BYTES} bytes")
     return data

@@ -28,7 +28,7 @@ def parse_keys(data: bytes) -> dict[str, Key]:
     """The keys of a JWKS by their ids; those of kinds that we don't know are left out. Raises ValueError with a sentence."""
     try:
         keys = jwt.PyJWKSet.from_json(data.decode()).keys
-    except (jwt.PyJWTError, ValueError, AttributeError, TypeError, LookupError) as error:
+    except (jwt.PyJWTError, ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(f"there is no JWKS with a key that can be used: {error}") from None
     usable = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ALGORITHMS}
     if not usable:

@@ -159,7 +159,8 @@ class Dispatcher:
         message.incarnation = worker.incarnation
         message.identity = call.request.who.identity
         message.timeout_seconds = left if (left := call.deadline - now) > LEAST_SECONDS else LEAST_SECONDS
-        if (ahead := call.expected > SOON_SECONDS and worker.own + worker.elsewhere > worker.slots) is not call.ahead:
+        ahead = call.expected > SOON_SECONDS and worker.own + worker.elsewhere > worker.slots
+        if ahead or message.ahead:  # Whatever its caller has written there.
             call.ahead = message.ahead = ahead
         worker.capsule.inflight[id_] = call
         self._deadlines.set(call, call.deadline + ANSWER_GRACE_SECONDS)
