@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 from support.api_server import ADMIN, ApiServer
 from support.chart import CHART, Render
 from support.documents import section
+from support.go_tools import go_module
 from support.pages import PAGES, ROOT, Block, blocks
 
 Run = Any
@@ -29,10 +31,10 @@ ELSEWHERE = {
     "Certificate": "tests/cert_manager/test_cert_manager.py",
     "HTTPRoute": "tests/chart/test_routes.py",
     "Issuer": "tests/cert_manager/test_cert_manager.py",
-    "Kustomization": "tests/unit/operator/test_gitops.py",
     "ScaledObject": "tests/support/documents.py",
 }
 """Kinds of others, and who applies or reads those of the pages."""
+FLUX = "github.com/fluxcd/kustomize-controller@v1.7.2"
 OF_OTHERS = {"route": "tests/support/alertmanager.py"}
 """What is neither an object nor values, by its first key: a configuration of Alertmanager's."""
 POOL = {"apiVersion": "snakepit.dev/v1alpha1", "kind": "SnakePool", "metadata": {"name": "one"}}
@@ -77,8 +79,18 @@ def gvisor(run: Run) -> None:
     run("kubectl", "apply", "--server-side", "-f", "-", stdin=json.dumps(kind))
 
 
+@pytest.fixture(scope="module")
+def flux(run: Run) -> Iterator[None]:
+    """Flux' definition of a Kustomization, as its Go module has it."""
+    file = str(go_module(FLUX) / "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml")
+    run("kubectl", "apply", "--server-side", "-f", file)
+    run("kubectl", "wait", "--for=condition=Established", "--timeout=30s", "crd/kustomizations.kustomize.toolkit.fluxcd.io")
+    yield
+    run("kubectl", "delete", "-f", file)
+
+
 @pytest.mark.parametrize(("page", "document"), chosen(objects=True))
-def test_an_object_of_a_page_is_one_that_the_api_server_takes(run: Run, page: str, document: dict[str, Any]) -> None:
+def test_an_object_of_a_page_is_one_that_the_api_server_takes(run: Run, flux: None, page: str, document: dict[str, Any]) -> None:
     if document["kind"] in ELSEWHERE:
         elsewhere(ELSEWHERE[document["kind"]], page)
         return

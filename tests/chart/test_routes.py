@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from support.chart import CHART, Objects, Render, assignments
+from support.chart import Objects, Render, assignments
+from support.go_tools import go_module
 from support.pages import blocks
-
-sys.path.append(str(CHART.parents[1] / "hack"))
-import go_tools
 
 GATEWAY_API = "sigs.k8s.io/gateway-api@v1.5.1"
 KINDS = ("httproutes", "backendtlspolicies")
@@ -29,11 +24,7 @@ def written(heading: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def gateway_api(run: Any) -> Iterator[None]:
     """Its standard channel's definitions of these two, as its Go module has them."""
-    compiler = go_tools.go()
-    if compiler is None:
-        pytest.skip("there is no Go to have the Gateway API's module with")
-    told = subprocess.run([compiler, "mod", "download", "-json", GATEWAY_API], capture_output=True, text=True, timeout=120, check=True)
-    folder = Path(json.loads(told.stdout)["Dir"]) / "config/crd/standard"
+    folder = go_module(GATEWAY_API) / "config/crd/standard"
     files = [str(folder / f"gateway.networking.k8s.io_{kind}.yaml") for kind in KINDS]
     for file in files:
         run("kubectl", "apply", "--server-side", "-f", file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "hack"))
+from go_tools import go  # noqa: E402
+
 BUILD_SECONDS = 960
 
 
@@ -20,3 +24,12 @@ def go_tool(name: str) -> Path:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip())
+
+
+def go_module(name: str) -> Path:
+    """The folder of `module@version`, whose other files are wanted too; skips the test where there is no Go to have it with."""
+    compiler = go()
+    if compiler is None:
+        pytest.skip(f"there is no Go to have {name} with")
+    told = subprocess.run([compiler, "mod", "download", "-json", name], capture_output=True, text=True, timeout=120, check=True)
+    return Path(json.loads(told.stdout)["Dir"])
