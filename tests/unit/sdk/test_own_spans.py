@@ -13,11 +13,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
-from opentelemetry.trace import get_current_span
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from snakepit._telemetry.making import Spans
-from snakepit._telemetry.otlp import written
+from snakepit._telemetry.otlp import over, written
 from snakepit._telemetry.own_spans import MOST_EVENTS, OwnSpan, OwnSpans, suffice
 from snakepit._telemetry.roots import Roots
 from snakepit._telemetry.sdk_spans import SdkSpan, sender
@@ -33,10 +34,10 @@ class Made:
 
     def __init__(self, *, own: bool, share: float | None = None) -> None:
         self.exporter, self.roots = InMemorySpanExporter(), Roots(share)
-        provider = TracerProvider(id_generator=self.roots)
+        self.provider = provider = TracerProvider(id_generator=self.roots)
         processor = SimpleSpanProcessor(self.exporter)
         provider.add_span_processor(processor)
-        self.spans = Spans(provider.get_tracer("snakepit"), OwnSpans(provider, processor, self.roots, "snakepit"), own=own)
+        self.spans = Spans(provider.get_tracer("snakepit"), OwnSpans(processor, self.roots), own=own)
         self.export = self.spans.export
 
     def start(self, traceparent: str = "", tracestate: str = "", *, current: bool = False) -> Span:
@@ -46,7 +47,9 @@ class Made:
 
     @property
     def over(self) -> list[ReadableSpan]:
-        return [*self.exporter.get_finished_spans()]
+        library = InstrumentationScope("snakepit")
+        spans = self.exporter.get_finished_spans()
+        return [over(each, self.provider.resource, library) if isinstance(each, OwnSpan) else each for each in spans]
 
 
 def ended(made: Made, traceparent: str, tracestate: str, error: str) -> None:
@@ -195,7 +198,10 @@ READ = [
 def test_a_sender_is_read_as_the_sdk_reads_it(given: str, state: str) -> None:
     context = TraceContextTextMapPropagator().extract({"traceparent": given, "tracestate": state}, Context())
     said = get_current_span(context).get_span_context()
-    assert sender(given, state) == (said if said.trace_flags.sampled else None)
+    found = sender(given, state)
+    assert (found is not None) == said.trace_flags.sampled
+    if found is not None:
+        assert found.context == SpanContext(said.trace_id, said.span_id, True, TraceFlags(said.trace_flags & 0x03), said.trace_state)
 
 
 @pytest.mark.parametrize(

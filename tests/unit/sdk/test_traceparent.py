@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, parse, span_id, trace_id
+from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, parse, span_id, trace_id, under
 
 TRACE, SPAN, OTHER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{SPAN}-01"
@@ -16,7 +16,7 @@ def test_its_parts_are_those_that_are_written_in_it() -> None:
     assert found is not None
     assert found == ("00", TRACE, SPAN, "01")
     assert (found.trace_id, found.span_id) == (trace_id(SAMPLED), span_id(SAMPLED))
-    assert found.under(OTHER) == f"00-{TRACE}-{OTHER}-01"
+    assert under(SAMPLED, OTHER) == f"00-{TRACE}-{OTHER}-01"
 
 
 @given(st.text() | st.sampled_from([SAMPLED[:-1], SAMPLED + "1", SAMPLED + "\n", SAMPLED.upper(), SAMPLED.replace("-", "_"), NOT_SAMPLED]))

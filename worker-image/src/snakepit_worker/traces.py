@@ -16,7 +16,7 @@ import msgspec
 
 from snakepit._ipc.worker import CallFrame
 from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
-from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, parse
+from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, parse, under
 
 
 def own(frame: CallFrame) -> CallFrame:
@@ -24,8 +24,7 @@ def own(frame: CallFrame) -> CallFrame:
     given = frame.traceparent
     if not is_sampled(given):
         return frame
-    found = parse(given)
-    return msgspec.structs.replace(frame, traceparent="" if found is None else found.under(secrets.token_hex(8)))
+    return msgspec.structs.replace(frame, traceparent=under(given, secrets.token_hex(8)) if parse(given) else "")
 
 
 def make_current(frame: CallFrame) -> None:
@@ -65,7 +64,7 @@ def current(traceparent: str) -> str:
         return traceparent
     found = api[0].get_current_span().get_span_context()
     is_ours = found.is_valid and f"{found.trace_id:032x}" == given.trace_id
-    return given.under(f"{found.span_id:016x}") if is_ours else traceparent
+    return under(traceparent, f"{found.span_id:016x}") if is_ours else traceparent
 
 
 def _api() -> tuple[Any, Any] | None:

@@ -14,8 +14,6 @@ from snakepit._telemetry.traceparent import is_sampled
 if TYPE_CHECKING:
     from snakepit._telemetry.own_spans import OwnSpans
 
-_KINDS = {each.name.lower(): each for each in trace.SpanKind}
-
 
 class Spans:
     """Those that this process makes; see `tracing` for what they are given. `sends`: where we have set up where spans go; `own`: ours
@@ -30,11 +28,16 @@ class Spans:
         parent = None
         if traceparent and (not is_sampled(traceparent) or (parent := sdk_spans.sender(traceparent, tracestate)) is None):
             return None
-        role = _KINDS[kind]
-        if self._own is not None and not current and (made := self._own.start(name, parent, attributes, role)) is not None:
-            return made
+        if (own := self._own) is not None and not current:
+            made = own.root(name, attributes, kind) if parent is None else own.under(parent, name, attributes, kind)
+            if made is not None:
+                return made
+        return self._sdks(name, parent, attributes, kind, current=current)
+
+    def _sdks(self, name: str, parent: sdk_spans.Sender | None, attributes: Attributes, kind: str, *, current: bool) -> Span:
         context = None if parent is None else sdk_spans.within(parent)
-        span = sdk_spans.SdkSpan(self._tracer.start_span(name, context=context, kind=role, attributes=attributes))
+        made = self._tracer.start_span(name, context=context, kind=trace.SpanKind[kind.upper()], attributes=attributes)
+        span = sdk_spans.SdkSpan(made)
         if current:
             span.make_current()
         return span
@@ -52,4 +55,6 @@ class Spans:
     ) -> None:
         if self._sends is None or not is_sampled(traceparent) or (parent := sdk_spans.sender(traceparent, tracestate)) is None:
             return
-        self._sends.export(name, parent, int(span_id or "0", 16), times, attributes, events, error)
+        span = self._sends.under(parent, name, attributes, span_id=span_id)
+        span.start_ns, span.events = times[0], [*events]
+        span.over(times[1], error)

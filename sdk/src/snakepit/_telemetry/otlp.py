@@ -12,20 +12,57 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags, Status
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from snakepit._telemetry.own_spans import Over
+from snakepit._telemetry.own_spans import OwnSpan
+from snakepit._telemetry.sdk_spans import context_of
 
+_KINDS = {each.name.lower(): each for each in SpanKind}
+_UNSET = Status()
 _LOCAL = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _REMOTE = _LOCAL | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 
+class Over(ReadableSpan):
+    """One of ours, as the SDK has those that are over."""
+
+
 class Exporter(OTLPSpanExporter):
-    """With a shorter way for ours. An SDK that doesn't ask for it writes them down as it does all others."""
+    """With a shorter way for ours, of a `library` of that name. An SDK that doesn't ask for it writes them as it does all others."""
+
+    def __init__(self, provider: TracerProvider, library: str) -> None:
+        super().__init__()
+        self._provider = provider
+        self._library = InstrumentationScope(library)
+
+    def export(self, spans: Sequence[ReadableSpan | OwnSpan]) -> SpanExportResult:
+        resource, library = self._provider.resource, self._library
+        return super().export([over(each, resource, library) if isinstance(each, OwnSpan) else each for each in spans])
 
     def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
         return written(data)
+
+
+def over(span: OwnSpan, resource: Resource, library: InstrumentationScope) -> Over:
+    """Of a span that has ended."""
+    return Over(
+        name=span.name,
+        context=context_of(span.traceparent, span.parent),
+        parent=None if span.parent is None else span.parent.context,
+        resource=resource,
+        attributes=span.attributes,
+        events=[Event(each.name, each.attributes, each.at_ns) for each in span.events],
+        kind=_KINDS[span.kind],
+        status=Status(StatusCode.ERROR, span.error) if span.error else _UNSET,
+        start_time=span.start_ns,
+        end_time=span.end_ns,
+        instrumentation_scope=library,
+    )
 
 
 def written(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
@@ -64,7 +101,7 @@ def _write(spans: Any, span: Over) -> None:
     for each in span.events:
         _say(made.events.add(name=each.name, time_unix_nano=each.timestamp).attributes, each.attributes)
     if span.status.description:
-        made.status.code, made.status.message = Status.STATUS_CODE_ERROR, _text(span.status.description)
+        made.status.code, made.status.message = StatusCode.ERROR.value, _text(span.status.description)
 
 
 def _say(to: Any, attributes: Mapping[str, Any] | None) -> None:

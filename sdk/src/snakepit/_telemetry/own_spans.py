@@ -1,33 +1,28 @@
-"""Spans of our own: a few fields until they are over, and then what OpenTelemetry's SDK sends.
+"""Spans of our own: texts and numbers, until they are sent.
 
 The SDK's span is ready for whatever a program may do with one, from any thread, by any sampler and within any limit, which costs several
-times as much as all that ours are asked for. Where something of that is wanted, `tracing` makes the SDK's. Imported only where this
-process has set up where spans go.
+times as much as all that ours are asked for. Where something of that is wanted, `making` makes the SDK's. On a call's way as little is
+done as can be: of a hundred calls one is sampled, and code that runs so rarely costs three times what it costs in a loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from random import getrandbits
 from time import time_ns
 
 from opentelemetry.context import get_current
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from snakepit._telemetry.roots import Roots
-from snakepit._telemetry.sdk_spans import text_of
+from snakepit._telemetry.sdk_spans import Sender
 from snakepit._telemetry.span import Attributes, SpanEvent
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
+from snakepit._telemetry.traceparent import under
 
 MOST_EVENTS = 128
 """Of one span, the last ones, as the SDK has it."""
-
-_UNSET = Status()
-_RANDOM = 0x02
-"""Of the W3C's flags: the trace's id is random."""
-_ROOT, _KEPT = TraceFlags(TraceFlags.SAMPLED | _RANDOM), TraceFlags.SAMPLED | _RANDOM
 
 _SAMPLERS = ("", "always_on", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio")
 """They sample what its sender samples."""
@@ -39,6 +34,8 @@ _LIMITS = (
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
     "OTEL_SPAN_EVENT_COUNT_LIMIT",
 )
+_ROOT_FLAGS = "03"
+"""Of the W3C's: sampled, and the trace's id is random."""
 
 
 def suffice(environment: Mapping[str, str]) -> bool:
@@ -46,28 +43,27 @@ def suffice(environment: Mapping[str, str]) -> bool:
     return environment.get("OTEL_TRACES_SAMPLER", "").lower() in _SAMPLERS and not any(map(environment.get, _LIMITS))
 
 
-class Over(ReadableSpan):
-    """One of ours that is over. Its attributes, and those of its events, are texts, numbers and booleans."""
-
-
 class OwnSpan:
-    """A `Span`, see there."""
+    """A `Span`, see there. `parent`: None where it begins a trace. Attributes are texts, numbers and booleans."""
 
-    __slots__ = ("attributes", "context", "events", "kind", "name", "parent", "start_ns", "to", "traceparent")
+    __slots__ = ("attributes", "end_ns", "error", "events", "kind", "name", "parent", "processor", "start_ns", "traceparent")
 
     is_recording = True
+    context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    """All that a processor asks of one: whether it is sampled."""
 
-    def __init__(self, to: OwnSpans, name: str, context: SpanContext, parent: SpanContext | None, kind: SpanKind, said: Attributes) -> None:
-        self.to: OwnSpans | None = to
-        self.name, self.context, self.parent, self.kind = name, context, parent, kind
+    def __init__(self, processor: SpanProcessor, name: str, traceparent: str, parent: Sender | None, said: Attributes, kind: str) -> None:
+        self.processor, self.name, self.kind = processor, name, kind
+        self.traceparent, self.parent = traceparent, parent
         self.attributes = {**said}
         self.events: list[SpanEvent] = []
         self.start_ns = time_ns()
-        self.traceparent = text_of(context)
+        self.end_ns = 0
+        self.error = ""
 
     @property
     def tracestate(self) -> str:
-        return self.context.trace_state.to_header()
+        return "" if self.parent is None or self.parent.state is None else self.parent.state.to_header()
 
     def rename(self, name: str) -> None:
         self.name = name
@@ -82,70 +78,36 @@ class OwnSpan:
 
     def end(self, error: str = "", started: str = "") -> None:
         """Idempotent."""
-        if (to := self.to) is not None:
-            self.to = None
+        if not self.end_ns:
             if error and started:
                 self.attributes[STARTED] = started
-            to.over(self, time_ns(), error)
+            self.over(time_ns(), error)
+
+    def over(self, end_ns: int, error: str) -> None:
+        """It has ended then, and goes where this process's spans go."""
+        self.end_ns = end_ns
+        if error:
+            self.error = self.attributes[ERROR_TYPE] = error
+        self.processor.on_end(self)  # type: ignore[arg-type]  # Exporter makes what it says of it
 
 
 class OwnSpans:
-    """Of this process: made here, and sent by its processor."""
+    """Those that this process makes, and gives to its processor when they are over. `roots`: who decides about new traces."""
 
-    def __init__(self, provider: TracerProvider, processor: SpanProcessor, roots: Roots, scope: str) -> None:
-        self._scope = InstrumentationScope(scope)
-        self._provider = provider
+    def __init__(self, processor: SpanProcessor, roots: Roots) -> None:
         self._processor = processor
         self._roots = roots
 
-    def start(self, name: str, parent: SpanContext | None, attributes: Attributes, kind: SpanKind) -> OwnSpan | None:
-        """Below that parent, which is sampled, or of a new trace; None: only the SDK knows what of."""
-        if parent is not None:
-            return OwnSpan(self, name, _below(parent), parent, kind, attributes)
+    def under(self, sender: Sender, name: str, said: Attributes, kind: str = "internal", span_id: str = "") -> OwnSpan:
+        """Below that one. `span_id`: its own, where it has one."""
+        return OwnSpan(self._processor, name, under(sender.traceparent, span_id or _new_id()), sender, said, kind)
+
+    def root(self, name: str, said: Attributes, kind: str) -> OwnSpan | None:
+        """Of a new trace; None: only the SDK can say whether it is one, and whether it is sampled."""
         if get_current() or not (trace_id := self._roots.begun()):
             return None
-        return OwnSpan(self, name, SpanContext(trace_id, _new_id(), False, _ROOT), None, kind, attributes)
-
-    def export(
-        self,
-        name: str,
-        parent: SpanContext,
-        span_id: int,
-        times: tuple[int, int],
-        said: Attributes,
-        events: Sequence[SpanEvent],
-        error: str,
-    ) -> None:
-        """One that is over already, below that parent. `times`: its start and its end."""
-        span = OwnSpan(self, name, _below(parent, span_id), parent, SpanKind.INTERNAL, said)
-        span.start_ns, span.events = times[0], [*events]
-        self.over(span, times[1], error)
-
-    def over(self, span: OwnSpan, end_ns: int, error: str) -> None:
-        """It goes to whom it may concern."""
-        if error:
-            span.attributes[ERROR_TYPE] = error
-        self._processor.on_end(
-            Over(
-                name=span.name,
-                context=span.context,
-                parent=span.parent,
-                resource=self._provider.resource,
-                attributes=span.attributes,
-                events=[Event(each.name, each.attributes, each.at_ns) for each in span.events],
-                kind=span.kind,
-                status=Status(StatusCode.ERROR, error) if error else _UNSET,
-                start_time=span.start_ns,
-                end_time=end_ns,
-                instrumentation_scope=self._scope,
-            )
-        )
+        return OwnSpan(self._processor, name, f"00-{trace_id:032x}-{_new_id()}-{_ROOT_FLAGS}", None, said, kind)
 
 
-def _below(parent: SpanContext, span_id: int = 0) -> SpanContext:
-    flags = TraceFlags(parent.trace_flags & _KEPT)
-    return SpanContext(parent.trace_id, span_id or _new_id(), False, flags, parent.trace_state)
-
-
-def _new_id() -> int:
-    return getrandbits(64) or 1
+def _new_id() -> str:
+    return f"{getrandbits(64) or 1:016x}"

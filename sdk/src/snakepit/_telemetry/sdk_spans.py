@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
-from opentelemetry import context, trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry import trace
+from opentelemetry.context import Context, attach
+from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from snakepit._telemetry.span import Attributes
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 from snakepit._telemetry.traceparent import is_plain, span_id, trace_id
 
+_KEPT = 0x03
+"""Flags of the W3C's that go on from span to span: sampled, and that the trace's id is random."""
 _FLAGS = {"1": TraceFlags(1), "3": TraceFlags(3)}
-"""Sampled; and with an id that is random."""
 
 
 class SdkSpan:
@@ -24,7 +26,8 @@ class SdkSpan:
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
-        self.traceparent = text_of(span.get_span_context())
+        context = span.get_span_context()
+        self.traceparent = _text(context, context.trace_flags)
 
     @property
     def tracestate(self) -> str:
@@ -45,7 +48,7 @@ class SdkSpan:
 
     def make_current(self) -> None:
         """What this task, or this context, does from now on belongs under it."""
-        context.attach(trace.set_span_in_context(self._span))
+        attach(trace.set_span_in_context(self._span))
 
     def end(self, error: str = "", started: str = "") -> None:
         if error:
@@ -56,28 +59,46 @@ class SdkSpan:
         self._span.end()
 
 
-def text_of(span: SpanContext) -> str:
-    """Its traceparent."""
-    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+class Sender(NamedTuple):
+    """A span elsewhere that samples its trace. `traceparent`: of version 00, with flags 01 or 03; `state`: what came beside it."""
+
+    traceparent: str
+    state: TraceState | None = None
+
+    @property
+    def context(self) -> SpanContext:
+        return _context(self.traceparent, self.state, is_remote=True)
 
 
-def within(parent: SpanContext) -> Context:
-    """Where that span is current."""
-    return trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())
+def sender(traceparent: str, tracestate: str) -> Sender | None:
+    """None: it doesn't sample its trace, or its text is malformed: it may send anything. As the propagator reads it, which is asked where
+    there is more to read than in what our own programs write."""
+    return Sender(traceparent) if not tracestate and is_plain(traceparent) else _read(traceparent, tracestate)
 
 
-def sender(traceparent: str, tracestate: str) -> SpanContext | None:
-    """The sender's span; None: it doesn't sample its trace, or its text is malformed: it may send anything. As the propagator reads it,
-    which is asked where there is more to read than in what our own programs write."""
-    if tracestate or not is_plain(traceparent):
-        return _read(traceparent, tracestate)
-    return SpanContext(int(trace_id(traceparent), 16), int(span_id(traceparent), 16), is_remote=True, trace_flags=_FLAGS[traceparent[-1]])
-
-
-def _read(traceparent: str, tracestate: str) -> SpanContext | None:
+def _read(traceparent: str, tracestate: str) -> Sender | None:
     found = _propagator().extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
     said = trace.get_current_span(found).get_span_context()
-    return said if said.is_valid and said.trace_flags.sampled else None
+    return Sender(_text(said, said.trace_flags & _KEPT), said.trace_state) if said.is_valid and said.trace_flags.sampled else None
+
+
+def context_of(traceparent: str, parent: Sender | None) -> SpanContext:
+    """Of a span of ours below that one."""
+    return _context(traceparent, None if parent is None else parent.state, is_remote=False)
+
+
+def within(parent: Sender) -> Context:
+    """Where that span is current."""
+    return trace.set_span_in_context(trace.NonRecordingSpan(parent.context), Context())
+
+
+def _context(traceparent: str, state: TraceState | None, *, is_remote: bool) -> SpanContext:
+    flags = _FLAGS[traceparent[-1]]
+    return SpanContext(int(trace_id(traceparent), 16), int(span_id(traceparent), 16), is_remote, flags, state)
+
+
+def _text(span: SpanContext, flags: int) -> str:
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{flags:02x}"
 
 
 @functools.cache

@@ -26,10 +26,6 @@ class Traceparent(NamedTuple):
     span_id: str
     flags: str
 
-    def under(self, span_id: str) -> str:
-        """As text, of what is below that span of the same trace."""
-        return "-".join(self._replace(span_id=span_id))
-
 
 def parse(text: str) -> Traceparent | None:
     """None: it is none. Whoever sends it may send anything."""
@@ -45,6 +41,11 @@ def is_sampled(text: str) -> bool:
 def is_plain(text: str) -> bool:
     """Whether it is a valid one of a sampled trace, of today's version and with no flags but those that OpenTelemetry's SDK sets."""
     return _PLAIN.fullmatch(text) is not None
+
+
+def under(text: str, span_id: str) -> str:
+    """What is below that span of the same trace."""
+    return f"{text[:36]}{span_id}{text[52:]}"
 
 
 def trace_id(text: str) -> str:

@@ -163,8 +163,7 @@ def _set_up(service_name: str) -> None:
 
     name, roots = os.environ.get("OTEL_SERVICE_NAME", service_name), Roots(rate(os.environ))
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}), id_generator=roots)
-    processor = BatchSpanProcessor(Exporter())
+    processor = BatchSpanProcessor(Exporter(provider, _SCOPE))
     provider.add_span_processor(processor)
-    sends = OwnSpans(provider, processor, roots, _SCOPE)
-    _tracing.spans = Spans(provider.get_tracer(_SCOPE), sends, own=suffice(os.environ))
+    _tracing.spans = Spans(provider.get_tracer(_SCOPE), OwnSpans(processor, roots), own=suffice(os.environ))
     _tracing.provider, _tracing.roots = provider, roots
