@@ -99,3 +99,12 @@ async def test_a_content_type_that_would_not_be_counted_is_refused(store: Store,
     await store.create_session(wanted, 10)
     with pytest.raises(InvalidArguments, match="of a value of a session's state must have at most 128 characters without a colon"):
         await store.set_state(wanted.pool, "s", "k", common_pb2.Payload(content_type=kind, data=b"1"), None, ROOMY, None)
+
+
+async def test_a_key_without_a_value_is_deleted_wholly_too(bounded: Store, pool: str) -> None:
+    """Lua's minus zero is no integer to Redis."""
+    await bounded.create_session(of(pool, "one"), 100)
+    for number in range(MOST // 100):
+        await put(bounded, pool, "one", f"k{number}", b"")
+        assert await bounded.delete_state(pool, "one", f"k{number}", None)
+    assert await fill(bounded, pool, "one") == 4
