@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from markdown_it import MarkdownIt
 
 from snakepit.cli.app import make_app
 from support.pages import PAGES, ROOT, Block, blocks
@@ -181,6 +182,33 @@ def test_every_command_of_ours_in_a_text_is_one_that_exists(block: Block, cli: A
         if typed and not re.search(r"\b(POOL|OPTION)\b", line):
             for _, *words in commands(typed[1]):
                 parse(cli, words)
+
+
+SPANS = sorted({span for page in PAGES for span in re.findall(r"`(snakepit [a-z-][^`]*)`", page.read_text())})
+
+
+def options(group: Any, words: list[str]) -> set[str]:
+    """Those that may stand with that command. Raises KeyError where there is no such command."""
+    known = {option for each in group.params for option in (*each.opts, *each.secondary_opts)}
+    if not words or words[0].startswith("-") or not hasattr(group, "commands"):
+        return known
+    return known | options(group.commands[words[0]], words[1:])
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_a_command_in_a_sentence_is_one_that_exists_with_its_options(cli: Any, span: str) -> None:
+    """The first of several that stand there; what it is told may be left out in a sentence."""
+    _, *words = span.partition(" \\|")[0].split()
+    own = [word for word in words if word not in ("--kube",)]
+    assert {word for word in words if word.startswith("-")} <= options(cli, own) | set(AT_ONCE)
+
+
+def test_there_are_no_blocks_that_look_like_code_and_have_no_fence() -> None:
+    """Nobody would see them here."""
+    for page in PAGES:
+        for token in MarkdownIt("commonmark").parse(page.read_text()):
+            assert token.type != "code_block", f"{page}: {token.content}"
+            assert "<pre" not in token.content or token.type != "html_block", f"{page}: {token.content}"
 
 
 # ---- the others
