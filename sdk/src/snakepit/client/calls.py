@@ -79,7 +79,7 @@ class Calls:
         now = self._connection.peers.check_loop()
         deadline = None if timeout is None else now + seconds(timeout, "the pool's own")
         try:
-            if tracing.enabled() and (span := self._span(frame.call)) is not None:
+            if tracing.enabled() and (span := call_span(frame.call, "")) is not None:
                 return codec.outcome(await self._traced(span, frame, large, now, deadline, on_progress), self._read)
             return codec.outcome(await self._connection.call(frame, now, deadline, on_progress, large), self._read)
         except SnakepitError as error:
