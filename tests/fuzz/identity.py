@@ -7,14 +7,12 @@ import io
 import json
 import time
 from functools import cache
-from types import SimpleNamespace
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fuzz.target import target
-from snakepit._telemetry.metrics_server import Handler
+from snakepit._telemetry.metrics_server import Answers
 from snakepit.errors import Unauthenticated
 from snakepit_control_plane.authentication import tokens
 from snakepit_control_plane.authentication.issuers import Issuer, parse_issuers
@@ -67,29 +65,9 @@ def key_set(data: bytes) -> None:
     assert tokens.parse_keys(data)
 
 
-class _Socket:
-    """A connection on which everything has come already."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.sent = b""
-
-    def makefile(self, *_: object) -> io.BytesIO:
-        return io.BytesIO(self._data)
-
-    def sendall(self, data: bytes) -> None:
-        self.sent += data
-
-    def settimeout(self, seconds: float) -> None:
-        pass
-
-
 @cache
-def _metrics() -> Any:
-    names = ("SERVER_NAME", "GATEWAY_INTERFACE", "SERVER_PORT", "REMOTE_HOST", "CONTENT_LENGTH", "SCRIPT_NAME")
-    environment = dict.fromkeys(names, "")
-    application = Telemetry().registry.application()
-    return SimpleNamespace(base_environ=environment, get_app=lambda: application)
+def _metrics() -> Answers:
+    return Answers("127.0.0.1", 1, Telemetry().registry.application())
 
 
 @target()
@@ -97,5 +75,5 @@ def metrics_request(data: bytes) -> None:
     """It is answered, or hung up on, without a word in the log."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        Handler(_Socket(data), ("127.0.0.1", 1), _metrics())  # type: ignore[arg-type]
+        _metrics().to(data, ("127.0.0.1", 1))
     assert not said.getvalue()

@@ -24,9 +24,6 @@ from snakepit_agent.settings import Settings, from_environment
 LINGER_SECONDS = 5.0
 """After the drain: for the keeper to end, and for the last frames to reach the replicas."""
 
-MOST_SCRAPERS = 8
-"""Connections to its metrics, each of which has a thread."""
-
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +37,7 @@ async def run(settings: Settings, stop: asyncio.Event, hurry: asyncio.Event | No
     health = HealthServer(f"[::]:{settings.health_port}", variable="SNAKEPIT_HEALTH_PORT") if settings.health_port else None
     if health is not None:
         await health.start()
-    metrics = MetricsServer(capsule.telemetry.registry.application(), MOST_SCRAPERS)
+    metrics = MetricsServer(capsule.telemetry.registry.application())
     push = otlp.begin(capsule.telemetry.registry, "snakepit-agent")
     watcher = asyncio.create_task(_watch_health(capsule, health, changed), name="health")
     try:

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 import snakepit
-from snakepit_agent.main import MOST_SCRAPERS
+from snakepit._telemetry.metrics_server import MOST_CONNECTIONS
 from snakepit_control_plane.server import Running
 from support.capsules import LocalCapsule, capsule, ready, spec
 from support.eventually import eventually
@@ -120,15 +120,13 @@ async def test_an_agent_whose_port_is_taken_says_which_and_ends(server: Running,
             await asyncio.wait_for(local.agent, 20)
 
 
-async def test_however_many_say_nothing_whoever_scrapes_is_answered_and_threads_are_few(server: Running, port: int) -> None:
+async def test_however_many_say_nothing_whoever_scrapes_is_answered_and_there_is_one_thread(server: Running, port: int) -> None:
     async with capsule(ONE, server, pool=POOL, keeper=False, metrics_port=port), AsyncExitStack() as stack:
         await eventually(partial(answered, f"127.0.0.1:{port}"), "it listens")
-        before = threading.active_count()
-        for _ in range(10 * MOST_SCRAPERS):
+        for _ in range(10 * MOST_CONNECTIONS):
             stack.enter_context(await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port), 10))
         assert (await scrape(f"127.0.0.1:{port}"))["snakepit_agent_links", {"pool": POOL}] <= 1
-        # asyncio's own threads, by which the test asks, are among them.
-        assert threading.active_count() - before <= MOST_SCRAPERS + 8
+        assert sum(each.name == "metrics" for each in threading.enumerate()) == 2, "the agent's, and the replica's"
 
 
 async def test_the_same_is_pushed_over_otlp_also_without_a_port(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,44 +1,49 @@
-"""/metrics for Prometheus: prometheus_client's application, in the standard library's server as prometheus_client's own, but with bounds.
+"""/metrics for Prometheus: prometheus_client's application, and the standard library's words of HTTP, on one thread and with bounds.
 
-That one gives each connection a thread for as long as its peer likes, and lets five wait for one. Here a connection has an end, and there
-are at most so many: with one more, the oldest is hung up on. While there is none, nothing wakes up: every pod has such a server.
+prometheus_client's own server gives each connection a thread, for as long as its peer likes. Threads that start, end, or read a byte take
+turns with the program's loop, so whoever opens many kept it waiting for 20 ms. Here all connections have one thread. It waits for a
+request's whole head before it answers, and for nobody who reads slowly. A connection has an end, and there are at most so many: with one
+more, the oldest is hung up on. While there is none, nothing wakes up: every pod has such a server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import logging
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable
-from socketserver import TCPServer, ThreadingMixIn
+from dataclasses import dataclass, field
+from selectors import EVENT_READ, EVENT_WRITE
+from types import SimpleNamespace
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-CLIENT_SECONDS = 5.0
-"""Who says or takes nothing for so long is hung up on."""
+from wsgiref.simple_server import WSGIRequestHandler
 
 LIFE_SECONDS = 15.0
 """After so long a connection is hung up, whatever it does."""
 
-POLL_SECONDS = 0.1
-"""How long a connection that is too old may go unnoticed."""
-
 PACE_SECONDS = 0.005
-"""Between two connections that are taken. Each is a new thread, and a crowd of them kept the program's loop waiting 15 ms. With twelve
-places each has 60 ms before a crowd has it hung up on."""
+"""Between two connections that are taken: a crowd of them has the oldest hung up on, and a scrape is to have its answer first."""
 
-MOST_CONNECTIONS = 12
-"""Each has a thread, and what comes on many at once has many threads take turns with the program's own work. A few scrapers have room."""
+MOST_CONNECTIONS = 32
+MOST_HEAD_BYTES = 16 * 1024
+"""Of a request's head: a scraper's has some hundred."""
+
+WAITING = 1024
+"""Connections that the kernel keeps until they are taken. By default there are five, and further ones wait for seconds."""
+
+log = logging.getLogger(__name__)
 
 Application = Callable[..., Any]
-"""Of WSGI; it is called in a thread of the request's own."""
+"""Of WSGI; it is called in the server's thread."""
 
 
 class MetricsServer:
-    """Serves from `start` to `stop`, with so many connections at `most`, each of which takes a thread."""
+    """Serves from `start` to `stop`, with so many connections at `most`."""
 
     def __init__(self, application: Application, most: int = MOST_CONNECTIONS) -> None:
         self._application, self._most = application, most
@@ -46,12 +51,11 @@ class MetricsServer:
 
     def start(self, host: str, port: int) -> int:
         """The port. Raises OSError when the address can't be listened on."""
-        server = _Server(host, port, self._most)
-        server.set_app(self._application)
+        server = _Server(host, port, self._application, self._most)
         thread = threading.Thread(target=server.serve, name="metrics", daemon=True)
         self._serving = server, thread
         thread.start()
-        return int(server.server_address[1])
+        return server.port
 
     def listen(self, address: str, variable: str) -> int:
         """`start` at host:port, which comes from that environment variable. Raises OSError with a sentence that names both."""
@@ -67,78 +71,135 @@ class MetricsServer:
             server, thread = self._serving
             server.end()
             await asyncio.to_thread(thread.join)
-            server.server_close()
-            server.hang_up(0)
 
 
-class Handler(WSGIRequestHandler):
-    """One connection."""
-
-    timeout = CLIENT_SECONDS
+class _Handler(WSGIRequestHandler):
+    """One request, whose head has come as a whole."""
 
     def log_message(self, format: str, *args: object) -> None:
         """Scrapes come every few seconds: nobody wants to read of them."""
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    block_on_close = False
-    # Five by default: the kernel would let further ones wait for seconds.
-    request_queue_size = 1024
-    # Of `handle_request`: who is there has been seen already, or has gone again.
-    timeout = 0
+class _Both:
+    """What the library takes for a connection: it reads the head there, and what it writes is the answer."""
 
-    def __init__(self, host: str, port: int, most: int) -> None:
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+        self.answer = b""
+
+    def makefile(self, *_: object) -> io.BytesIO:
+        return io.BytesIO(self._head)
+
+    def sendall(self, data: bytes) -> None:
+        self.answer += data
+
+
+class Answers:
+    """To whole heads of requests."""
+
+    def __init__(self, host: str, port: int, application: Application) -> None:
+        names = {"SERVER_NAME": host, "SERVER_PORT": str(port), "GATEWAY_INTERFACE": "CGI/1.1"}
+        nothing = dict.fromkeys(("REMOTE_HOST", "CONTENT_LENGTH", "SCRIPT_NAME"), "")
+        self._server: Any = SimpleNamespace(base_environ=names | nothing, get_app=lambda: application)
+
+    def to(self, head: bytes, address: tuple[str, int]) -> bytes:
+        both: Any = _Both(head)
+        _Handler(both, address, self._server)
+        answer: bytes = both.answer
+        return answer
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """Until its head is whole it is read, and then written to."""
+
+    sock: socket.socket
+    address: tuple[str, int]
+    ends: float
+    head: bytearray = field(default_factory=bytearray)
+    left: memoryview = field(default_factory=lambda: memoryview(b""))
+
+    def go_on(self, answers: Answers) -> int:
+        """As far as there is something to read, or room to write: the event to wait for, 0 at the end. Raises OSError."""
+        if not self.left:
+            data = self.sock.recv(MOST_HEAD_BYTES)
+            self.head += data
+            if b"\r\n\r\n" not in self.head and b"\n\n" not in self.head:
+                return EVENT_READ if data and len(self.head) < MOST_HEAD_BYTES else 0
+            self.left = memoryview(answers.to(bytes(self.head), self.address))
+        with contextlib.suppress(BlockingIOError):
+            self.left = self.left[self.sock.send(self.left) :]
+        return EVENT_WRITE if self.left else 0
+
+
+class _Server:
+    def __init__(self, host: str, port: int, application: Application, most: int) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        self.address_family = family
-        # By age, with the time when each came. The thread that accepts looks at them, and each connection's own takes it out.
-        self._open: dict[socket.socket, float] = {}
-        self._lock, self._most = threading.Lock(), most
-        super().__init__(address[:2], Handler)  # type: ignore[arg-type]  # typeshed knows IPv4 only
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        self._listening = socket.create_server(address[:2], family=family, backlog=WAITING, dualstack_ipv6=both)
+        self._listening.setblocking(False)
+        self.port = int(self._listening.getsockname()[1])
+        self._answers = Answers(str(address[0]), self.port, application)
+        self._most = most
+        self._open: dict[_Connection, None] = {}
+        """The oldest first."""
+        self._selector = selectors.DefaultSelector()
         self._ends, self._end = socket.socketpair()
 
-    def server_bind(self) -> None:
-        """Bind without HTTPServer's question to the DNS, which may take seconds."""
-        TCPServer.server_bind(self)
-        host, port = self.server_address[:2]
-        self.server_name, self.server_port = str(host), port
-        self.setup_environ()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._open[request] = time.monotonic()
-        self.hang_up(self._most)
-        super().process_request(request, client_address)
-
     def serve(self) -> None:
-        """Until `end`. The library's own loop wakes up twice a second, whether there is anything to do or not."""
-        with self._ends, selectors.DefaultSelector() as selector:
-            came = selector.register(self, selectors.EVENT_READ)
-            told = selector.register(self._ends, selectors.EVENT_READ)
-            while told not in (ready := {key for key, _ in selector.select(POLL_SECONDS if self._open else None)}):
+        """Until `end`."""
+        with self._ends, self._listening, self._selector as selector:
+            came = selector.register(self._listening, EVENT_READ)
+            told = selector.register(self._ends, EVENT_READ)
+            while told not in (ready := {key for key, _ in selector.select(self._until_next_end())}):
+                for key in ready - {came}:
+                    self._go_on(key.data)
+                self._hang_up_old()
                 if came in ready:
-                    self.handle_request()
-                    time.sleep(PACE_SECONDS)
-                self.hang_up(self._most)
+                    self._take()
+            for connection in list(self._open):
+                self._hang_up(connection)
 
     def end(self) -> None:
         """Have `serve` return."""
         self._end.close()
 
-    def hang_up(self, most: int) -> None:
-        """On the oldest that are too many or too old. The thread of each, which waits for it, sees the end, and closes it."""
-        with self._lock:
-            for request, came in list(self._open.items()):
-                if len(self._open) <= most and came >= time.monotonic() - LIFE_SECONDS:
-                    break
-                del self._open[request]
-                with contextlib.suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
+    def _until_next_end(self) -> float | None:
+        oldest = next(iter(self._open), None)
+        return None if oldest is None else max(0.0, oldest.ends - time.monotonic())
 
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-            super().shutdown_request(request)
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):  # It has gone again.
+            sock, address = self._listening.accept()
+            sock.setblocking(False)
+            if len(self._open) >= self._most:
+                self._hang_up(next(iter(self._open)))
+            connection = _Connection(sock, address, time.monotonic() + LIFE_SECONDS)
+            self._open[connection] = None
+            self._selector.register(sock, EVENT_READ, connection)
+        time.sleep(PACE_SECONDS)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who hangs up early is no error."""
+    def _go_on(self, connection: _Connection) -> None:
+        try:
+            event = connection.go_on(self._answers)
+        except BlockingIOError:
+            return
+        except OSError:  # Who hangs up early is no error.
+            event = 0
+        except Exception:
+            log.debug("a request for metrics can't be answered", exc_info=True)
+            event = 0
+        if event:
+            self._selector.modify(connection.sock, event, connection)
+        else:
+            self._hang_up(connection)
+
+    def _hang_up_old(self) -> None:
+        while self._until_next_end() == 0.0:
+            self._hang_up(next(iter(self._open)))
+
+    def _hang_up(self, connection: _Connection) -> None:
+        del self._open[connection]
+        self._selector.unregister(connection.sock)
+        with connection.sock, contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
