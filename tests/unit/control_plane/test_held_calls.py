@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from snakepit._wire.turns import Turns
 from snakepit.errors import InvalidArguments, ServerUnavailable, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.authentication import Gate
@@ -75,7 +76,7 @@ class Link:
         self.refused: list[tuple[int, str]] = []
         door, clock = Door(self.gate, self.access), asyncio.get_running_loop().time
         self.held = Held(lambda frame: self.refused.append((frame.result.id, frame.result.error.reason)))
-        self.passed_on = PassedOn(door, self.held, self._admit)
+        self.passed_on = PassedOn(door, self.held, Turns(), self._admit)
         self.rights = PoolRights(door, self.held, lambda who, frame, _: self._take(who, frame), clock)
 
     def call(self, id_: int, token: str = "", size: int = 0) -> None:

@@ -82,6 +82,8 @@ def bearer(metadata: Metadata, who: str, help_: str = "") -> str:
         raise Unauthenticated(said, details={TOKEN_DETAIL: "missing"})
     if len(token) > MOST_CHARACTERS:
         raise Unauthenticated(f"the token has more than {MOST_CHARACTERS} characters")
+    if not token.isascii():
+        raise Unauthenticated("the token has characters that no token has: only ASCII is allowed")
     return token
 
 

@@ -46,7 +46,7 @@ class ClientPeer:
         self._flow = flow
         self._door = door
         self._held = Held(self._send)
-        self._passed_on = PassedOn(door, self._held, self._known)
+        self._passed_on = PassedOn(door, self._held, turns, self._known)
         self._rights = PoolRights(door, self._held, self._allowed)
         self.provider = Provider(flow, link, lambda: self._caller, door)
         self._link = link

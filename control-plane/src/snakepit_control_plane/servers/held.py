@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from snakepit._tasks import Tasks
 from snakepit._wire.status import to_frame
+from snakepit._wire.turns import Turns
 from snakepit.errors import Draining, PoolSaturated, SnakepitError, Unauthenticated
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.model.caller import Caller
@@ -95,10 +96,10 @@ class Held:
 
 class PassedOn:
     """Whose the calls of one link are that are not its own's: by name, or by a token that comes with them. `go_on` gets each call that
-    waited for that, in order."""
+    waited for that, in order. `turns`: of all links, of which one checks a token at a time."""
 
-    def __init__(self, door: Door, held: Held, go_on: Callable[[Caller, link_pb2.Frame], None]) -> None:
-        self._door, self._held, self._go_on = door, held, go_on
+    def __init__(self, door: Door, held: Held, turns: Turns, go_on: Callable[[Caller, link_pb2.Frame], None]) -> None:
+        self._door, self._held, self._turns, self._go_on = door, held, turns, go_on
         self._named: dict[bytes, Caller] = {}
 
     def whose(self, bearer: Caller, frame: link_pb2.Frame) -> Caller | None:
@@ -132,6 +133,7 @@ class PassedOn:
 
     async def _ask(self, key: Key, bearer: Caller, call: link_pb2.Call) -> None:
         try:
+            await self._turns.turn()  # A message may have a thousand tokens, and each costs up to a millisecond.
             who = await self._door.whose(bearer, call)
         except SnakepitError as error:
             self._held.fail(key, error)
