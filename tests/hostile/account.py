@@ -26,8 +26,8 @@ MOST_RATIO = 2.0
 ATTACK_SECONDS = 60 + 30 * SCALE
 TIMEOUT_SECONDS = ATTACK_SECONDS + SECONDS + 120
 
-MOST_IN_USE = 8.0
-"""MiB, that the control plane's allocator has given out: its records of calls are a ring, which fills meanwhile."""
+MOST_IN_USE = 4.0
+"""MiB, that the control plane's allocator has given out."""
 
 MOST_GROWTH = 120, 15
 """MiB, of control plane and agent: what is free and can't be given back, as something in use lies beyond it."""

@@ -167,6 +167,7 @@ def of_the_control_plane(folder: Path, ports: dict[str, int], store: str) -> dic
         "SNAKEPIT_LANE_LISTEN": f"127.0.0.1:{ports['lane']}",
         "SNAKEPIT_LINGER_SECONDS": "10",
         "SNAKEPIT_MAX_REQUEST_SECONDS": "4",
+        "SNAKEPIT_MAX_CALL_RECORDS": "1000",
         "SNAKEPIT_STORE": store,
         "SNAKEPIT_AUTH": "required",
         "SNAKEPIT_AUTH_KEYS": str(folder / "jwks"),
