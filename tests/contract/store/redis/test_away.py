@@ -11,6 +11,7 @@ import pytest
 from snakepit.errors import SessionNotFound, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit_control_plane.store import client
+from snakepit_control_plane.store.connection import ANSWER_SECONDS
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
 from support.redis_server import RedisServer, redis_server
@@ -27,7 +28,7 @@ async def test_a_killed_server_fails_operations_at_once_and_its_return_is_notice
     for _ in range(100):
         with pytest.raises(StoreUnavailable):
             await store.get_session(POOL, "s")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10 * ANSWER_SECONDS, "not one in ten waited"
     assert store.problem
     server.start()
     await until(store, ready=True)
@@ -40,11 +41,13 @@ async def test_a_killed_server_fails_operations_at_once_and_its_return_is_notice
 async def test_a_server_that_hangs_costs_one_time_out_and_then_nothing(server: RedisServer, store: RedisStore) -> None:
     await store.create_session(wanted(), 10)
     server.freeze()
-    started = time.monotonic()
+    took = []
     for _ in range(50):
+        started = time.monotonic()
         with pytest.raises(StoreUnavailable):
             await store.get_session(POOL, "s")
-    assert time.monotonic() - started < 3
+        took.append(time.monotonic() - started)
+    assert [each for each in took if each > ANSWER_SECONDS / 2] == took[:1]
     server.thaw()
     await until(store, ready=True)
     assert (await store.get_session(POOL, "s")).uid == "uid"
