@@ -25,7 +25,7 @@ from support.control_plane import eventually
 from support.gate import Gate, gate
 from support.large import MIB, POOL, SAMPLE
 
-pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
 
 
 @pytest.fixture

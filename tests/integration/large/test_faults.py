@@ -22,7 +22,7 @@ from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, eventually, replica
 from support.large import MIB, NARROW, POOL, SAMPLE, ByHand, open_memfds, tasks
 
-pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
 
 
 async def busy_pid(channel: grpc.aio.Channel) -> int:

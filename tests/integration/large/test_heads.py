@@ -21,7 +21,7 @@ from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, replica, rpc
 from support.large import POOL, SAMPLE
 
-pytestmark = [pytest.mark.timeout(50), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -18,7 +18,7 @@ from support.capsules import capsule, ready, spec
 from support.control_plane import Caller, calling, replica
 from support.large import MIB, POOL, SAMPLE, go_on
 
-pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
 
 
 async def test_64_mib_go_in_and_out_and_a_byte_more_is_refused_with_the_limits_name(pool: snakepit.Pool) -> None:

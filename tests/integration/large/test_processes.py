@@ -18,7 +18,7 @@ from snakepit.v1 import common_pb2, router_pb2, router_pb2_grpc
 from support.dev_server import Dev, pool_file, ready_dev
 from support.large import MIB, NARROW, POOL
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 READERS = 24
 

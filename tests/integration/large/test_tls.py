@@ -16,7 +16,7 @@ from support.authority import Authority
 from support.capsules import capsule, ready, spec
 from support.large import MIB, POOL, SAMPLE
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from support.control_plane import counted, eventually, replica
 from support.large import MIB, POOL, SAMPLE, go_on
 from support.simulated_agent import SimulatedAgent, settings
 
-pytestmark = [pytest.mark.timeout(50), pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
 
 
 def nobody() -> str:
