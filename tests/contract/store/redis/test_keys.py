@@ -50,6 +50,16 @@ async def test_what_an_owner_has_is_known_as_long_as_its_sessions_are_there(serv
         assert left > 100_000, counts
 
 
+async def test_who_ends_a_session_is_given_back_nothing_that_was_never_its_own(server: RedisServer, store: RedisStore) -> None:
+    held = f"snakepit:{{{POOL}}}:held"
+    await store.create_session(replace(wanted("s"), owner="ada"), 10)
+    for time in ("first", "second"):
+        server.command("HSET", f"snakepit:{{{POOL}}}:sizes", "t", "900")
+        await store.create_session(replace(wanted("t"), owner="ada"), 10)
+        await store.delete_session(POOL, "t")
+        assert server.command("HGET", held, "ada").endswith(b"\r\n1002\r\n"), time
+
+
 async def test_who_has_no_session_holds_nothing_whatever_a_replica_that_does_not_count_bytes_has_left(
     server: RedisServer, store: RedisStore
 ) -> None:

@@ -35,8 +35,9 @@ local function disown(ids)
       fewer(KEYS[10], owner, sizes[i] or 0)
       fewer(KEYS[8], owner, 1)
       redis.call('HDEL', KEYS[7], ids[i])
-      redis.call('HDEL', KEYS[9], ids[i])
     end
+    -- Also of nobody's: who makes a session of that name next would be given back what it never had.
+    if sizes[i] then redis.call('HDEL', KEYS[9], ids[i]) end
   end
 end
 
@@ -60,7 +61,8 @@ end
 
 -- What a bound session's worker is to be told is kept until somebody takes it, a minute at most.
 local function sweep(now)
-  local gone = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1000)
+  -- A key is there up to the end of the millisecond in which it expires: who uses it then would have a session that is nobody's.
+  local gone = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. now, 'LIMIT', 0, 1000)
   if #gone == 0 then return end
   redis.call('ZREM', KEYS[3], unpack(gone))
   redis.call('ZREM', KEYS[4], unpack(gone))
