@@ -7,42 +7,43 @@ nor by this one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import socket
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 PORTS = range(10000, 32000)
 """Below those that Linux gives away."""
-BLOCK = 50
-EVERY = 10000
-"""A process' ports repeat so: where it has one, it has the one so far above, too."""
 
 _chance = random.SystemRandom()
 """Not the shared one: tests that run beside each other may have given that the same seed."""
 
-_ahead: list[int] = []
-"""Those that this process has not given yet since it gave all."""
+_given: set[int] = set()
 
-
-def own(environment: Mapping[str, str]) -> list[int]:
-    """Those of this process of tests, which no other of the same run has: block by block in turn."""
-    index, count = environment.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"), environment.get("PYTEST_XDIST_WORKER_COUNT", "1")
-    return [port for port in PORTS if port % EVERY // BLOCK % int(count) == int(index)]
+_claims = os.open(Path(tempfile.gettempdir()) / f"snakepit-ports-of-tests-{os.getuid()}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+"""Of all processes of tests on this machine: whoever has given a port holds a lock of the byte of that number, for as long as it lives."""
 
 
 def free_port(*also: int) -> int:
     """One that is free, and so are those that lie so far above it."""
     while True:
-        if not _ahead:
-            _ahead.extend(own(os.environ))
-            _chance.shuffle(_ahead)
-        port = _ahead.pop()
-        above = [port + distance for distance in also]
-        if set(above) <= set(_ahead) and _are_free([port, *above]):
-            for number in above:
-                _ahead.remove(number)
+        port = _chance.choice(PORTS)
+        ports = [port, *(port + distance for distance in also)]
+        if all(each in PORTS and each not in _given for each in ports) and _are_ours(ports) and _are_free(ports):
+            _given.update(ports)
             return port
+
+
+def _are_ours(ports: Sequence[int]) -> bool:
+    """A lock that this process has already is no obstacle to it."""
+    with contextlib.suppress(OSError):
+        for port in ports:
+            fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        return True
+    return False
 
 
 def _are_free(ports: Sequence[int]) -> bool:

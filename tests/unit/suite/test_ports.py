@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import socket
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 
 from support import ports
+from support.attack import python_path
+
+GIVES = "from support.ports import free_port; print(free_port(1), flush=True); input()"
+
+Chosen = Callable[..., None]
 
 
-@pytest.mark.parametrize("count", [1, 3, 4])
-def test_each_process_of_tests_has_ports_of_its_own_and_all_of_them_have_all(count: int) -> None:
-    shares = [ports.own({"PYTEST_XDIST_WORKER": f"gw{index}", "PYTEST_XDIST_WORKER_COUNT": str(count)}) for index in range(count)]
-    assert sorted(itertools.chain(*shares)) == list(ports.PORTS)
-    assert all(len(share) > len(ports.PORTS) / count * 0.9 for share in shares)
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> Chosen:
+    """By chance, in this order."""
+
+    class Chance:
+        def __init__(self, *these: int) -> None:
+            self.these = list(these)
+
+        def choice(self, _: object) -> int:
+            return self.these.pop(0)
+
+    return lambda *these: monkeypatch.setattr(ports, "_chance", Chance(*these))
 
 
-def test_outside_xdist_a_process_has_all() -> None:
-    assert ports.own({}) == list(ports.PORTS)
+@pytest.fixture
+def pair() -> int:
+    """This port and the next one are nobody's."""
+    return ports.free_port(1, 2, 3) + 1
 
 
-def test_a_port_is_given_again_only_when_all_have_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_ahead", list(range(20099, 19999, -1)))
-    alone, pair, other = ports.free_port(), ports.free_port(1), ports.free_port(1)
-    given = [alone, pair, pair + 1, other, other + 1, ports.free_port()]
-    assert len(set(given)) == 6
-    assert not set(given) & set(ports._ahead)  # noqa: SLF001  # What is left of them.
+def test_a_process_gives_none_twice(chosen: Chosen, pair: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_given", set())
+    chosen(pair, pair - 1, pair + 1, pair, pair + 2)
+    assert [ports.free_port(1), ports.free_port()] == [pair, pair - 1]
+    assert ports.free_port() == pair + 2, "the one above the first is given, too"
 
 
-def test_what_lies_above_is_free_and_nobody_elses_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_process_has_given_is_its_own_until_it_ends(chosen: Chosen) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", GIVES],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": python_path()},
+    ) as other:
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        free = ports.free_port()
+        ports._given.discard(free)  # noqa: SLF001  # As if it had been another process' too.
+        chosen(theirs, theirs + 1, free)
+        assert ports.free_port() == free
+        other.communicate("\n", 30)
+    chosen(theirs)
+    assert ports.free_port() == theirs
+
+
+def test_none_is_given_where_somebody_is_or_above_all(chosen: Chosen, pair: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_given", set())
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        above = taken.getsockname()[1]
-        monkeypatch.setattr(ports, "_ahead", [15001, above, 15000, above - 1, 31999])
-        assert ports.free_port(1) == 15000, "above 31999 is nobody, above the second one somebody has taken the next"
-    assert ports.free_port(ports.EVERY) in ports.own({})
+        taken.bind(("127.0.0.1", pair))
+        chosen(pair, pair - 1, ports.PORTS[-1], pair + 1)
+        assert ports.free_port(1) == pair + 1
