@@ -73,10 +73,12 @@ def pod_of(pool: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def gvisor(run: Run) -> None:
+def gvisor(run: Run) -> Iterator[None]:
     """The API server makes no pod of a RuntimeClass that isn't there."""
     kind = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "gvisor"}, "handler": "runsc"}
     run("kubectl", "apply", "--server-side", "-f", "-", stdin=json.dumps(kind))
+    yield
+    run("kubectl", "delete", "runtimeclass", "gvisor")
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +140,14 @@ def typed(server: ApiServer, tmp_path: Path) -> Terminal:
 
 
 @pytest.fixture(scope="module")
-def namespaces(run: Run, render: Render) -> None:
+def namespaces(run: Run, render: Render) -> Iterator[None]:
     """Those that pages speak of, and the roles that the chart brings."""
     for name in ("shop", "models", "monitoring", "argocd"):
         run("kubectl", "create", "namespace", name)
-    for role in render().of("ClusterRole"):
-        run("kubectl", "apply", "--server-side", "-f", "-", stdin=json.dumps(role))
+    roles = json.dumps({"apiVersion": "v1", "kind": "List", "items": render().of("ClusterRole")})
+    run("kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=roles)
+    yield
+    run("kubectl", "delete", "-f", "-", stdin=roles)
 
 
 def test_the_role_binding_of_the_page_lets_whom_it_names_call(namespaces: None, typed: Terminal) -> None:
