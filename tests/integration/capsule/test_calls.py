@@ -14,7 +14,7 @@ from snakepit.v1 import common_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 
 async def test_a_call_comes_back_with_its_value(control: Replica) -> None:

@@ -17,7 +17,7 @@ from support.control_plane import PATIENCE_SECONDS, Caller
 from support.ports import free_port
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 TIMEOUT_SECONDS = 1.5
 HEARTBEAT = {"intervalSeconds": 0.2, "timeoutSeconds": TIMEOUT_SECONDS, "missThreshold": 3}

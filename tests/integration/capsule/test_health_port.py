@@ -32,7 +32,7 @@ tell()
 asyncio.run(main())
 """
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Served:

@@ -22,7 +22,7 @@ from support.capsules import At, capsule, frozen, spec
 from support.ports import free_port
 from support.replica import Replica, replica
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 
 async def come_back(control: Replica) -> None:

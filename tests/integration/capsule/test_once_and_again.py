@@ -18,7 +18,7 @@ from support.control_plane import eventually, replica
 from support.redis_server import redis_server
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from support.capsules import LocalCapsule, capsule, spec
 from support.families import descendants
 from support.replica import Replica
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Cgroup:

@@ -15,7 +15,7 @@ from support.capsules import spec
 from support.log_lines import lines
 from support.replica import replica
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 
 async def start(**environment: str) -> asyncio.subprocess.Process:

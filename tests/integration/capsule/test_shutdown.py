@@ -14,7 +14,7 @@ from snakepit_agent import main as agent_main
 from support.capsules import LocalCapsule, capsule, spec
 from support.replica import Replica
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 
 def agent_asked(local: LocalCapsule) -> None:

@@ -15,7 +15,7 @@ from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = pytest.mark.timeout(120)
 
 THREADS = {"profile": "thread", "threads": 4}
 QUIET = {"intervalSeconds": 30, "timeoutSeconds": 120}

@@ -19,7 +19,7 @@ from support.families import HELPERS, descendants
 from support.pool_of_one import ready, workers
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = pytest.mark.timeout(120)
 
 CRASHERS = {"worker": {"processes": 8}, "restart": {"maxRestarts": 100}}
 

@@ -14,7 +14,7 @@ import pytest
 from support.control_plane import replica
 from support.simulated_agent import simulated_agent
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 ADVICE = "start processes with multiprocessing's spawn or forkserver method, and open a Client in each"
 OPENED = f"child: SnakepitError NO: this Client was opened in process MAIN and does not survive a fork: {ADVICE}"

@@ -21,7 +21,7 @@ from support.attack import attacker
 from support.control_plane import Caller, eventually, replica
 from support.simulated_agent import POOL, simulated_agent
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 PLAIN = [
     f"/{service.full_name}/{method.name}"

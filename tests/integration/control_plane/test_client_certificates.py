@@ -21,7 +21,7 @@ from support.control_plane import Caller
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

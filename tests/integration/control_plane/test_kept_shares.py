@@ -11,7 +11,7 @@ from support.callers import ADA
 from support.control_plane import Caller
 from support.simulated_agent import SimulatedAgent
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from support.control_plane import Caller, eventually, waiting
 from support.reviewer import Reviewer
 from support.simulated_agent import SimulatedAgent, settings
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 HIGH = "PRIORITY_HIGH"
 CONNECTIONS = 60

@@ -13,7 +13,7 @@ from support.callers import ADA
 from support.control_plane import Caller, counted
 from support.simulated_agent import POOL, settings
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ async def of_simulated() -> dict[str, link_pb2.StateReply]:
     return notes.replies
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 async def test_state_is_fenced_as_by_a_real_replica(server: Running, caller: Caller) -> None:
     real, fake = await of_real(server, caller), await of_simulated()
     assert fake == real

@@ -24,7 +24,7 @@ from support.issuer import AUDIENCE, Issuer, pod_claims, signed
 from support.simulated_agent import POOL
 from support.simulated_tools import payload
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_ag
 
 from .conftest import Examined
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 async def test_nothing_is_wrong(examined: Examined, server: Running) -> None:

@@ -31,7 +31,7 @@ from support.simulated_agent import POOL
 
 from .conftest import Examined
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 # ---- names and ports

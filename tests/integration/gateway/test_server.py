@@ -27,7 +27,7 @@ from support.authority import Authority
 from support.eventually import eventually
 
 CALLERS = 8
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Serving:

@@ -17,7 +17,7 @@ from support.eventually import eventually
 
 PATIENCE_SECONDS = 30.0
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 FRAGILE = """
 import os

@@ -29,7 +29,7 @@ from support.simulated_agent import POOL, simulated_agent
 
 NAMES = ("cp-a", "cp-b")
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from support.eventually import eventually
 
 PATIENCE_SECONDS = 40.0
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 
 TIMEOUT_SECONDS = 1.0
 

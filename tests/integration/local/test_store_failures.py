@@ -14,7 +14,7 @@ from snakepit import Client, Pool, Session, SessionNotFound, StaleEpoch, Started
 from support.dev_server import Dev, pool_file, ready_dev
 from support.redis_server import RedisServer, redis_server
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")

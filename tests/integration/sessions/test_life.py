@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from support.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 def values(answer: Any) -> list[Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from snakepit_control_plane.server import Running
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 THREADS = {"profile": "thread", "threads": 4}
 

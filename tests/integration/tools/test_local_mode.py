@@ -14,7 +14,7 @@ from support.dev_server import TESTS, dev, pool_file, ready_dev
 from support.nesting import ASKING
 from support.otlp import receiving
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 
 PROGRAM = """
 import asyncio, sys, snakepit

@@ -20,7 +20,7 @@ from support.capsules import ready
 from support.control_plane import eventually, replica
 from support.nesting import THREADS, Hanging, asking
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = pytest.mark.timeout(120)
 
 
 async def ask(pool: Pool | Session, name: str, arguments: dict[str, Any] | None = None, timeout: float = 10, **more: Any) -> Any:

@@ -18,7 +18,7 @@ from support.bare_client import bare_client
 from support.control_plane import eventually
 from support.simulated_tools import payload
 
-pytestmark = pytest.mark.timeout(50)
+pytestmark = pytest.mark.timeout(120)
 
 
 def numbers(to: int) -> Iterator[int]:

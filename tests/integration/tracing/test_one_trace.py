@@ -26,7 +26,7 @@ metadata: {name: echo}
 spec: {replicas: 1, worker: {adapter: "echo:Echo"}}
 """
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from support.otlp import Receiver
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 from support.simulated_tools import success
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -12,7 +12,7 @@ from snakepit._wire.bulk import PIECE, TURN_BYTES, Bulk, Piece
 from snakepit._wire.turns import Turns
 from support.secured import unread
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 
 SIZE = 3 * TURN_BYTES
 

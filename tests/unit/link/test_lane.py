@@ -28,7 +28,7 @@ from snakepit_control_plane.servers.lanes import Lanes
 from support.gate import Gate, gate
 from support.lanes import serving, ticket_of
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Echo(link_pb2_grpc.LinkServiceServicer):

@@ -20,7 +20,7 @@ from snakepit._wire.stream_lane import StreamLane
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Echo(link_pb2_grpc.LinkServiceServicer):

@@ -15,7 +15,7 @@ from support.attack import MIB, ByHand, Plane, attacker, executing, plane, victi
 from support.control_plane import Caller, eventually, rpc
 from support.simulated_agent import SimulatedAgent, simulated_agent
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 SLOW = "default/slow"
 
