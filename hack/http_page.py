@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from places import DOCS, filled
 
-from snakepit_gateway import bounds, room
+from snakepit_gateway import bounds, room, server
 from snakepit_gateway.http import bodies, openapi, pages, served
 from snakepit_gateway.problems import OF_HTTP
 from snakepit_gateway.settings import Settings
@@ -77,6 +77,8 @@ def _limits() -> Rows:
             f"{bounds.PATIENCE_SECONDS:g} s, and a second more for each {_size(bounds.SLOWEST_BYTES_PER_SECOND)}",
         ),
         ("the headers of a request", _size(bounds.MAX_HEADER_BYTES)),
+        ("how long they may take to come, and a new connection may bring nothing; then it is hung up", f"{server.HEAD_SECONDS:g} s"),
+        ("how long a connection that nobody uses is kept", f"{server.IDLE_SECONDS:g} s"),
         ("parts of a form", f"{bodies.MAX_PARTS:,}"),
         ("a part that is no file", _size(bodies.MAX_FIELD_BYTES)),
         ("items of a page", f"{pages.USUAL}, or `?limit=`, {pages.MOST:,} at most"),

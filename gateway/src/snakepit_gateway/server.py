@@ -23,11 +23,24 @@ MOST_HEAD_BYTES = 512 * 1024
 """Of what has come before the headers are complete; who sends less and too much is told so by `bounds`."""
 
 
+HEAD_SECONDS = 30.0
+"""A request's head is whole after this long, and a new connection brings one."""
+
+
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, which would collect whatever comes of a request's head: one that doesn't end is cut off."""
+    """uvicorn's, which would collect whatever comes of a request's head, and wait for it for ever: one that doesn't end is cut off."""
 
     _came: int | None = 0
     """None: the headers are complete."""
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._came is not None:
@@ -36,6 +49,15 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response("The headers are too large.")
                 return
         super().data_received(data)
+        if self._came is None:
+            self._in_time()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def on_message_begin(self) -> None:
         self._came = 0

@@ -11,9 +11,11 @@ import pytest
 
 from snakepit_control_plane.server import Running
 from snakepit_gateway import bounds, room
+from snakepit_gateway import server as server_module
 from support.gateway import gateway, served
 
 MIB = 1 << 20
+GOOD = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ELSEWHERE = "https://elsewhere.example"
 
 
@@ -113,4 +115,32 @@ async def test_a_head_without_an_end_is_cut_off(server: Running, endless: bytes)
                 sent += 65536
                 await asyncio.sleep(0)
         assert sent < 16 << 20
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "half",
+    [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: ", GOOD + b"GET /healthz HTTP/1.1\r\n"],
+    ids=["nothing", "half", "half of the second"],
+)
+async def test_a_head_that_does_not_come_is_not_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch, half: bytes) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.5)
+    async with served(server.address) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(half)
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200" if half.startswith(GOOD) else b"")
+        writer.close()
+
+
+async def test_a_connection_that_has_brought_a_request_is_kept(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.3)
+    async with served(server.address) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        begun = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < begun + 1.0:
+            writer.write(GOOD)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.1)
         writer.close()
