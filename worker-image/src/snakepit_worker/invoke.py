@@ -20,7 +20,7 @@ from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
 from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, SpanFrame
 from snakepit._names import nearest
-from snakepit._telemetry.traceparent import is_sampled, span_id
+from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, span_id
 from snakepit._values import payloads
 from snakepit.author.context import AsyncContext, Caller, CallInfo, Context, Interrupted, StateCache
 from snakepit.author.signatures import context_of_hook
@@ -99,11 +99,13 @@ class Invoker:
         usual = self.means.get(frame.tool, 1.0)
         if usual >= HOLD_SECONDS:
             self.channel.flush()
-        if parent := frame.traceparent:
+        parent, is_traced = frame.traceparent, False
+        if parent and parent != NOT_SAMPLED:
             frame = traces.own(frame)
+            is_traced = is_sampled(frame.traceparent)
         call = RunningCall(frame, self.channel)
         started = time.monotonic()
-        started_ns = time.time_ns() if parent and is_sampled(frame.traceparent) else 0
+        started_ns = time.time_ns() if is_traced else 0
         self.calls.begin(call)
         self.lines.begin(frame, quick=usual < HOLD_SECONDS)
         try:

@@ -24,7 +24,7 @@ def begin(call: Call) -> None:
     """Of a call that comes in; what comes of it belongs under its span. Nothing is known of its names yet: long ones are cut."""
     message = call.message
     if given := message.traceparent:
-        if not tracing.follows(given):
+        if given == NOT_SAMPLED or not tracing.follows(given):
             return
     elif tracing.passes_over():
         message.traceparent = NOT_SAMPLED

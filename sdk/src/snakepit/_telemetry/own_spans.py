@@ -2,7 +2,7 @@
 
 The SDK's span is ready for whatever a program may do with one, from any thread, by any sampler and within any limit, which costs several
 times as much as all that ours are asked for. Where something of that is wanted, `making` makes the SDK's. On a call's way as little is
-done as can be: of a hundred calls one is sampled, and code that runs so rarely costs three times what it costs in a loop.
+done as can be: of a hundred calls one is sampled, and code that runs so rarely is cold.
 """
 
 from __future__ import annotations
