@@ -79,6 +79,7 @@ def _limits() -> Rows:
         ("the headers of a request", _size(bounds.MAX_HEADER_BYTES)),
         ("how long they may take to come, and a new connection may bring nothing; then it is hung up", f"{server.HEAD_SECONDS:g} s"),
         ("how long a connection that nobody uses is kept", f"{server.IDLE_SECONDS:g} s"),
+        ("connections; for one more, the one that has been idle for longest is hung up", f"{server.MOST_CONNECTIONS:,}"),
         ("parts of a form", f"{bodies.MAX_PARTS:,}"),
         ("a part that is no file", _size(bodies.MAX_FIELD_BYTES)),
         ("items of a page", f"{pages.USUAL}, or `?limit=`, {pages.MOST:,} at most"),

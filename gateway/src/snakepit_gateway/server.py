@@ -27,6 +27,18 @@ HEAD_SECONDS = 30.0
 """A request's head is whole after this long, and a new connection brings one."""
 
 
+MOST_CONNECTIONS = 10_000
+"""With one more, the one is hung up on that has brought no request for longest."""
+
+
+class Config(uvicorn.Config):
+    """`idle`: connections without a request, the one that has had none for longest first."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.idle: dict[Protocol, None] = {}
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's, which would collect whatever comes of a request's head, and wait for it for ever: one that doesn't end is cut off."""
 
@@ -36,10 +48,18 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        assert isinstance(self.config, Config)
+        self._idle = self.config.idle
+        if len(self.connections) > MOST_CONNECTIONS and self._idle:
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            longest.transport.close()
+        self._idle[self] = None
         self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        self._idle.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -65,7 +85,13 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._came = None
+        self._idle.pop(self, None)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._idle[self] = None
 
 
 class Server(uvicorn.Server):
@@ -78,7 +104,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: Any, settings: Settings, leaving: asyncio.Event) -> None:
         """Raises ValueError with a sentence where the certificate can't be used."""
         certificate = _certificate(settings)
-        config = uvicorn.Config(
+        config = Config(
             app,
             host=settings.host,
             port=settings.port,

@@ -144,3 +144,26 @@ async def test_a_connection_that_has_brought_a_request_is_kept(server: Running, 
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             await asyncio.sleep(0.1)
         writer.close()
+
+
+async def test_of_too_many_connections_the_one_is_hung_up_on_that_has_been_idle_for_longest(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 4)
+    async with served(server.address) as url:
+        port = httpx.URL(url).port
+        busy_reader, busy = await asyncio.open_connection("127.0.0.1", port)
+        busy.write(b"POST /v1/pools/default/none/tools/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        crowd = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]()
+        for _ in range(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            crowd.append((reader, writer))
+            writer.write(GOOD)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(20):
+            assert [await reader.read() for reader, _ in crowd[:7]] == [b""] * 7
+        assert not any(reader.at_eof() for reader, _ in crowd[7:])
+        busy.write(b"}")
+        assert (await busy_reader.readline()).startswith(b"HTTP/1.1 404"), "a request that has begun is no idle connection"
+        for writer in (busy, *(each for _, each in crowd)):
+            writer.close()
