@@ -23,6 +23,7 @@ from tests.bench.plane import until_warm
 from tests.soak.load import CALLERS, Load
 from tests.soak.processes import Footprint, orphans
 from tests.soak.world import ALONE, EXCLUSIVE_WORKERS, POOL, WORKERS, World
+from tests.support.eventually import eventually
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1200"))
 FAULT_SECONDS = (1.0, 4.0)
@@ -85,7 +86,7 @@ async def _soak(world: World, seconds: float, rng: random.Random) -> list[str]:
         pool, alone = client.pool(POOL), client.pool(ALONE)
         await until_warm(pool, WORKERS, asks=4)
         await until_warm(alone, EXCLUSIVE_WORKERS, asks=4)
-        tasks = sum(world.metric("snakepit_tasks").values())
+        tasks = await eventually(lambda: asyncio.to_thread(world.tasks), "the replicas tell of their tasks")
         load = Load(pool, alone, rng)
         await load.open_sessions()
         running = asyncio.create_task(load.run())
@@ -164,7 +165,7 @@ def _left(world: World, before: Before) -> list[str]:
         was = before.footprints[name]
         if now.files > was.files + GROWN_FILES or now.threads > was.threads + 2 or now.mib > was.mib + GROWN_MIB:
             found.append(f"{name} has grown: {was} became {now}")
-    if (tasks := sum(world.metric("snakepit_tasks").values())) > before.tasks + GROWN_TASKS:
+    if not (tasks := world.tasks()) or tasks > before.tasks + GROWN_TASKS:
         found.append(f"the replicas' {before.tasks} tasks became {tasks}")
     return found + _keys(world) + world.astray()
 

@@ -101,6 +101,9 @@ class Program:
         self.start()
 
 
+TASKS = "snakepit_tasks"
+
+
 @dataclass
 class World:
     folder: Path
@@ -275,6 +278,11 @@ class World:
                 if sample.name == name:
                     found[sample.labels.get(label, "")] += int(sample.value)
         return found
+
+    def tasks(self) -> int:
+        """Of both replicas; 0 where one's loop was too busy to count its own."""
+        told = [sample.value for address in self.replicas for each in _metrics(address) for sample in each.samples if sample.name == TASKS]
+        return int(sum(told)) if len(told) == len(self.replicas) else 0
 
     def footprints(self) -> dict[str, Footprint]:
         """Of what should hold no more at the end than at the start."""

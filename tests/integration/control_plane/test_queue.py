@@ -108,7 +108,7 @@ async def test_whatever_way_it_came_a_call_leaves_the_queue_at_once_and_never_ru
         (result,) = await asyncio.gather(doomed, return_exceptions=True)
         assert isinstance(result, {"deadline": DeadlineExceeded, "cancel": asyncio.CancelledError, "queue time-out": QueueTimeout}[end])
         await eventually(lambda: waiting(server) == 0)
-        assert asyncio.get_running_loop().time() - began < 5
+        assert asyncio.get_running_loop().time() - began < 15
         agent.let_go()
         await first
         await caller.call("hang")

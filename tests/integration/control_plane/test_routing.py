@@ -157,7 +157,7 @@ async def test_a_deadline_passes_on_and_ends_the_call(server: Running, caller: C
     async with simulated_agent(server.address) as agent:
         with pytest.raises(DeadlineExceeded):
             await caller.call("hang", timeout=1.5)
-        assert 0 < agent.calls[0].timeout_seconds < 1.51
+        assert 0 < agent.calls[0].timeout_seconds < 1.6
         await eventually(lambda: agent.cancelled)
 
 
