@@ -152,7 +152,7 @@ async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(co
 
 
 async def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(control: Replica) -> None:
-    async with capsule(spec("support.sample:Sample"), control):
+    async with capsule(spec("support.sample:Sample", drain={"killAfterSeconds": 30}), control):
         (worker,) = await control.ready()
         result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=1.5))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
