@@ -21,7 +21,7 @@ from support.ports import free_port
 from support.redis_server import RedisServer, binaries
 
 DEMO = Path(__file__).parents[3] / "examples" / "digits" / "demo"
-SLOW_TO_END = "{timeoutSeconds: 20, killAfterSeconds: 1}"
+SLOW_TO_END = "{timeoutSeconds: 60, killAfterSeconds: 1}"
 
 
 @pytest.fixture
