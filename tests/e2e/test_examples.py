@@ -23,7 +23,7 @@ from support.kube import HERMETIC, IMAGE_REPOSITORY, IMAGE_TAG, ROOT, eventually
 from support.pages import Shell, blocks
 from support.walk import Walker
 
-NAMES = ("agent-over-mcp", "embeddings", "fan-out", "from-configmap", "interpreter", "shop")
+NAMES = ("agent-over-mcp", "embeddings", "fan-out", "frames", "from-configmap", "interpreter", "shop")
 THERE = "On a cluster"
 THE_SAME = "prints the same"
 """Where a page says so, its program is run once more."""

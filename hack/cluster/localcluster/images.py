@@ -61,6 +61,7 @@ IMAGES = (
     Image("digits", "examples/digits/Dockerfile", ("requirements/digits.txt", "examples/digits"), parent="worker"),
     example("embeddings", "embeddings"),
     example("fan-out", "fan-out"),
+    example("frames", "frames"),
     example("interpreter", "interpreter"),
     example("shop", "shop"),
     example("warehouse", "agent-over-mcp"),

@@ -1,0 +1,1 @@
+"""A data frame for each session: loaded from CSV, narrowed, summed up, plotted."""
