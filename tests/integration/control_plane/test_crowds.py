@@ -1,26 +1,29 @@
-"""Connections by the hundred of somebody without a token: whoever has one finds a place."""
+"""Connections by the hundred of somebody without a token, of one subject or of one address: whoever else comes finds a place."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostile.wire import END_HEADERS, HEADERS, frame, headers, opening
+from hostile.wire import DATA, END_HEADERS, END_STREAM, HEADERS, dial, drain, frame, headers, hung_up, opening
 from snakepit import Client
 from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
-from support.callers import ADA, put, token
-from support.control_plane import clients, eventually
+from snakepit_control_plane.servers.connections import LEAST, Connections
+from support.callers import ADA, BOB, put, token
+from support.control_plane import clients, eventually, replica
 from support.reviewer import Reviewer
-from support.simulated_agent import POOL, SimulatedAgent
+from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 
 MOST = 100
+ELSEWHERE = "127.0.0.2"
 
 
 @pytest.fixture
@@ -28,47 +31,106 @@ def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
     return {**asking_settings, "max_connections": MOST}
 
 
-@pytest.fixture
-async def crowd(server: Running) -> AsyncIterator[list[int]]:
-    """As many as there may be, each with a request that never gets whole, and one more for each that is hung up. Gives how often."""
-    first = opening() + frame(HEADERS, END_HEADERS, 1, headers("/snakepit.v1.RouterService/Execute"))
+def begun(stream: int = 1) -> bytes:
+    """A request that never gets whole."""
+    return frame(HEADERS, END_HEADERS, stream, headers("/snakepit.v1.RouterService/Execute"))
+
+
+def known(subject: str = "") -> bytes:
+    """A request that is answered, for whoever it is from, and one that never gets whole."""
+    shown = [("authorization", f"Bearer {token(subject)}")] if subject else []
+    asked = frame(HEADERS, END_HEADERS, 1, headers("/snakepit.v1.AccessService/WhoAmI", *shown))
+    return asked + frame(DATA, END_STREAM, 1, bytes(5)) + begun(3)
+
+
+@contextlib.asynccontextmanager
+async def crowd(server: Running, first: bytes, address: str = "127.0.0.1") -> AsyncIterator[list[int]]:
+    """As many as there may be, each of which says the same, and one more for each that is hung up. Gives how often."""
     port, opened = int(server.address.rpartition(":")[2]), [0]
 
     async def one() -> None:
         while True:
             with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
                 with contextlib.closing(writer):
-                    writer.write(first)
+                    writer.write(opening() + first)
                     opened[0] += 1
                     while await reader.read(65536):
                         pass
             await asyncio.sleep(0.5)
 
     crowding = [asyncio.create_task(one()) for _ in range(MOST)]
-    await eventually(lambda: opened[0] >= MOST, "they are there")
-    yield opened
-    for each in crowding:
-        each.cancel()
-    await asyncio.gather(*crowding, return_exceptions=True)
+    try:
+        await eventually(lambda: opened[0] >= MOST, "they are there")
+        yield opened
+    finally:
+        for each in crowding:
+            each.cancel()
+        await asyncio.gather(*crowding, return_exceptions=True)
+
+
+async def finds_a_place(client: Client, server: Running, opened: list[int]) -> None:
+    """And keeps it."""
+
+    async def is_in() -> bool:
+        with contextlib.suppress(ServerUnavailable):  # All places may be taken in the moment in which it dials.
+            return bool(await client.pool(POOL).call("echo", {"a": 1}) == {"a": 1})
+        return False
+
+    await eventually(is_in, "the client finds a place")
+    (link,) = clients(server)
+    await eventually(lambda: opened[0] > 2 * MOST, "others have been hung up on, and come again")
+    assert await client.pool(POOL).call("echo", {"a": 2}) == {"a": 2}
+    assert clients(server) == [link], "who has its share is left alone"
 
 
 async def test_who_has_a_token_finds_a_place_beside_as_many_strangers_as_there_may_be_connections(
-    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path, crowd: list[int], caplog: pytest.LogCaptureFixture
+    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asks.give(ADA, CALL)
-    file = put(tmp_path / "ada", token(ADA))
-    async with Client(server.address, token_file=file) as client:
-
-        async def is_in() -> bool:
-            with contextlib.suppress(ServerUnavailable):  # All places may be taken in the moment in which it dials.
-                return bool(await client.pool(POOL).call("echo", {"a": 1}) == {"a": 1})
-            return False
-
-        await eventually(is_in, "the client finds a place")
-        (link,) = clients(server)
-        await eventually(lambda: crowd[0] > 2 * MOST, "strangers have been hung up on, and come again")
-        assert await client.pool(POOL).call("echo", {"a": 2}) == {"a": 2}
-        assert clients(server) == [link], "who has shown its token is left alone"
+    async with crowd(server, begun()) as opened, Client(server.address, token_file=put(tmp_path / "ada", token(ADA))) as client:
+        await finds_a_place(client, server, opened)
     assert agent.linked.is_set()
     assert "connections that have shown no token are hung up" in caplog.text
+
+
+async def test_one_subject_does_not_take_all_connections(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asks.give(ADA, CALL)
+    async with crowd(server, known(BOB)) as opened, Client(server.address, token_file=put(tmp_path / "ada", token(ADA))) as client:
+        await finds_a_place(client, server, opened)
+    assert agent.linked.is_set()
+    said = [each for each in caplog.messages if f"connections of {BOB!r} are hung up: such may be 50% of maxConnections, {MOST}" in each]
+    assert len(said) == 1, "it is said once a minute"
+
+
+async def test_one_address_does_not_take_all_connections_where_nobody_is_asked_for_a_token(caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        replica(max_connections=MOST) as server,
+        simulated_agent(server.address) as agent,
+        crowd(server, known(), ELSEWHERE) as opened,
+        Client(server.address) as client,
+    ):
+        await finds_a_place(client, server, opened)
+        assert agent.linked.is_set()
+    assert f"connections of 'ipv4:{ELSEWHERE}' are hung up" in caplog.text
+
+
+async def test_a_connection_counts_once_for_whoever_has_shown_a_token_last_and_the_oldest_is_hung_up_on() -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        made = [stack.enter_context(dial(port)) for _ in range(LEAST + 2)]
+        _accepted = [stack.enter_context(listener.accept()[0]) for _ in made]
+        connections = Connections(LEAST, lambda: (port,))
+        names = ["ipv4:{}:{}".format(*each.getsockname()) for each in made]
+        for name in names * 2:
+            connections.shows(name, ADA)
+        for name, subject in ((names[0], BOB), (names[1], BOB), (names[0], ADA)):
+            connections.shows(name, subject)
+        looking = asyncio.create_task(connections.run())
+        assert await asyncio.to_thread(hung_up, made[2]), "the first is ada's again, as her newest, and the second is bob's"
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        assert [number for number, each in enumerate(made) if not drain(each)] == [2]

@@ -1,10 +1,10 @@
-"""Whom a replica hangs up on where too many have shown no token."""
+"""Whom a replica hangs up on where too many are one caller's, or have shown no token."""
 
 from __future__ import annotations
 
 import pytest
 
-from snakepit_control_plane.servers.connections import too_many
+from snakepit_control_plane.servers.connections import beyond, too_many
 
 
 def named(**counts: int) -> dict[str, str]:
@@ -32,3 +32,13 @@ def test_those_are_hung_up_on_whose_address_has_most_and_others_stay(there: dict
 
 def test_the_oldest_go_first() -> None:
     assert too_many({"1": "a", "2": "a", "3": "a"}, 2) == ["1"]
+
+
+def test_one_owner_has_so_many_and_its_oldest_go_whatever_others_have() -> None:
+    owners = named(ada=5, bob=3, eve=2)
+    assert beyond(owners, 3) == ["ada0", "ada1"]
+
+
+def test_what_counts_for_nobody_is_left_alone() -> None:
+    """Agents and operators: a thousand have one service account."""
+    assert beyond({**dict.fromkeys(map(str, range(1000)), ""), "a": "ada", "b": "ada"}, 1) == ["a"]

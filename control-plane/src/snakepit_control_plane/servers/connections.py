@@ -1,4 +1,5 @@
-"""Connections of whoever has shown no token yet: they may have half of a replica's, so that others find one.
+"""Connections: who may have how many of a replica's, so that newcomers find one. Half is one subject's (or one address's, where nobody is
+asked for a token), and half of what others leave is that of all who have shown no token yet.
 
 gRPC hangs up on each connection beyond maxConnections, a newcomer's too, and says nothing of those that are there. But they are sockets of
 this process. Where the system has no /proc, nothing is done here.
@@ -17,14 +18,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from snakepit._values.strings import quoted
+
 LOOK_SECONDS = 0.25
 SHORTEST_SECONDS, REST = 0.02, 4
 """While somebody is hung up on, the next look comes sooner: after a rest that is so many times as long as the look."""
 
-STRANGERS, LEAST = 0.5, 16
-"""Their share of maxConnections, and so many at least."""
+SHARE, LEAST = 0.5, 16
+"""Of maxConnections, or of what is left of them; so many each may have at least."""
 
 SAY_SECONDS = 60.0
+
+Shown = Callable[[str, str | None], None]
+"""See `Connections.shows`."""
 
 DESCRIPTORS = "/proc/self/fd"
 CAN_LOOK = Path(DESCRIPTORS).is_dir()
@@ -37,17 +43,19 @@ class Connections:
 
     def __init__(self, most: int, ports: Callable[[], Collection[int]]) -> None:
         self._most, self._ports = most, ports
-        self._known = dict[str, None]()
-        # Of the others: when each was seen first, by the number of the look, and its address.
+        # Whose each is, as it was shown last, the oldest first.
+        self._known = dict[str, str]()
+        # Of the others: its address, in the order in which they were seen first.
         self._strangers: dict[str, str] = {}
-        self._said = -SAY_SECONDS
+        self._said: dict[str, float] = {}
 
-    def shows(self, peer: str) -> None:
-        """Who has that connection has shown a token that is good, or is asked for none. `peer`: as gRPC names it."""
-        if peer not in self._known:
-            self._known[peer] = None
-            if len(self._known) > 2 * self._most:
-                self._known.pop(next(iter(self._known)))
+    def shows(self, peer: str, subject: str | None) -> None:
+        """Who has that connection has shown a good token of that subject, or is asked for none (empty). None: it is an agent's or the
+        operator's, and counts for nobody. `peer`: as gRPC names it."""
+        owner = "" if subject is None else subject or _address(peer)
+        if self._known.get(peer) != owner:
+            self._known.pop(peer, None)  # Whose it is now, for it is a new one: a gateway's own are others' in turns.
+            self._known[peer] = owner
 
     async def run(self) -> None:
         """Look for ever."""
@@ -56,27 +64,32 @@ class Connections:
             await asyncio.sleep(pause)
             began, pause = time.monotonic(), LOOK_SECONDS
             if gone := await asyncio.to_thread(self._look):
-                self._say(gone)
+                self._say(gone, time.monotonic())
                 pause = min(LOOK_SECONDS, max(SHORTEST_SECONDS, REST * (time.monotonic() - began)))
         await asyncio.Event().wait()
 
-    def _look(self) -> int:
-        """On a thread: to look at ten thousand takes 50 ms."""
-        most = max(LEAST, int(self._most * STRANGERS))
-        if len(_descriptors()) <= most:
-            return 0
-        there = dict(_connections(self._ports()))
-        for peer in [each for each in list(self._known) if each not in there]:
-            self._known.pop(peer, None)
-        strange = {peer: peer.rpartition(":")[0] for peer in there if peer not in self._known}
+    def _look(self) -> Counter[str]:
+        """How many of each owner's are hung up; of nobody's: those that have shown no token. On a thread: to look at ten thousand takes
+        50 ms."""
+        if len(_descriptors()) <= _share_of(self._most) and len(self._known) <= self._most:
+            return Counter()
+        before, there = list(self._known), dict(_connections(self._ports()))
+        for peer in before:  # One that has come since isn't looked at.
+            if peer not in there:
+                self._known.pop(peer, None)
+        known = {peer: owner for peer, owner in dict(self._known).items() if peer in there}
+        strange = {peer: _address(peer) for peer in there if peer not in known}
         self._strangers = {peer: address for peer, address in self._strangers.items() if peer in strange} | strange
-        return sum(_hang_up(there[peer], peer) for peer in too_many(self._strangers, most))
+        gone = [*too_many(self._strangers, _share_of(self._most - len(known))), *beyond(known, _share_of(self._most))]
+        return Counter(known.get(peer, "") for peer in gone if _hang_up(there[peer], peer))
 
-    def _say(self, gone: int) -> None:
-        if (now := time.monotonic()) - self._said >= SAY_SECONDS:
-            self._said = now
-            half = f"{STRANGERS:.0%} of maxConnections, {self._most}"
-            log.warning("%d connections that have shown no token are hung up: such may be %s. It is said once a minute", gone, half)
+    def _say(self, gone: Mapping[str, int], now: float) -> None:
+        self._said = {owner: at for owner, at in self._said.items() if now - at < SAY_SECONDS}
+        for owner in gone.keys() - self._said:
+            self._said[owner] = now
+            whose = f"of {quoted(owner)}" if owner else "that have shown no token"
+            most = f"{SHARE:.0%} of {'maxConnections' if owner else 'what others leave of maxConnections'}, {self._most}"
+            log.warning("%d connections %s are hung up: such may be %s. It is said once a minute", gone[owner], whose, most)
 
 
 def too_many(strangers: Mapping[str, str], most: int) -> list[str]:
@@ -85,13 +98,21 @@ def too_many(strangers: Mapping[str, str], most: int) -> list[str]:
     counts = Counter(strangers.values())
     if len(strangers) <= most:
         return []
-    each = _share(list(counts.values()), most)
-    beyond, gone = {address: count - each for address, count in counts.items()}, []
-    for peer, address in strangers.items():
-        if beyond[address] > 0:
-            beyond[address] -= 1
+    return beyond(strangers, _share(list(counts.values()), most))
+
+
+def beyond(owners: Mapping[str, str], most: int) -> list[str]:
+    """Whom to hang up on so that none has more than `most`: its oldest. `owners`: whose each is, the oldest first; empty: nobody's."""
+    counts, gone = Counter(owners.values()), []
+    for peer, owner in owners.items():
+        if owner and counts[owner] > most:
+            counts[owner] -= 1
             gone.append(peer)
     return gone
+
+
+def _share_of(most: int) -> int:
+    return max(LEAST, int(most * SHARE))
 
 
 def _share(counts: Sequence[int], most: int) -> int:
@@ -124,6 +145,10 @@ def _peer(number: int, ports: Collection[int]) -> str:
         return _named(*seen.getpeername()[:2]) if isinstance(here, tuple) and here[1] in ports else ""
     finally:
         seen.detach()
+
+
+def _address(peer: str) -> str:
+    return peer.rpartition(":")[0]
 
 
 def _named(host: str, port: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.shares import Shares
 from snakepit_control_plane.policy.impersonation import impersonated, needed, passed_on, with_token
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, Right
+from snakepit_control_plane.servers.connections import Shown
 from snakepit_control_plane.servers.rpc import full_name, metadata
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,8 +32,8 @@ class Door:
         self._certificates = certificates
         self.gate = gate
         self.access = access
-        self.shown: Callable[[str], None] = lambda peer: None
-        """Is told whose connection a good token has come by."""
+        self.shown: Shown = lambda peer, subject: None
+        """Is told by whose connection a good token has come, and its subject; None: an agent's."""
 
     async def caller(self, context: Context, sent: Metadata | None = None, peer: str = "") -> Caller:
         """`sent`: see `rpc.metadata`; `peer`: the context's. Raises Unauthenticated, PermissionDenied, InvalidArguments,
@@ -42,7 +42,7 @@ class Door:
         shown = b"".join(context.auth_context().get("x509_pem_cert", ())) if self._certificates else b""
         peer = peer or str(context.peer())
         caller = passed_on(await self.gate.identify(sent, peer, shown), sent)
-        self.shown(peer)
+        self.shown(peer, caller.sender)
         if caller.bearer is not None:
             await self._check_bearer(caller, caller.bearer)
         return caller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import grpc
@@ -16,6 +16,7 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.servers.arrivals import EOF
+from snakepit_control_plane.servers.connections import Shown
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata
 
 CHANGE_SECONDS = 0.25, 1.0
@@ -51,9 +52,9 @@ class _Talk:
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     """Serves the operator's streams. `store_note` is said of a store that is there; `shown` is told whose connections those are."""
 
-    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "", shown: Callable[[str], None] | None = None) -> None:
+    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "", shown: Shown | None = None) -> None:
         self._store_note = store_note
-        self._shown = shown or (lambda peer: None)
+        self._shown = shown or (lambda peer, subject: None)
         self._gate = gate
         self._fleet = fleet
         self._replica = replica
@@ -62,7 +63,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         """One operator's stream, for as long as it lasts."""
         try:
             await self._gate.admit_operator(metadata(context))
-            self._shown(context.peer())
+            self._shown(context.peer(), None)
         except SnakepitError as error:
             await abort(context, error)
             return

@@ -165,7 +165,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         """Raises SnakepitError."""
         if hello.role == link_pb2.ROLE_AGENT:
             await self._door.gate.admit_agent(metadata(context), hello.capsule)
-            self._door.shown(context.peer())
+            self._door.shown(context.peer(), None)
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link, self._door)
         if hello.role == link_pb2.ROLE_CLIENT:
