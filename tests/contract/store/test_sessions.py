@@ -53,6 +53,18 @@ async def test_sessions_are_listed_page_by_page_and_counted(store: Store, pool: 
     assert await store.count_sessions("default/another") == 0
 
 
+async def test_who_says_which_life_of_a_session_is_meant_deletes_no_other(store: Store, wanted: SessionRecord) -> None:
+    record, _ = await store.create_session(wanted, 10)
+    await store.set_state(wanted.pool, "s", "k", value(b"1"), None, LIMITS, None)
+    assert await store.delete_session(wanted.pool, "s", "another life") is None
+    assert (await store.get_session(wanted.pool, "s")).uid == record.uid
+    assert await store.get_state(wanted.pool, "s", "k", None) is not None
+    gone = await store.delete_session(wanted.pool, "s", record.uid)
+    assert gone is not None
+    assert gone.uid == record.uid
+    assert await store.delete_session(wanted.pool, "s", record.uid) is None
+
+
 async def test_a_deleted_session_takes_its_state_along_and_its_place_is_free(store: Store, wanted: SessionRecord) -> None:
     await store.create_session(wanted, 1)
     await store.set_state(wanted.pool, "s", "k", value(b"1"), None, LIMITS, None)

@@ -58,6 +58,23 @@ async def test_a_fenced_worker_can_neither_read_nor_write(store: Store, wanted: 
                 await operation
 
 
+async def test_a_fence_without_an_epoch_admits_to_that_life_of_the_session_wherever_it_runs(store: Store, wanted: SessionRecord) -> None:
+    record, _ = await store.create_session(wanted, 10)
+    moved = await store.unbind_session(await store.bind_session(record, "w", "i", "a"))
+    fence = Fence(record.uid, None)
+    assert moved.epoch == 2
+    assert (await store.set_state(wanted.pool, "s", "k", value(b"1"), None, LIMITS, fence)).done
+    assert [each.key for each in await store.list_state(wanted.pool, "s", fence)] == ["k"]
+    assert await store.get_state(wanted.pool, "s", "k", fence) is not None
+    assert await store.delete_state(wanted.pool, "s", "k", fence)
+    for operation in (
+        store.get_state(wanted.pool, "s", "k", Fence("another life", None)),
+        store.get_state(wanted.pool, "s", "k", Fence(record.uid, 0)),
+    ):
+        with pytest.raises(StaleEpoch):
+            await operation
+
+
 async def test_keys_are_listed_and_deleted(store: Store, wanted: SessionRecord) -> None:
     await store.create_session(wanted, 10)
     for key in ("b", "a"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import pytest
 
 from snakepit import Client
 from snakepit.errors import PermissionDenied, SessionNotFound, SnakepitError
-from snakepit.v1 import router_pb2, session_pb2
+from snakepit.v1 import common_pb2, router_pb2, session_pb2
+from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
 from support.callers import ADA, BOB, put, token
 from support.control_plane import HINT, STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, rpc
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
+from support.stored import LIMITS, value
 
 HERS, NOBODYS = "hers", "nobodys"
 
@@ -48,20 +51,20 @@ async def answer(rpc_: Any, session: str) -> str:
         return f"{error.reason} {error.message} {dict(error.details)}".replace(session, "ID")
 
 
-def asked_of(caller: Caller, session: str) -> dict[str, Any]:
+def asked_of(caller: Caller, session: str) -> dict[str, Callable[[], Any]]:
     """Each RPC that names a session."""
     of, with_token = {"pool": POOL, "session_id": session}, {"metadata": caller.metadata}
     s, sent = session_pb2, caller.sessions
     return {
-        "get": sent.GetSession(s.GetSessionRequest(**of), **with_token),
-        "touch": sent.TouchSession(s.TouchSessionRequest(**of), **with_token),
-        "rebind": sent.RebindSession(s.RebindSessionRequest(**of), **with_token),
-        "get state": sent.GetState(s.GetStateRequest(key="k", **of), **with_token),
-        "set state": sent.SetState(s.SetStateRequest(key="k", **of), **with_token),
-        "delete state": sent.DeleteState(s.DeleteStateRequest(key="k", **of), **with_token),
-        "list state": sent.ListState(s.ListStateRequest(**of), **with_token),
-        "call": caller.router.Execute(router_pb2.ExecuteRequest(tool="echo", **of), **with_token),
-        "delete": sent.DeleteSession(s.DeleteSessionRequest(**of), **with_token),
+        "get": partial(sent.GetSession, s.GetSessionRequest(**of), **with_token),
+        "touch": partial(sent.TouchSession, s.TouchSessionRequest(**of), **with_token),
+        "rebind": partial(sent.RebindSession, s.RebindSessionRequest(**of), **with_token),
+        "get state": partial(sent.GetState, s.GetStateRequest(key="k", **of), **with_token),
+        "set state": partial(sent.SetState, s.SetStateRequest(key="k", value=common_pb2.Value(payload=value(b"2")), **of), **with_token),
+        "delete state": partial(sent.DeleteState, s.DeleteStateRequest(key="k", **of), **with_token),
+        "list state": partial(sent.ListState, s.ListStateRequest(**of), **with_token),
+        "call": partial(caller.router.Execute, router_pb2.ExecuteRequest(tool="echo", **of), **with_token),
+        "delete": partial(sent.DeleteSession, s.DeleteSessionRequest(**of), **with_token),
     }
 
 
@@ -72,7 +75,7 @@ async def test_each_answer_about_anothers_session_is_that_about_one_which_is_not
     ada, bob = callers
     if may_call:
         asks.give(BOB, CALL)
-    answers = [{what: await answer(each, session) for what, each in asked_of(bob, session).items()} for session in (HERS, NOBODYS)]
+    answers = [{what: await answer(each(), session) for what, each in asked_of(bob, session).items()} for session in (HERS, NOBODYS)]
     assert answers[0] == answers[1]
     expected = SessionNotFound.reason if may_call else PermissionDenied.reason
     refused = {what: said for what, said in answers[0].items() if not (may_call and what == "delete")}
@@ -128,3 +131,30 @@ async def test_a_session_that_another_replica_has_made_anew_for_somebody_else_is
         assert await bob.pool(POOL).session(HERS).call("echo", {"a": 1}) == {"a": 1}
     with pytest.raises(SessionNotFound):
         await ada.call("echo", {"a": 1}, session_id=HERS)
+
+
+@pytest.mark.parametrize("what", ["touch", "rebind", "get state", "set state", "delete state", "list state", "delete"])
+async def test_a_session_that_somebody_else_makes_anew_between_the_look_and_the_deed_is_theirs(
+    server: Running, callers: tuple[Caller, Caller], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    ada, _ = callers
+    store, look, looks = server.store, server.store.get_session, 0
+
+    async def look_and_make_anew(pool: str, session: str) -> SessionRecord:
+        nonlocal looks
+        looks += 1
+        record = await look(pool, session)
+        if looks == 1:
+            await store.delete_session(pool, session)
+            await store.create_session(replace(record, uid="another life", owner=BOB), 10)
+            await store.set_state(pool, session, "k", value(b"1"), None, LIMITS, None)
+        return record
+
+    monkeypatch.setattr(store, "get_session", look_and_make_anew)
+    said = await answer(asked_of(ada, HERS)[what](), HERS)
+    assert looks
+    assert said == "" if what == "delete" else said.startswith(SessionNotFound.reason), said
+    theirs, kept = await look(POOL, HERS), await store.get_state(POOL, HERS, "k", None)
+    assert (theirs.owner, theirs.uid, theirs.epoch) == (BOB, "another life", 1)
+    assert kept is not None
+    assert (kept.value.data, kept.version) == (b"1", 1)

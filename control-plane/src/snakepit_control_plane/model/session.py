@@ -84,10 +84,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Fence:
-    """Who may write: compared for equality, so a flushed or restored store admits nobody old."""
+    """Who may write: compared for equality, so a flushed or restored store admits nobody old. `epoch` None: under any."""
 
     uid: str
-    epoch: int
+    epoch: int | None
+
+    def admits(self, there: Fence) -> bool:
+        """There is a session of that uid and epoch: is it meant?"""
+        return self.uid == there.uid and self.epoch in (None, there.epoch)
 
 
 class SessionEntry:

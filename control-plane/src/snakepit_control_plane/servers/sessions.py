@@ -20,6 +20,7 @@ from snakepit.errors import (
     SessionNotFound,
     SessionQuota,
     SnakepitError,
+    StaleEpoch,
 )
 from snakepit.v1 import common_pb2, session_pb2, session_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
@@ -27,7 +28,7 @@ from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.pool import Pool
-from snakepit_control_plane.model.session import Move, SessionRecord
+from snakepit_control_plane.model.session import Fence, Move, SessionRecord
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS, READ_SESSION, Right
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.door import Door, find_pool
@@ -55,7 +56,8 @@ class _Of(Protocol):
 class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     """`count` hears of pools whose sessions are all in use. A namespace has no more than `most`, or a few that others made just now.
 
-    A session is its maker's: others are told that there is none, unless they have a right on the pool's sessions.
+    A session is its maker's: others are told that there is none, unless they have a right on the pool's sessions. What is done is done to
+    the one that was looked at: who asks about one that somebody else makes anew in between is told that there is none.
     """
 
     def __init__(self, flow: Flow, store: Store, count: SessionCount, door: Door, most: int) -> None:
@@ -64,13 +66,14 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         self._flow = flow
         self._store = store
 
-    async def _admit(self, request: _Of, context: Context, right: Right) -> Pool:
-        """The pool, for whoever owns the session or has the right on all of the pool's. Raises SessionNotFound for others."""
+    async def _admit(self, request: _Of, context: Context, right: Right) -> tuple[Pool, Fence | None]:
+        """The pool, and the session's uid, for whoever owns the session or has the right on all of the pool's; None: whose it is doesn't
+        matter. Raises SessionNotFound for others."""
         caller = await self._door.caller(context)
         pool = self._flow.pools.find(full_name(request.pool))
-        if caller.subject:
-            await self._find(caller, right, pool.name, request.session_id)
-        return pool
+        if not caller.subject:
+            return pool, None
+        return pool, Fence((await self._find(caller, right, pool.name, request.session_id)).uid, None)
 
     async def _find(self, caller: Caller, right: Right, pool: str, session: str) -> SessionRecord:
         """The session, for whoever may see it. Raises SessionNotFound; PermissionDenied for who may do nothing in the pool: there or not,
@@ -168,20 +171,22 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
         return own[:most]
 
     async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
-        pool = (await self._admit(request, context, CHANGE_SESSION)).name
-        (record,) = await self._store.touch_sessions(pool, [request.session_id])
+        pool, fence = await self._admit(request, context, CHANGE_SESSION)
+        (record,) = await self._store.touch_sessions(pool.name, [request.session_id])
         if record is None:
-            record = await self._store.get_session(pool, request.session_id)
+            record = await self._store.get_session(pool.name, request.session_id)
+        if fence is not None and not fence.admits(record.fence):
+            raise no_session(pool.name, request.session_id)
         return session_pb2.TouchSessionResponse(session=to_message(record))
 
     async def DeleteSession(  # noqa: N802
         self, request: session_pb2.DeleteSessionRequest, context: Context
     ) -> session_pb2.DeleteSessionResponse:
         try:
-            pool = await self._admit(request, context, DELETE_SESSION)
+            pool, fence = await self._admit(request, context, DELETE_SESSION)
         except SessionNotFound:
             return session_pb2.DeleteSessionResponse(deleted=False)
-        gone = await self._store.delete_session(pool.name, request.session_id)
+        gone = await self._store.delete_session(pool.name, request.session_id, fence.uid if fence is not None else "")
         self._flow.sessions.upkeep.forget(pool.name, request.session_id)
         if gone is not None:
             self._flow.sessions.upkeep.end(pool, gone)
@@ -190,56 +195,61 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     async def RebindSession(  # noqa: N802
         self, request: session_pb2.RebindSessionRequest, context: Context
     ) -> session_pb2.RebindSessionResponse:
-        pool = await self._admit(request, context, CHANGE_SESSION)
-        record = await rebind(self._flow.sessions, pool, request.session_id)
+        pool, fence = await self._admit(request, context, CHANGE_SESSION)
+        record = await rebind(self._flow.sessions, pool, request.session_id, fence.uid if fence is not None else "")
         return session_pb2.RebindSessionResponse(session=to_message(record))
 
     async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
-        pool = await self._admit(request, context, READ_SESSION)
-        with self._counted(pool, "get"):
-            stored = await self._store.get_state(pool.name, request.session_id, request.key, None)
+        pool, fence = await self._admit(request, context, READ_SESSION)
+        with self._counted(pool, "get", request):
+            stored = await self._store.get_state(pool.name, request.session_id, request.key, fence)
         if stored is None:
             return session_pb2.GetStateResponse()
         value = await _value(stored, as_payload=request.as_payload)
         return session_pb2.GetStateResponse(found=True, version=stored.version, value=value)
 
     async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
-        pool = await self._admit(request, context, CHANGE_SESSION)
+        pool, fence = await self._admit(request, context, CHANGE_SESSION)
         expected = request.expected_version if request.HasField("expected_version") else None
         value = await convert(request.value.ByteSize(), partial(json_form.from_value, request.value))
         key = check_state_key(request.key)
-        with self._counted(pool, "set"):
-            written = await self._store.set_state(pool.name, request.session_id, key, value, expected, pool.spec.session, None)
+        with self._counted(pool, "set", request):
+            written = await self._store.set_state(pool.name, request.session_id, key, value, expected, pool.spec.session, fence)
         return session_pb2.SetStateResponse(written=written.done, version=written.version)
 
     async def DeleteState(self, request: session_pb2.DeleteStateRequest, context: Context) -> session_pb2.DeleteStateResponse:  # noqa: N802
-        pool = await self._admit(request, context, CHANGE_SESSION)
-        with self._counted(pool, "delete"):
-            deleted = await self._store.delete_state(pool.name, request.session_id, request.key, None)
+        pool, fence = await self._admit(request, context, CHANGE_SESSION)
+        with self._counted(pool, "delete", request):
+            deleted = await self._store.delete_state(pool.name, request.session_id, request.key, fence)
         return session_pb2.DeleteStateResponse(deleted=deleted)
 
     async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
-        pool = await self._admit(request, context, READ_SESSION)
-        with self._counted(pool, "list"):
-            keys = await self._store.list_state(pool.name, request.session_id, None)
-        if request.with_values:
-            return await self._values(pool.name, request, [each for each in keys if each.key > request.page_token])
+        pool, fence = await self._admit(request, context, READ_SESSION)
+        with self._counted(pool, "list", request):
+            keys = await self._store.list_state(pool.name, request.session_id, fence)
+            if request.with_values:
+                return await self._values(pool.name, request, [each for each in keys if each.key > request.page_token], fence)
         listed = [session_pb2.ListStateResponse.Key(key=k.key, version=k.version, size_bytes=k.size_bytes) for k in keys]
         return session_pb2.ListStateResponse(keys=listed)
 
     @contextlib.contextmanager
-    def _counted(self, pool: Pool, operation: str) -> Iterator[None]:
+    def _counted(self, pool: Pool, operation: str, request: _Of) -> Iterator[None]:
         outcome = "CANCELLED"
         try:
             yield
             outcome = "OK"
+        except StaleEpoch:
+            outcome = SessionNotFound.reason
+            raise no_session(pool.name, request.session_id) from None
         except SnakepitError as error:
             outcome = error.reason
             raise
         finally:
             self._flow.telemetry.state_operations.add(pool.name, operation, outcome)
 
-    async def _values(self, pool: str, request: session_pb2.ListStateRequest, keys: list[StoredKey]) -> session_pb2.ListStateResponse:
+    async def _values(
+        self, pool: str, request: session_pb2.ListStateRequest, keys: list[StoredKey], fence: Fence | None
+    ) -> session_pb2.ListStateResponse:
         """As many of the keys as fit, with their values; one that is deleted meanwhile is left out."""
         page, size = list[str](), 0
         for each in keys:
@@ -247,7 +257,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             if page and (size > PAGE_BYTES or len(page) == MAX_PAGE):
                 break
             page.append(each.key)
-        values = await asyncio.gather(*(self._store.get_state(pool, request.session_id, key, None) for key in page))
+        values = await asyncio.gather(*(self._store.get_state(pool, request.session_id, key, fence) for key in page))
         response = session_pb2.ListStateResponse(next_page_token=page[-1] if len(page) < len(keys) else "")
         for key, stored in zip(page, values, strict=True):
             if stored is not None:

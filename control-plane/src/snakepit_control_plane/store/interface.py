@@ -98,8 +98,8 @@ class Store(Protocol):
     async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
         """Slide the TTLs; None for each session that is not there any more."""
 
-    async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
-        """Delete with its state; None if there was none."""
+    async def delete_session(self, pool: str, session: str, uid: str = "") -> SessionRecord | None:
+        """Delete with its state; None if there was none, or, with `uid`, not that one any more."""
 
     async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
         """Of sessions that are gone: was each deleted in the last minute? True, too, where so many were that nobody knows."""

@@ -142,10 +142,11 @@ class MemoryStore:
         live = self._live(pool)
         return [self._touch(live[each]) if each in live else None for each in sessions]
 
-    async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
-        gone = self._live(pool).pop(session, None)
-        if gone is None:
+    async def delete_session(self, pool: str, session: str, uid: str = "") -> SessionRecord | None:
+        gone = self._live(pool).get(session)
+        if gone is None or uid not in ("", gone.record.uid):
             return None
+        del self._sessions[pool][session]
         self._disown(gone)
         return gone.record
 
@@ -281,7 +282,7 @@ class MemoryStore:
 
     def _fenced(self, pool: str, session: str, fence: Fence | None) -> _Session:
         found = self._get(pool, session)
-        if fence is not None and fence != found.record.fence:
+        if fence is not None and not fence.admits(found.record.fence):
             raise stale(session, another_life=fence.uid != found.record.uid)
         return found
 

@@ -127,8 +127,8 @@ class RedisStore:
         touched = await self._client.scripts("touch_session", [(_session_keys(pool, each), ()) for each in sessions])
         return [_record_if_readable(pool, record[0]) if code == 1 else None for code, *record in touched]
 
-    async def delete_session(self, pool: str, session: str) -> SessionRecord | None:
-        code, *record = await self._client.script("delete_session", [*_session_keys(pool, session), _key(pool, "deleted")], session)
+    async def delete_session(self, pool: str, session: str, uid: str = "") -> SessionRecord | None:
+        code, *record = await self._client.script("delete_session", [*_session_keys(pool, session), _key(pool, "deleted")], session, uid)
         if code != 1:
             return None
         return _record_if_readable(pool, record[0]) or SessionRecord(pool, session, "", 0.0, 0.0, 0.0, 0)
@@ -207,7 +207,7 @@ class RedisStore:
         if fence is not None and not uid:
             raise StaleEpoch(f"session {session!r}: the request carries no session uid")
         try:
-            reply = await self._client.script(script, _session_keys(pool, session), uid, epoch, *arguments)
+            reply = await self._client.script(script, _session_keys(pool, session), uid, "" if epoch is None else epoch, *arguments)
         except Unanswered as error:
             raise StoreUnavailable(error.message, started=Started.MAYBE) from error
         if reply[0] == _NOT_FOUND:

@@ -17,6 +17,7 @@ from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import REBIND, SessionRecord
 from snakepit_control_plane.policy.affinity import BindingState, binding_state
+from snakepit_control_plane.store.memory import no_session
 
 ANSWER_SECONDS = 2.0
 """An agent that has not answered by then is asked again when a call comes."""
@@ -82,18 +83,21 @@ if TYPE_CHECKING:
     from snakepit_control_plane.flow.sessions.turns import Sessions
 
 
-async def rebind(sessions: Sessions, pool: Pool, session: str) -> SessionRecord:
-    """The record under the next epoch, bound to none. Raises WorkerBusy when the worker's agent neither answers nor is given up."""
+async def rebind(sessions: Sessions, pool: Pool, session: str, uid: str = "") -> SessionRecord:
+    """The record under the next epoch, bound to none. Raises WorkerBusy when the worker's agent neither answers nor is given up;
+    SessionNotFound for another than that of `uid`."""
     clock = sessions.clock
     until = clock() + pool.spec.heartbeat.timeout_seconds + VERDICT_SECONDS
     while clock() < until:
         known = await sessions.store.get_session(pool.name, session)
+        if uid not in ("", known.uid):
+            raise no_session(pool.name, session)
         if not await _let_go(sessions, pool, known):
             await asyncio.sleep(LOOK_SECONDS)
             continue
         record = await sessions.store.unbind_session(known)
         sessions.upkeep.learned(record)
-        if record.binding != known.binding and not record.worker:
+        if record.uid == known.uid and record.binding != known.binding and not record.worker:
             sessions.telemetry.sessions_moved.add(pool.name, REBIND)
             return record
     raise WorkerBusy(f"the worker of session {session!r} can't be reached, and is not given up yet: try again", retry_after=1.0)

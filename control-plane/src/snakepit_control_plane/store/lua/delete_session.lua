@@ -1,4 +1,6 @@
--- ARGV: id. KEYS[11]: the sessions that were deleted in the last minute, the last ten thousand.
+-- ARGV: id, uid ('': any). KEYS[11]: the sessions that were deleted in the last minute, the last ten thousand.
+local uid = redis.call('HGET', KEYS[1], 'uid')
+if uid and ARGV[2] ~= '' and uid ~= ARGV[2] then return {-1} end
 local record = redis.call('HGETALL', KEYS[1])
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[1])

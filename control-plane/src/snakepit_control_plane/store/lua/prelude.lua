@@ -101,12 +101,12 @@ local function moved(now, why, most)
   return table.concat(moves, '\n')
 end
 
--- uid '' admits everybody.
+-- uid '' admits everybody, and epoch '' any epoch.
 local function fence(uid, epoch)
   local there = redis.call('HMGET', KEYS[1], 'uid', 'epoch')
   if not there[1] then return -1 end
   if uid ~= '' and there[1] ~= uid then return -4 end
-  if uid ~= '' and there[2] ~= epoch then return -2 end
+  if uid ~= '' and epoch ~= '' and there[2] ~= epoch then return -2 end
   return 1
 end
 
