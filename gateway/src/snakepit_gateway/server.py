@@ -43,7 +43,7 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's, which would collect whatever comes of a request's head, and wait for it for ever: one that doesn't end is cut off."""
 
     _came: int | None = 0
-    """None: the headers are complete."""
+    """Bytes of what is to be a head; None: those that come are of a body."""
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -55,11 +55,10 @@ class Protocol(HttpToolsProtocol):
             del self._idle[longest]
             longest.transport.close()
         self._idle[self] = None
-        self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
+        self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._in_time()
-        self._idle.pop(self, None)
+        self._leave_idle()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -69,29 +68,40 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response("The headers are too large.")
                 return
         super().data_received(data)
-        if self._came is None:
-            self._in_time()
-        elif self._late is None:
+        if self._came:
+            self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        """But not while a request runs, whose answer it would take along."""
+        if self in self._idle and self._late is None:
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
-    def _in_time(self) -> None:
+    def _leave_idle(self) -> None:
+        self._idle.pop(self, None)
         if self._late is not None:
             self._late.cancel()
             self._late = None
 
     def on_message_begin(self) -> None:
-        self._came = 0
+        self._came = self._came or 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._came = None
-        self._idle.pop(self, None)
+        self._leave_idle()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._came = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self.transport.is_closing():
-            self._idle[self] = None
+        if self.transport.is_closing() or not self.cycle.response_complete:  # Another one has come behind it.
+            return
+        self._idle[self] = None
+        if self._came:
+            self._wait_for_head()
 
 
 class Server(uvicorn.Server):

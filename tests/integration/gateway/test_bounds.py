@@ -12,10 +12,15 @@ import pytest
 from snakepit_control_plane.server import Running
 from snakepit_gateway import bounds, room
 from snakepit_gateway import server as server_module
+from support.control_plane import eventually
 from support.gateway import gateway, served
+from support.simulated_agent import POOL, simulated_agent
 
 MIB = 1 << 20
 GOOD = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HANG = (
+    f"POST /v1/pools/{POOL}/tools/hang HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+).encode()
 ELSEWHERE = "https://elsewhere.example"
 
 
@@ -134,6 +139,33 @@ async def test_a_head_that_does_not_come_is_not_waited_for(server: Running, monk
         writer.close()
 
 
+async def test_who_goes_on_with_nothing_after_an_answer_is_not_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.5)
+    async with served(server.address) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(GOOD)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\r\n")
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_request_that_runs_is_not_cut_by_half_of_the_next(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.5)
+    async with served(server.address) as url, simulated_agent(server.address) as agent:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(HANG + GOOD[:20])
+        await eventually(lambda: agent.running, "it runs")
+        nobody, silent = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        async with asyncio.timeout(20):
+            assert await nobody.read() == b"", "whoever came later has had its time"
+            agent.let_go()
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        for each in (writer, silent):
+            each.close()
+
+
 async def test_a_connection_that_has_brought_a_request_is_kept(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.3)
     async with served(server.address) as url:
@@ -167,3 +199,20 @@ async def test_of_too_many_connections_the_one_is_hung_up_on_that_has_been_idle_
         assert (await busy_reader.readline()).startswith(b"HTTP/1.1 404"), "a request that has begun is no idle connection"
         for writer in (busy, *(each for _, each in crowd)):
             writer.close()
+
+
+async def test_a_request_that_came_behind_another_one_is_no_idle_connection(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 2)
+    async with served(server.address) as url, simulated_agent(server.address) as agent:
+        port = httpx.URL(url).port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GOOD + HANG)
+        await eventually(lambda: agent.running, "it runs")
+        crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        async with asyncio.timeout(20):
+            assert await crowd[0][0].read() == b""
+            agent.let_go()
+            await reader.readuntil(b"\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for each in (writer, *(each for _, each in crowd)):
+            each.close()
