@@ -161,6 +161,8 @@ async def test_a_loop_that_turns_too_late_reads_nothing_for_a_scrape_that_is_ove
 
     registry.read(asyncio.get_running_loop(), [DEPTH], read)
     assert b"depth" not in ask(registry.application())[1]  # asked by the loop itself, which can't turn meanwhile
+    monkeypatch.setattr(instruments, "ANSWER_SECONDS", 3600.0)
+    assert b"depth" not in ask(registry.application())[1], "a second scrape doesn't wait once more"
     turned = asyncio.Event()
     asyncio.get_running_loop().call_soon(turned.set)
     await turned.wait()

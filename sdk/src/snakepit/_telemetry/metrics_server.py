@@ -43,15 +43,15 @@ Application = Callable[..., Any]
 
 
 class MetricsServer:
-    """Serves from `start` to `stop`, with so many connections at `most`."""
+    """Serves from `start` to `stop`."""
 
-    def __init__(self, application: Application, most: int = MOST_CONNECTIONS) -> None:
-        self._application, self._most = application, most
+    def __init__(self, application: Application) -> None:
+        self._application = application
         self._serving: tuple[_Server, threading.Thread] | None = None
 
     def start(self, host: str, port: int) -> int:
         """The port. Raises OSError when the address can't be listened on."""
-        server = _Server(host, port, self._application, self._most)
+        server = _Server(host, port, self._application)
         thread = threading.Thread(target=server.serve, name="metrics", daemon=True)
         self._serving = server, thread
         thread.start()
@@ -124,7 +124,7 @@ class _Connection:
         if not self.left:
             data = self.sock.recv(MOST_HEAD_BYTES)
             self.head += data
-            if b"\r\n\r\n" not in self.head and b"\n\n" not in self.head:
+            if b"\n\r\n" not in self.head and b"\n\n" not in self.head:
                 return EVENT_READ if data and len(self.head) < MOST_HEAD_BYTES else 0
             self.left = memoryview(answers.to(bytes(self.head), self.address))
         with contextlib.suppress(BlockingIOError):
@@ -133,14 +133,13 @@ class _Connection:
 
 
 class _Server:
-    def __init__(self, host: str, port: int, application: Application, most: int) -> None:
+    def __init__(self, host: str, port: int, application: Application) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
         self._listening = socket.create_server(address[:2], family=family, backlog=WAITING, dualstack_ipv6=both)
         self._listening.setblocking(False)
         self.port = int(self._listening.getsockname()[1])
         self._answers = Answers(str(address[0]), self.port, application)
-        self._most = most
         self._open: dict[_Connection, None] = {}
         """The oldest first."""
         self._selector = selectors.DefaultSelector()
@@ -172,7 +171,7 @@ class _Server:
         with contextlib.suppress(OSError):  # It has gone again.
             sock, address = self._listening.accept()
             sock.setblocking(False)
-            if len(self._open) >= self._most:
+            if len(self._open) >= MOST_CONNECTIONS:
                 self._hang_up(next(iter(self._open)))
             connection = _Connection(sock, address, time.monotonic() + LIFE_SECONDS)
             self._open[connection] = None

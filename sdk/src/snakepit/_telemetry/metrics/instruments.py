@@ -25,7 +25,7 @@ from snakepit._telemetry.metrics.row import OTHER, Kind, Metric
 from snakepit._telemetry.metrics.series import Distribution, Polite, Tally
 
 ANSWER_SECONDS = 2.0
-"""A loop that gives no answer for so long does not turn: what only it can say is left out of a scrape then."""
+"""A loop that gives no answer for so long does not turn: what only it can say is left out of scrapes until it does."""
 
 MOST_SERIES = 10_000
 """Of one metric. What comes beyond is counted together, each label `other`: rows say what their labels may be, this bounds the rest."""
@@ -163,10 +163,14 @@ class LoopReader(Collector):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rows: Iterable[Metric], read: Callable[[], Iterable[Reading]]) -> None:
         self._loop, self._rows, self._read = loop, tuple(rows), read
+        self._asked: Future[list[Reading]] | None = None
+        """Last, until the loop turns."""
 
     def collect(self) -> Iterable[ReadFamily]:
         """Called in a thread of whoever scrapes."""
-        answer: Future[list[Reading]] = Future()
+        if (last := self._asked) is not None and last.cancelled():
+            return ()  # Scrapes have one thread: those behind this one would wait for it, each in turn.
+        answer = self._asked = Future[list[Reading]]()
         try:
             self._loop.call_soon_threadsafe(self._give, answer)
         except RuntimeError:  # the loop is closed
@@ -179,6 +183,7 @@ class LoopReader(Collector):
 
     def _give(self, answer: Future[list[Reading]]) -> None:
         """In the loop: read for who still waits, and no more. What is made of it is made in the thread that asks."""
+        self._asked = None
         if answer.set_running_or_notify_cancel():
             try:
                 answer.set_result(list(self._read()))
