@@ -47,7 +47,7 @@ class Made:
 
     @property
     def over(self) -> list[ReadableSpan]:
-        library = InstrumentationScope("snakepit")
+        library = InstrumentationScope("snakepit", "")
         spans = self.exporter.get_finished_spans()
         return [over(each, self.provider.resource, library) if isinstance(each, OwnSpan) else each for each in spans]
 
@@ -90,6 +90,7 @@ def test_our_own_say_what_the_sdks_would(traceparent: str, tracestate: str, erro
     for each in (ours, theirs):
         ended(each, traceparent, tracestate, error)
     (own,), (sdk,) = plain(encode_spans(ours.over)), plain(encode_spans(theirs.over))
+    assert ours.over[0].instrumentation_scope == theirs.over[0].instrumentation_scope
     if not traceparent:
         own.trace_id = sdk.trace_id = b""
     assert own == sdk
@@ -129,6 +130,19 @@ def test_what_is_said_at_once_is_in_order_and_the_last_of_too_many_events_are_ke
     (over,) = made.over
     assert [each.name for each in over.events] == [str(number) for number in range(5, MOST_EVENTS + 5)]
     assert over.start_time <= over.events[0].timestamp <= over.events[-1].timestamp <= over.end_time
+
+
+def test_nothing_is_added_to_one_that_has_ended(made: Made) -> None:
+    span = made.start(GIVEN)
+    span.end()
+    span.rename("late")
+    span.set({"late": 1})
+    span.event("late")
+    span.end("LATE")
+    (over,) = made.over
+    assert (over.name, dict(over.attributes), list(over.events)) == ("call t", {"a": "x", "n": 7}, [])
+    assert over.status.is_unset
+    assert not span.is_recording
 
 
 def test_a_span_is_below_its_sender_and_says_so_to_the_next(made: Made) -> None:

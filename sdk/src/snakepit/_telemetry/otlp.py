@@ -38,7 +38,7 @@ class Exporter(OTLPSpanExporter):
     def __init__(self, provider: TracerProvider, library: str) -> None:
         super().__init__()
         self._provider = provider
-        self._library = InstrumentationScope(library)
+        self._library = InstrumentationScope(library, "")
 
     def export(self, spans: Sequence[ReadableSpan | OwnSpan]) -> SpanExportResult:
         resource, library = self._provider.resource, self._library

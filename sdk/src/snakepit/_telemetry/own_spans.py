@@ -44,11 +44,13 @@ def suffice(environment: Mapping[str, str]) -> bool:
 
 
 class OwnSpan:
-    """A `Span`, see there. `parent`: None where it begins a trace. Attributes are texts, numbers and booleans."""
+    """A `Span`, see there. `parent`: None where it begins a trace. Attributes are texts, numbers and booleans.
+
+    Nothing is added to one that has ended: the exporter's thread may be reading it.
+    """
 
     __slots__ = ("attributes", "end_ns", "error", "events", "kind", "name", "parent", "processor", "start_ns", "traceparent")
 
-    is_recording = True
     context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     """All that a processor asks of one: whether it is sampled."""
 
@@ -62,16 +64,24 @@ class OwnSpan:
         self.error = ""
 
     @property
+    def is_recording(self) -> bool:
+        return not self.end_ns
+
+    @property
     def tracestate(self) -> str:
         return "" if self.parent is None or self.parent.state is None else self.parent.state.to_header()
 
     def rename(self, name: str) -> None:
-        self.name = name
+        if not self.end_ns:
+            self.name = name
 
     def set(self, attributes: Attributes) -> None:
-        self.attributes.update(attributes)
+        if not self.end_ns:
+            self.attributes.update(attributes)
 
     def event(self, name: str, attributes: Attributes | None = None, at_ns: int | None = None) -> None:
+        if self.end_ns:
+            return
         if len(self.events) == MOST_EVENTS:
             del self.events[0]
         self.events.append(SpanEvent(name, time_ns() if at_ns is None else at_ns, attributes or {}))
