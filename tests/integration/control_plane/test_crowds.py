@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,20 +117,48 @@ async def test_one_address_does_not_take_all_connections_where_nobody_is_asked_f
     assert f"connections of 'ipv4:{ELSEWHERE}' are hung up" in caplog.text
 
 
-async def test_a_connection_counts_once_for_whoever_has_shown_a_token_last_and_the_oldest_is_hung_up_on() -> None:
+@contextlib.contextmanager
+def made(count: int, most: int) -> Iterator[tuple[Connections, list[socket.socket], list[str]]]:
+    """So many connections, and their names, where `most` may be. Sockets of other kinds are there, too."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = listener.getsockname()[1]
-        made = [stack.enter_context(dial(port)) for _ in range(LEAST + 2)]
-        _accepted = [stack.enter_context(listener.accept()[0]) for _ in made]
-        connections = Connections(LEAST, lambda: (port,))
-        names = ["ipv4:{}:{}".format(*each.getsockname()) for each in made]
+        there = [stack.enter_context(dial(port)) for _ in range(count)]
+        accepted = [stack.enter_context(listener.accept()[0]) for _ in there]
+        for other in (*socket.socketpair(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW), socket.socket(type=socket.SOCK_DGRAM)):
+            stack.enter_context(other)
+        yield Connections(most, lambda: (port, 0)), there, ["ipv4:{}:{}".format(*each.getpeername()) for each in accepted]
+
+
+async def hung_up_on(connections: Connections, there: list[socket.socket], last: int) -> list[int]:
+    """Which of them, the last of whom is that one."""
+    looking = asyncio.create_task(connections.run())
+    assert await asyncio.to_thread(hung_up, there[last])
+    assert not looking.done()
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    return [number for number, each in enumerate(there) if not drain(each)]
+
+
+async def test_a_connection_counts_once_for_whoever_has_shown_a_token_last_and_the_oldest_is_hung_up_on() -> None:
+    with made(LEAST + 2, most=LEAST) as (connections, there, names):
         for name in names * 2:
-            connections.shows(name, ADA)
+            connections.shows(name, ADA, False)
         for name, subject in ((names[0], BOB), (names[1], BOB), (names[0], ADA)):
-            connections.shows(name, subject)
-        looking = asyncio.create_task(connections.run())
-        assert await asyncio.to_thread(hung_up, made[2]), "the first is ada's again, as her newest, and the second is bob's"
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
-        assert [number for number, each in enumerate(made) if not drain(each)] == [2]
+            connections.shows(name, subject, False)
+        assert await hung_up_on(connections, there, 2) == [2], "the first is ada's again, as her newest, and the second is bob's"
+
+
+async def test_one_with_a_link_is_the_links_own_whoever_elses_tokens_a_gateway_shows_there() -> None:
+    with made(LEAST + 2, most=LEAST) as (connections, there, names):
+        connections.shows(names[0], "gateway", True)
+        for name in names:
+            connections.shows(name, BOB, False)
+        assert await hung_up_on(connections, there, 1) == [1]
+
+
+async def test_strangers_have_half_of_what_subjects_leave() -> None:
+    with made(4 * LEAST, most=4 * LEAST) as (connections, there, names):
+        for name in names[: 2 * LEAST]:
+            connections.shows(name, BOB, False)
+        assert await hung_up_on(connections, there, 3 * LEAST - 1) == list(range(2 * LEAST, 3 * LEAST))

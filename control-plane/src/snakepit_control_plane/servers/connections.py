@@ -20,16 +20,18 @@ from pathlib import Path
 
 from snakepit._values.strings import quoted
 
-LOOK_SECONDS = 0.25
-SHORTEST_SECONDS, REST = 0.02, 4
-"""While somebody is hung up on, the next look comes sooner: after a rest that is so many times as long as the look."""
+LOOK_SECONDS, REST = (0.25, 1.0), 20
+"""Between two looks, at least and at most, and so many times as long as the look took."""
+
+BUSY_SECONDS, BUSY_REST = (0.02, 0.25), 4
+"""The same while somebody is hung up on."""
 
 SHARE, LEAST = 0.5, 16
 """Of maxConnections, or of what is left of them; so many each may have at least."""
 
 SAY_SECONDS = 60.0
 
-Shown = Callable[[str, str | None], None]
+Shown = Callable[[str, str | None, bool], None]
 """See `Connections.shows`."""
 
 DESCRIPTORS = "/proc/self/fd"
@@ -45,28 +47,42 @@ class Connections:
         self._most, self._ports = most, ports
         # Whose each is, as it was shown last, the oldest first.
         self._known = dict[str, str]()
+        # Those of them that have a link.
+        self._linked = set[str]()
         # Of the others: its address, in the order in which they were seen first.
         self._strangers: dict[str, str] = {}
         self._said: dict[str, float] = {}
 
-    def shows(self, peer: str, subject: str | None) -> None:
+    def shows(self, peer: str, subject: str | None, link: bool) -> None:
         """Who has that connection has shown a good token of that subject, or is asked for none (empty). None: it is an agent's or the
-        operator's, and counts for nobody. `peer`: as gRPC names it."""
+        operator's, and counts for nobody. `peer`: as gRPC names it. `link`: for a link, whose calls nobody else's requests beside it may
+        have hung up on."""
         owner = "" if subject is None else subject or _address(peer)
-        if self._known.get(peer) != owner:
+        if link:
+            self._linked.add(peer)
+        if self._known.get(peer) != owner and (link or peer not in self._linked):
             self._known.pop(peer, None)  # Whose it is now, for it is a new one: a gateway's own are others' in turns.
             self._known[peer] = owner
 
     async def run(self) -> None:
         """Look for ever."""
-        pause = LOOK_SECONDS
+        pause = LOOK_SECONDS[0]
         while CAN_LOOK:
             await asyncio.sleep(pause)
-            began, pause = time.monotonic(), LOOK_SECONDS
-            if gone := await asyncio.to_thread(self._look):
-                self._say(gone, time.monotonic())
-                pause = min(LOOK_SECONDS, max(SHORTEST_SECONDS, REST * (time.monotonic() - began)))
+            began = time.monotonic()
+            gone = await self._gone()
+            now = time.monotonic()
+            self._say(gone, now)
+            (least, most), rest = (BUSY_SECONDS, BUSY_REST) if gone else (LOOK_SECONDS, REST)
+            pause = min(most, max(least, rest * (now - began)))
         await asyncio.Event().wait()
+
+    async def _gone(self) -> Counter[str]:
+        try:
+            return await asyncio.to_thread(self._look)
+        except OSError as error:
+            log.warning("whose connections there are can't be looked at, nobody is hung up on: %s", error)  # Of too many open files, say.
+            return Counter()
 
     def _look(self) -> Counter[str]:
         """How many of each owner's are hung up; of nobody's: those that have shown no token. On a thread: to look at ten thousand takes
@@ -77,11 +93,13 @@ class Connections:
         for peer in before:  # One that has come since isn't looked at.
             if peer not in there:
                 self._known.pop(peer, None)
+                self._linked.discard(peer)
         known = {peer: owner for peer, owner in dict(self._known).items() if peer in there}
         strange = {peer: _address(peer) for peer in there if peer not in known}
         self._strangers = {peer: address for peer, address in self._strangers.items() if peer in strange} | strange
         gone = [*too_many(self._strangers, _share_of(self._most - len(known))), *beyond(known, _share_of(self._most))]
-        return Counter(known.get(peer, "") for peer in gone if _hang_up(there[peer], peer))
+        still = (peer for peer in gone if self._known.get(peer) == known.get(peer))  # Whoever has shown one meanwhile is left alone.
+        return Counter(known.get(peer, "") for peer in still if _hang_up(there[peer], peer, self._ports()))
 
     def _say(self, gone: Mapping[str, int], now: float) -> None:
         self._said = {owner: at for owner, at in self._said.items() if now - at < SAY_SECONDS}
@@ -137,12 +155,17 @@ def _connections(ports: Collection[int]) -> Iterator[tuple[str, int]]:
                 yield peer, number
 
 
-def _peer(number: int, ports: Collection[int]) -> str:
-    """Empty: it is no connection to one of the ports. Raises OSError."""
+def _peer(number: int, ports: Collection[int], *, hang_up: str = "") -> str:
+    """Whose it is; empty: it is no connection to one of the ports. `hang_up`: if it is that one's. Raises OSError."""
     seen = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=number)
     try:
         here = seen.getsockname()
-        return _named(*seen.getpeername()[:2]) if isinstance(here, tuple) and here[1] in ports else ""
+        if not (isinstance(here, tuple) and isinstance(here[0], str) and here[1] in ports):  # Other families' are bytes, or numbers.
+            return ""
+        peer = _named(*seen.getpeername())
+        if peer == hang_up:
+            seen.shutdown(socket.SHUT_RDWR)
+        return peer
     finally:
         seen.detach()
 
@@ -151,15 +174,19 @@ def _address(peer: str) -> str:
     return peer.rpartition(":")[0]
 
 
-def _named(host: str, port: int) -> str:
+def _named(host: str, port: int, _flow: int = 0, scope: int = 0) -> str:
     host = host.removeprefix("::ffff:")
-    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+    if ":" not in host:
+        return f"ipv4:{host}:{port}"
+    return f"ipv6:%5B{host}{f'%25{scope}' if scope else ''}%5D:{port}"
 
 
-def _hang_up(number: int, peer: str) -> bool:
+def _hang_up(number: int, peer: str, ports: Collection[int]) -> bool:
     """False: it has gone meanwhile, and the descriptor may be another one's."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as its:
-        if _named(*its.getpeername()[:2]) == peer:
-            its.shutdown(socket.SHUT_RDWR)
-            return True
+    with contextlib.suppress(OSError):
+        held = os.dup(number)
+        try:
+            return _peer(held, ports, hang_up=peer) == peer
+        finally:
+            os.close(held)
     return False

@@ -32,8 +32,8 @@ class Door:
         self._certificates = certificates
         self.gate = gate
         self.access = access
-        self.shown: Shown = lambda peer, subject: None
-        """Is told by whose connection a good token has come, and its subject; None: an agent's."""
+        self.shown: Shown = lambda peer, subject, link: None
+        """See `Connections.shows`."""
 
     async def caller(self, context: Context, sent: Metadata | None = None, peer: str = "") -> Caller:
         """`sent`: see `rpc.metadata`; `peer`: the context's. Raises Unauthenticated, PermissionDenied, InvalidArguments,
@@ -42,7 +42,7 @@ class Door:
         shown = b"".join(context.auth_context().get("x509_pem_cert", ())) if self._certificates else b""
         peer = peer or str(context.peer())
         caller = passed_on(await self.gate.identify(sent, peer, shown), sent)
-        self.shown(peer, caller.sender)
+        self.shown(peer, caller.sender, False)
         if caller.bearer is not None:
             await self._check_bearer(caller, caller.bearer)
         return caller

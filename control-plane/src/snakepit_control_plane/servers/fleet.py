@@ -54,7 +54,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
 
     def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "", shown: Shown | None = None) -> None:
         self._store_note = store_note
-        self._shown = shown or (lambda peer, subject: None)
+        self._shown = shown or (lambda peer, subject, link: None)
         self._gate = gate
         self._fleet = fleet
         self._replica = replica
@@ -63,7 +63,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         """One operator's stream, for as long as it lasts."""
         try:
             await self._gate.admit_operator(metadata(context))
-            self._shown(context.peer(), None)
+            self._shown(context.peer(), None, True)
         except SnakepitError as error:
             await abort(context, error)
             return
