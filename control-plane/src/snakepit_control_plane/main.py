@@ -12,7 +12,7 @@ import signal
 
 import uvloop
 
-from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
+from snakepit._interpreter import have_all_descriptors, leave_out_of_collections, let_the_loop_go_first
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_control_plane.server import AddressInUse, serve
@@ -27,6 +27,7 @@ def main() -> None:
         configure_logging("control-plane")
         settings = from_environment(os.environ)
         let_the_loop_go_first()
+        have_all_descriptors()
         uvloop.run(run(settings))
     except (AddressInUse, ValueError) as error:
         fail(str(error))

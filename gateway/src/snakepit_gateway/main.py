@@ -9,7 +9,7 @@ import os
 import socket
 
 from snakepit import Client
-from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
+from snakepit._interpreter import have_all_descriptors, leave_out_of_collections, let_the_loop_go_first
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_gateway.app import make_app
@@ -22,6 +22,7 @@ def main() -> None:
     try:
         program, inherited = _prepared()
         let_the_loop_go_first()
+        have_all_descriptors()
         leave_out_of_collections()
         program.run(inherited or None)
     finally:
