@@ -117,20 +117,39 @@ async def test_a_busy_session_of_somebody_else_is_not_there_either(
     running.cancel()
 
 
+async def made_anew(server: Running, ada: Caller, asks: Reviewer, **changes: Any) -> None:
+    """For Bob, by another replica: this one takes it for Ada's."""
+    asks.give(BOB, CALL)
+    await ada.call("echo", {"a": 1}, session_id=HERS)
+    gone = await server.store.delete_session(POOL, HERS)
+    assert gone is not None
+    await server.store.create_session(replace(gone, uid="another life", owner=BOB, worker="", incarnation="", agent="", **changes), 10)
+
+
 async def test_a_session_that_another_replica_has_made_anew_for_somebody_else_is_theirs(
     server: Running, callers: tuple[Caller, Caller], asks: Reviewer, tmp_path: Path
 ) -> None:
     ada, _ = callers
-    asks.give(BOB, CALL)
-    await ada.call("echo", {"a": 1}, session_id=HERS)
-    store = server.flow.sessions.store
-    gone = await store.delete_session(POOL, HERS)
-    assert gone is not None
-    await store.create_session(replace(gone, uid="another life", owner=BOB, worker="", incarnation="", agent=""), 10)
+    await made_anew(server, ada, asks)
     async with Client(server.address, token_file=put(tmp_path / "bob", token(BOB))) as bob:
         assert await bob.pool(POOL).session(HERS).call("echo", {"a": 1}) == {"a": 1}
     with pytest.raises(SessionNotFound):
         await ada.call("echo", {"a": 1}, session_id=HERS)
+
+
+async def test_the_call_by_which_a_replica_learns_whose_it_is_now_keeps_it_alive(
+    server: Running, agent: SimulatedAgent, callers: tuple[Caller, Caller], asks: Reviewer
+) -> None:
+    ada, bob = callers
+    await made_anew(server, ada, asks, ttl_seconds=3)
+    made = await server.store.get_session(POOL, HERS)
+    running = bob.start("hang", session_id=HERS)
+
+    async def is_kept() -> bool:
+        return (await server.store.get_session(POOL, HERS)).last_used > made.last_used + made.ttl_seconds
+
+    await eventually(is_kept, "it is there for longer than that")
+    running.cancel()
 
 
 @pytest.mark.parametrize("what", ["touch", "rebind", "get state", "set state", "delete state", "list state", "delete"])

@@ -63,6 +63,7 @@ class Binding:
         if entry.is_closed_to(call):
             self._sessions.refuse(pool, entry, call)
             return
+        entry.used(now)
         state, bound = binding_state(pool, entry.record, released=entry.is_released)
         if bound is not None and call.tool not in pool.tools:
             self._calls.fail(call, unknown_tool(pool, call.tool))

@@ -73,8 +73,6 @@ class Sessions(Stage):
         if entry.is_closed_to(call):
             self._look_whose(pool, entry, call, now)
             return
-        if entry.record is not None:
-            entry.used(now)
         if self._may_begin(pool, entry, call):
             self._begin(pool, entry, call, now)
         elif not call.in_turn and self.binding.must_not_wait(pool, entry, call):
@@ -255,8 +253,6 @@ class Sessions(Stage):
         """Whose it is is known now: nobody else waits for a turn."""
         for call in [each for each in entry.waiting if entry.is_closed_to(each)]:
             self.refuse(pool, entry, call)
-        if entry.waiting:
-            entry.used(self.clock())
 
     def refuse_all(self, entry: SessionEntry, error: SnakepitError | None) -> None:
         """Nothing can be known of the session now: whoever waits for it has failed. None: its pool is gone, and its calls with it."""

@@ -125,7 +125,7 @@ class Upkeep:
         for pool, entries in used.items():
             records = await self._store.touch_sessions(pool, [entry.id for entry in entries])
             for entry, record in zip(entries, records, strict=True):
-                entry.dirty = bool(entry.active)
+                entry.dirty = bool(entry.active or entry.waiting)
                 if record is None:
                     self.forget(pool, entry.id)
                 else:
