@@ -70,13 +70,14 @@ class SlowAccess(Access):
 class Link:
     """What becomes of calls: `taken` with whose they were, `refused` with why."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
+        self.turns = turns or Turns()
         self.gate, self.access = SlowGate(), SlowAccess()
         self.taken: list[tuple[int, str]] = []
         self.refused: list[tuple[int, str]] = []
         door, clock = Door(self.gate, self.access), asyncio.get_running_loop().time
         self.held = Held(lambda frame: self.refused.append((frame.result.id, frame.result.error.reason)))
-        self.passed_on = PassedOn(door, self.held, Turns(), self._admit)
+        self.passed_on = PassedOn(door, self.held, self.turns, self._admit)
         self.rights = PoolRights(door, self.held, lambda who, frame, _: self._take(who, frame), clock)
 
     def call(self, id_: int, token: str = "", size: int = 0) -> None:
@@ -123,6 +124,22 @@ def test_calls_of_one_token_go_on_in_order_and_those_of_others_do_not_wait_for_t
         link.call(6, "ada")
         assert link.taken[-1] == (6, "ada"), "a token that is known costs no wait"
         assert link.gate.asked == ["ada", "bad"]
+
+    played(play)
+
+
+def test_a_token_waits_for_one_of_another_links_and_not_for_all_that_came_there() -> None:
+    async def play(link: Link) -> None:
+        other = Link(link.turns)
+        for number in range(100):
+            link.call(number, f"token{number}")
+        await asyncio.sleep(0)
+        other.call(1, "ada")
+        while not other.gate.asked:
+            await asyncio.sleep(0)
+        assert len(link.gate.asked) < 4
+        await asyncio.sleep(3 * SECOND)
+        assert [id_ for id_, _ in link.taken] == list(range(100))
 
     played(play)
 

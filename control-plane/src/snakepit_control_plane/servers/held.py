@@ -96,11 +96,13 @@ class Held:
 
 class PassedOn:
     """Whose the calls of one link are that are not its own's: by name, or by a token that comes with them. `go_on` gets each call that
-    waited for that, in order. `turns`: of all links, of which one checks a token at a time."""
+    waited for that, in order. `turns`: of all links, of which one checks a token at a time: a message may have a thousand, and each costs
+    up to a millisecond."""
 
     def __init__(self, door: Door, held: Held, turns: Turns, go_on: Callable[[Caller, link_pb2.Frame], None]) -> None:
         self._door, self._held, self._turns, self._go_on = door, held, turns, go_on
         self._named: dict[bytes, Caller] = {}
+        self._in_line = asyncio.Lock()  # One of this link's tokens: others' links wait for one of it, and not for all.
 
     def whose(self, bearer: Caller, frame: link_pb2.Frame) -> Caller | None:
         """None: not now; the call is refused, or goes on later. `bearer`: the link's own. Raises SnakepitError."""
@@ -133,7 +135,8 @@ class PassedOn:
 
     async def _ask(self, key: Key, bearer: Caller, call: link_pb2.Call) -> None:
         try:
-            await self._turns.turn()  # A message may have a thousand tokens, and each costs up to a millisecond.
+            async with self._in_line:
+                await self._turns.turn()
             who = await self._door.whose(bearer, call)
         except SnakepitError as error:
             self._held.fail(key, error)
