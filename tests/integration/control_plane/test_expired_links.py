@@ -25,9 +25,9 @@ def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:
 async def test_a_link_whose_token_has_expired_takes_nothing_more_and_ends_with_what_still_runs(
     server: Running, agent: SimulatedAgent, asks: Reviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_link, "EXPIRED_SECONDS", 0.5)
+    monkeypatch.setattr(client_link, "EXPIRED_SECONDS", 2.0)
     asks.give(ADA, CALL)
-    async with bare_client(server.address, token(ADA, exp=time.time() - 8)) as client:
+    async with bare_client(server.address, token(ADA, exp=time.time() - 6)) as client:
         running = client.call("hang")
         await eventually(lambda: agent.running, "its call runs")
         (link,) = clients(server)
