@@ -149,6 +149,19 @@ async def test_a_connection_counts_once_for_whoever_has_shown_a_token_last_and_t
         assert await hung_up_on(connections, there, 2) == [2], "the first is ada's again, as her newest, and the second is bob's"
 
 
+async def test_a_gateways_link_is_not_hung_up_on_for_a_caller_who_came_by_it_and_has_too_many(
+    server: Running, agent: SimulatedAgent, asks: Reviewer, tmp_path: Path
+) -> None:
+    asks.give(ADA, CALL)
+    async with Client(server.address, token_file=put(tmp_path / "ada", token(ADA))) as gateway:
+        await gateway.pool(POOL).call("echo", {"a": 1})
+        assert (await gateway.as_caller(token=token(BOB)).whoami()).subject == BOB
+        there = clients(server)
+        async with crowd(server, known(BOB)) as opened:
+            await eventually(lambda: opened[0] > 2 * MOST, "his are hung up on")
+        assert clients(server) == there
+
+
 async def test_one_with_a_link_is_the_links_own_whoever_elses_tokens_a_gateway_shows_there() -> None:
     with made(LEAST + 2, most=LEAST) as (connections, there, names):
         connections.shows(names[0], "gateway", True)
