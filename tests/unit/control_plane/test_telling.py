@@ -30,6 +30,9 @@ class Operator:
     def invocation_metadata(self) -> tuple[()]:
         return ()
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
     async def read(self) -> fleet_pb2.SyncRequest:
         if not self._requests:
             await asyncio.get_running_loop().create_future()
