@@ -22,7 +22,7 @@ from support.metrics import scraped
 from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
 from support.simulated_tools import payload
 
-QUICK_TIMEOUT = 0.5
+QUICK_TIMEOUT = 1.5
 QUICK = settings(heartbeat={"intervalSeconds": 0.1, "timeoutSeconds": QUICK_TIMEOUT, "missThreshold": 2})
 
 

@@ -231,9 +231,10 @@ async def test_operations_on_state_are_counted_whoever_asks_for_them(server: Run
 
 
 async def test_a_pool_that_is_gone_leaves_no_series(server: Running, caller: Caller) -> None:
-    async with simulated_agent(server.address):
+    async with simulated_agent(server.address) as agent:
         await caller.call("echo")
         running = caller.start("hang")
+        await eventually(lambda: agent.running)  # One that came after its pool has gone might wait for another agent.
         assert ("snakepit_calls_total", ("OK", "echo")) in await scrape(server)
         server.fleet.sync([], complete=True, drain=[])
     await outcome(running)
