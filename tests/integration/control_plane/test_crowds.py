@@ -14,9 +14,10 @@ import pytest
 from hostile.wire import DATA, END_HEADERS, END_STREAM, HEADERS, dial, drain, frame, headers, hung_up, opening
 from snakepit import Client
 from snakepit.errors import ServerUnavailable
+from snakepit_control_plane.policy.crowds import LEAST
 from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
-from snakepit_control_plane.servers.connections import LEAST, Connections
+from snakepit_control_plane.servers.connections import Connections
 from support.callers import ADA, BOB, put, token
 from support.control_plane import clients, eventually, replica
 from support.reviewer import Reviewer
@@ -143,9 +144,9 @@ async def hung_up_on(connections: Connections, there: list[socket.socket], last:
 async def test_a_connection_counts_once_for_whoever_has_shown_a_token_last_and_the_oldest_is_hung_up_on() -> None:
     with made(LEAST + 2, most=LEAST) as (connections, there, names):
         for name in names * 2:
-            connections.shows(name, ADA, False)
+            connections.shows(name, ADA)
         for name, subject in ((names[0], BOB), (names[1], BOB), (names[0], ADA)):
-            connections.shows(name, subject, False)
+            connections.shows(name, subject)
         assert await hung_up_on(connections, there, 2) == [2], "the first is ada's again, as her newest, and the second is bob's"
 
 
@@ -164,14 +165,14 @@ async def test_a_gateways_link_is_not_hung_up_on_for_a_caller_who_came_by_it_and
 
 async def test_one_with_a_link_is_the_links_own_whoever_elses_tokens_a_gateway_shows_there() -> None:
     with made(LEAST + 2, most=LEAST) as (connections, there, names):
-        connections.shows(names[0], "gateway", True)
+        connections.shows(names[0], "gateway", link=True)
         for name in names:
-            connections.shows(name, BOB, False)
+            connections.shows(name, BOB)
         assert await hung_up_on(connections, there, 1) == [1]
 
 
 async def test_strangers_have_half_of_what_subjects_leave() -> None:
     with made(4 * LEAST, most=4 * LEAST) as (connections, there, names):
         for name in names[: 2 * LEAST]:
-            connections.shows(name, BOB, False)
+            connections.shows(name, BOB)
         assert await hung_up_on(connections, there, 3 * LEAST - 1) == list(range(2 * LEAST, 3 * LEAST))

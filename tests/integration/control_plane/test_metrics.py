@@ -234,7 +234,7 @@ async def test_a_pool_that_is_gone_leaves_no_series(server: Running, caller: Cal
     async with simulated_agent(server.address) as agent:
         await caller.call("echo")
         running = caller.start("hang")
-        await eventually(lambda: agent.running)  # One that came after its pool has gone might wait for another agent.
+        await eventually(lambda: agent.running)
         assert ("snakepit_calls_total", ("OK", "echo")) in await scrape(server)
         server.fleet.sync([], complete=True, drain=[])
     await outcome(running)

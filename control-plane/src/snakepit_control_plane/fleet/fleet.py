@@ -20,10 +20,10 @@ from snakepit_control_plane.fleet.monitor import LOOKS_SECONDS, Monitor
 from snakepit_control_plane.fleet.roster import Roster
 from snakepit_control_plane.flow.agents import Send
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.demand import SAMPLE_SECONDS, Ticker
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.policy.admission import pool_deleted
 from snakepit_control_plane.store.interface import Store
 
 REMEMBERED_SECONDS = FORGET_SECONDS - 5.0
@@ -107,8 +107,9 @@ class Fleet:
         self._cordon(frozenset(drain), frozenset(evicted), frozenset(held))
 
     def _ended_pool(self, pool: Pool) -> None:
+        pool.is_deleted = True
         for call in pool.queue.everybody():
-            self.flow.calls.fail(call, PoolNotFound(f"pool {pool.name} has been deleted"))
+            self.flow.calls.fail(call, pool_deleted(pool.name))
         for capsule in list(pool.capsules.values()):
             self.drain(capsule)
         self.changes.tell()
@@ -226,6 +227,7 @@ class Fleet:
         capsule.linked = False
         pool = self._pool_of(capsule)
         if pool is None:
+            self._lose_calls(capsule, "its pool has been deleted, and its agent has gone")  # Which is let in no more.
             return
         if capsule.draining and not capsule.inflight and capsule.has_ended:
             self._gone(pool, capsule, capsule.why_leaving)
@@ -355,11 +357,15 @@ class Fleet:
         capsule.liveness = pool_pb2.LIVENESS_LOST
         pool.lost.append((capsule.name, capsule.incarnation, capsule.pod_uid))
         self._gone(pool, capsule, "lost")
-        now = self.flow.clock()
-        calls: list[Call] = list(capsule.inflight.values())
+        self._lose_calls(capsule, f"lost: {how}")
+
+    def _lose_calls(self, capsule: Capsule, how: str) -> None:
+        """Nothing more will be heard of what it ran."""
+        now, calls = self.flow.clock(), list(capsule.inflight.values())
         capsule.inflight.clear()
         for call in calls:
-            self.flow.outcomes.worker_lost(pool, call, f"lost: {how}", now)
+            if call.pool is not None:
+                self.flow.outcomes.worker_lost(call.pool, call, how, now)
 
     def _gone(self, pool: Pool, capsule: Capsule, why: str) -> None:
         now = self.flow.clock()

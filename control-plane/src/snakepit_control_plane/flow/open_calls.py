@@ -21,7 +21,7 @@ from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import Place, place_of
 from snakepit_control_plane.model.quotas import MemoryBudget
 from snakepit_control_plane.model.records import Records
-from snakepit_control_plane.policy.admission import saturated, waited_too_long
+from snakepit_control_plane.policy.admission import pool_deleted, saturated, waited_too_long
 from snakepit_control_plane.policy.placement import Wait, no_worker, patience
 from snakepit_control_plane.telemetry import Telemetry
 
@@ -174,7 +174,10 @@ class OpenCalls(OpenCount):
     # ---- the queue's end
 
     def wait(self, pool: Pool, call: Call, now: float, seconds: float) -> bool:
-        """Count the call as waiting from now on, `seconds` at most; False when it was refused because the queue is full."""
+        """Count the call as waiting from now on, `seconds` at most; False when it was refused: the queue is full, or the pool deleted."""
+        if pool.is_deleted:
+            self.fail(call, pool_deleted(pool.name))
+            return False
         place = place_of(call)
         if place.counted:
             if call.state is not QUEUED:

@@ -62,6 +62,8 @@ class Pool:
         # Busy slots, waiting calls and sessions, as counted last.
         self.counted = (0, 0, 0)
         self.mark = Mark()
+        # Nothing more comes of a call that has no worker: none is found any more.
+        self.is_deleted = False
         # For running again what may have run; a pool without idempotent tools has none.
         self.budget: RetryBudget | None = None
         self.means: dict[str, float] = {}

@@ -136,6 +136,11 @@ def no_pool(name: str, known: Collection[str]) -> PoolNotFound:
     return PoolNotFound(f"there is no pool {quoted(name)}: {hint}", details={"nearest": ",".join(names)})
 
 
+def pool_deleted(name: str) -> PoolNotFound:
+    """It was there when the call came."""
+    return PoolNotFound(f"pool {name} has been deleted")
+
+
 def not_known_yet(name: str) -> PoolNotReady:
     """By a replica that has just started: another one may know better, and so may this one soon."""
     message = (

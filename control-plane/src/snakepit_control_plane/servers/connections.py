@@ -15,10 +15,12 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from snakepit._values.strings import quoted
+from snakepit_control_plane.policy.crowds import SHARE, beyond, share_of, too_many
 
 LOOK_SECONDS, REST = (0.25, 1.0), 20
 """Between two looks, at least and at most, and so many times as long as the look took."""
@@ -26,13 +28,18 @@ LOOK_SECONDS, REST = (0.25, 1.0), 20
 BUSY_SECONDS, BUSY_REST = (0.02, 0.25), 4
 """The same while somebody is hung up on."""
 
-SHARE, LEAST = 0.5, 16
-"""Of maxConnections, or of what is left of them; so many each may have at least."""
-
 SAY_SECONDS = 60.0
 
-Shown = Callable[[str, str | None, bool], None]
-"""See `Connections.shows`."""
+
+class Shown(Protocol):
+    """See `Connections.shows`."""
+
+    def __call__(self, peer: str, subject: str | None, *, link: bool = False) -> None: ...
+
+
+def nobody_counts(peer: str, subject: str | None, *, link: bool = False) -> None:
+    """In the place of a Shown."""
+
 
 DESCRIPTORS = "/proc/self/fd"
 CAN_LOOK = Path(DESCRIPTORS).is_dir()
@@ -53,7 +60,7 @@ class Connections:
         self._strangers: dict[str, str] = {}
         self._said: dict[str, float] = {}
 
-    def shows(self, peer: str, subject: str | None, link: bool) -> None:
+    def shows(self, peer: str, subject: str | None, *, link: bool = False) -> None:
         """Who has that connection has shown a good token of that subject, or is asked for none (empty). None: it is an agent's or the
         operator's, and counts for nobody. `peer`: as gRPC names it. `link`: for a link, whose calls nobody else's requests beside it may
         have hung up on."""
@@ -89,7 +96,7 @@ class Connections:
     def _look(self) -> Counter[str]:
         """How many of each owner's are hung up; of nobody's: those that have shown no token. On a thread: to look at ten thousand takes
         50 ms."""
-        if len(_descriptors()) <= _share_of(self._most) and len(self._known) <= self._most:
+        if len(_descriptors()) <= share_of(self._most) and len(self._known) <= self._most:
             return Counter()
         before, there = list(self._known), dict(_connections(self._ports()))
         for peer in before:  # One that has come since isn't looked at.
@@ -99,7 +106,7 @@ class Connections:
         known = {peer: owner for peer, owner in dict(self._known).items() if peer in there}
         strange = {peer: _address(peer) for peer in there if peer not in known}
         self._strangers = {peer: address for peer, address in self._strangers.items() if peer in strange} | strange
-        gone = [*too_many(self._strangers, _share_of(self._most - len(known))), *beyond(known, _share_of(self._most))]
+        gone = [*too_many(self._strangers, share_of(self._most - len(known))), *beyond(known, share_of(self._most))]
         still = (peer for peer in gone if self._known.get(peer) == known.get(peer))  # Whoever has shown one meanwhile is left alone.
         return Counter(known.get(peer, "") for peer in still if _hang_up(there[peer], peer, self._ports()))
 
@@ -110,39 +117,6 @@ class Connections:
             whose = f"of {quoted(owner)}" if owner else "that have shown no token"
             most = f"{SHARE:.0%} of {'maxConnections' if owner else 'what others leave of maxConnections'}, {self._most}"
             log.warning("%d connections %s are hung up: such may be %s. It is said once a minute", gone[owner], whose, most)
-
-
-def too_many(strangers: Mapping[str, str], most: int) -> list[str]:
-    """Whom to hang up on so that `most` are left: the oldest of the addresses that have most. `strangers`: the address of each, the oldest
-    first."""
-    counts = Counter(strangers.values())
-    if len(strangers) <= most:
-        return []
-    return beyond(strangers, _share(list(counts.values()), most))
-
-
-def beyond(owners: Mapping[str, str], most: int) -> list[str]:
-    """Whom to hang up on so that none has more than `most`: its oldest. `owners`: whose each is, the oldest first; empty: nobody's."""
-    counts, gone = Counter(owners.values()), []
-    for peer, owner in owners.items():
-        if owner and counts[owner] > most:
-            counts[owner] -= 1
-            gone.append(peer)
-    return gone
-
-
-def _share_of(most: int) -> int:
-    return max(LEAST, int(most * SHARE))
-
-
-def _share(counts: Sequence[int], most: int) -> int:
-    """So many each may have, if all may have `most`: what one doesn't need is others'."""
-    left, rest = most, len(counts)
-    for count in sorted(counts):
-        if count > left // rest:
-            return left // rest
-        left, rest = left - count, rest - 1
-    return max(counts)
 
 
 def _descriptors() -> list[int]:

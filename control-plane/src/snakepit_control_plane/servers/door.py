@@ -18,7 +18,7 @@ from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.shares import Shares
 from snakepit_control_plane.policy.impersonation import impersonated, needed, passed_on, with_token
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, Right
-from snakepit_control_plane.servers.connections import Shown
+from snakepit_control_plane.servers.connections import Shown, nobody_counts
 from snakepit_control_plane.servers.rpc import full_name, metadata
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,7 +32,7 @@ class Door:
         self._certificates = certificates
         self.gate = gate
         self.access = access
-        self.shown: Shown = lambda peer, subject, link: None
+        self.shown: Shown = nobody_counts
         """See `Connections.shows`."""
 
     async def caller(self, context: Context, sent: Metadata | None = None, peer: str = "") -> Caller:
@@ -42,7 +42,7 @@ class Door:
         shown = b"".join(context.auth_context().get("x509_pem_cert", ())) if self._certificates else b""
         peer = peer or str(context.peer())
         caller = passed_on(await self.gate.identify(sent, peer, shown), sent)
-        self.shown(peer, caller.sender, False)
+        self.shown(peer, caller.sender)
         if caller.bearer is not None:
             await self._check_bearer(caller, caller.bearer)
         return caller

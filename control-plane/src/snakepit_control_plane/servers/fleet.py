@@ -16,7 +16,7 @@ from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.servers.arrivals import EOF
-from snakepit_control_plane.servers.connections import Shown
+from snakepit_control_plane.servers.connections import Shown, nobody_counts
 from snakepit_control_plane.servers.rpc import NO_MESSAGE, abort, metadata
 
 CHANGE_SECONDS = 0.25, 1.0
@@ -52,9 +52,9 @@ class _Talk:
 class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
     """Serves the operator's streams. `store_note` is said of a store that is there; `shown` is told whose connections those are."""
 
-    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "", shown: Shown | None = None) -> None:
+    def __init__(self, fleet: Fleet, replica: str, gate: Gate, store_note: str = "", shown: Shown = nobody_counts) -> None:
         self._store_note = store_note
-        self._shown = shown or (lambda peer, subject, link: None)
+        self._shown = shown
         self._gate = gate
         self._fleet = fleet
         self._replica = replica
@@ -63,7 +63,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         """One operator's stream, for as long as it lasts."""
         try:
             await self._gate.admit_operator(metadata(context))
-            self._shown(context.peer(), None, True)
+            self._shown(context.peer(), None, link=True)
         except SnakepitError as error:
             await abort(context, error)
             return

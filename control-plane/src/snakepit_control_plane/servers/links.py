@@ -165,7 +165,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         """Raises SnakepitError."""
         if hello.role == link_pb2.ROLE_AGENT:
             await self._door.gate.admit_agent(metadata(context), hello.capsule)
-            self._door.shown(context.peer(), None, True)
+            self._door.shown(context.peer(), None, link=True)
             # Frames for the agent queue up in the link from now on, behind the Welcome.
             return AgentPeer(self.flow, self.fleet, self.store, await self.fleet.join(hello, link.send), link, self._door)
         if hello.role == link_pb2.ROLE_CLIENT:
@@ -174,7 +174,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 raise Draining("this replica stops: dial another")
             if (caller := await self._door.caller(context)).bearer is not None:
                 raise InvalidArguments("a link is its bearer's: say in each call, in Call.caller, whose it is")
-            self._door.shown(context.peer(), caller.sender, True)
+            self._door.shown(context.peer(), caller.sender, link=True)
             if caller.subject:
                 self._door.shares.hello(SUBJECT, caller.subject, self.flow.clock())
             return ClientPeer(self.flow, link, caller, self._door, address_of(context.peer()), self._turns[ClientPeer.role])

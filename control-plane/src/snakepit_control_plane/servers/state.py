@@ -9,12 +9,13 @@ import asyncio
 
 from snakepit._names import check_state_key
 from snakepit._wire.status import from_frame, to_frame
-from snakepit.errors import DeadlineExceeded, InvalidArguments, PoolNotFound, SnakepitError, Started
+from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence
+from snakepit_control_plane.policy.admission import pool_deleted
 from snakepit_control_plane.store.interface import Store
 
 _WRITES = ("set", "delete")
@@ -34,7 +35,7 @@ async def _answered(flow: Flow, store: Store, pool: str, request: link_pb2.State
     known = flow.pools.get(pool)
     try:
         if known is None:
-            raise PoolNotFound(f"pool {pool} has been deleted")
+            raise pool_deleted(pool)
         if not (timeout := request.timeout_seconds) >= 0:
             raise InvalidArguments(f"timeout_seconds {timeout:g} of a state operation must be a positive number of seconds, or 0 for none")
         async with asyncio.timeout(timeout or None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snakepit_control_plane.servers.connections import beyond, too_many
+from snakepit_control_plane.policy.crowds import beyond, too_many
 
 
 def named(**counts: int) -> dict[str, str]:
