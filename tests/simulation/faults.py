@@ -211,11 +211,7 @@ def _stop_replica(world: World) -> None:
 
 def _store_away(world: World) -> None:
     world.store.away, world.store.acts = True, world.chance.random() < 0.3
-
-    def back() -> None:
-        world.store.away = False
-
-    asyncio.get_running_loop().call_later(world.chance.choice([0.05, 1.0, 5.0, 8.0]), back)
+    asyncio.get_running_loop().call_later(world.chance.choice([0.05, 1.0, 5.0, 8.0]), world.store.come_back)
 
 
 def _recycle(world: World) -> None:

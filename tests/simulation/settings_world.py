@@ -359,7 +359,7 @@ class World:
         self.network.blocked.clear()
         await asyncio.sleep(25)
         self.network.blocked.clear()
-        self.shared.away = False
+        self.shared.come_back()
         while self.tasks:
             await asyncio.gather(*self.tasks)
         await asyncio.sleep(SETTLE_SECONDS)

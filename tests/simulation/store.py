@@ -25,6 +25,11 @@ class SharedStore:
         self.chance = chance
         self.away = False
         self.acts = False
+        self.returns = 0
+
+    def come_back(self) -> None:
+        self.returns += self.away
+        self.away = False
 
     def empty(self) -> None:
         """Everything is lost."""
@@ -44,6 +49,10 @@ class ReplicaStore:
     @property
     def problem(self) -> str:
         return "it is away" if self.shared.away else ""
+
+    @property
+    def returns(self) -> int:
+        return self.shared.returns
 
     def measure(self, told: object) -> None:
         """Nothing is measured."""

@@ -199,7 +199,8 @@ class World:
 
     async def _settle(self) -> None:
         """No more faults; everybody comes back, and gets time."""
-        self.store.away, self.network.doomed = False, 0
+        self.store.come_back()
+        self.network.doomed = 0
         self.network.slowest = 0.002
         for host in self.hosts:
             await host.start()

@@ -250,6 +250,31 @@ def test_a_call_that_must_wait_for_its_retiring_worker_until_the_store_is_back_l
     run(program())
 
 
+def test_a_session_that_another_replica_has_moved_while_the_store_was_away_from_this_one_is_not_called_where_it_was() -> None:
+    """Its former agent, cut off with this replica and declared lost meanwhile, ran it, and its state was refused. (A node was cut off.)"""
+
+    async def program() -> None:
+        replica, sent, elsewhere = Replica(), [], []
+        capsule = await replica.link("agent", sent)
+        await replica.bound_session("agent")
+        replica.submit("s")
+        await asyncio.sleep(0.1)
+        assert kinds(sent) == ["call"]
+        replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
+        replica.store.problem = "it is away"
+        await replica.link("other", elsewhere, name="d")
+        known = await replica.store.get_session(POOL, "s")
+        await replica.store.bind_session(known, "d/0", "life of other", "other")
+        replica.store.problem = ""
+        replica.store.returns += 1
+        replica.submit("s")
+        await asyncio.sleep(0.1)
+        assert (kinds(sent), kinds(elsewhere)) == (["call"], ["call"])
+        await replica.stop()
+
+    run(program())
+
+
 def test_a_call_that_was_cancelled_while_its_agents_link_was_broken_is_cancelled_when_it_is_back() -> None:
     """Its tool ran on until its deadline, in a slot that nobody else got. (Found by reading.)"""
 

@@ -55,11 +55,15 @@ class _Question:
 
 
 class RedisClient:
-    """One pipeline at a time. `away`: why nothing can be asked; `full`: why nothing can be written. Both empty while all is well."""
+    """One pipeline at a time. `away`: why nothing can be asked; `full`: why nothing can be written. Both empty while all is well.
+
+    `returns`: so many times it has been reached after it was away.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.away = _NOT_YET
         self.full = ""
+        self.returns = 0
         self.measured: Measured = _unmeasured
         self._connection = connection
         self._scripts = load_scripts()
@@ -221,6 +225,7 @@ class RedisClient:
             self._is_full(full)
         if self.away or self.full != full:
             log.info("the session store answers%s", " again" if not full else ", but takes no writes")
+        self.returns += bool(self.away)
         self.away, self.full = "", full
 
 

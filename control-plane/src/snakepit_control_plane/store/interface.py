@@ -67,6 +67,10 @@ class Store(Protocol):
     def problem(self) -> str:
         """Why the store can't be used now, in a sentence; empty when it can."""
 
+    @property
+    def returns(self) -> int:
+        """So many times it was away and has come back: what was read before may be otherwise, as others may have had it meanwhile."""
+
     async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
         """Keep the settings if nothing is there that they may not replace (see `supersedes`); returns what is kept.
 

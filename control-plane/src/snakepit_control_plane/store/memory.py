@@ -53,6 +53,7 @@ class MemoryStore:
     """`clock` gives Unix seconds. `owner_bytes`: what the sessions that one owner has in a pool may hold."""
 
     problem = ""
+    returns = 0
 
     def __init__(self, clock: Callable[[], float] = time.time, owner_bytes: int = Limits.max_state_bytes_per_caller) -> None:
         self.claims = MemoryClaims(clock)

@@ -69,6 +69,10 @@ class RedisStore:
     def problem(self) -> str:
         return self._client.problem
 
+    @property
+    def returns(self) -> int:
+        return self._client.returns
+
     # ---- pools and agents
 
     async def save_pool(self, settings: link_pb2.PoolSettings, *, override: bool) -> link_pb2.PoolSettings:
