@@ -33,7 +33,7 @@ from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SE
 from snakepit_control_plane.servers import json_form
 from snakepit_control_plane.servers.door import Door, find_pool
 from snakepit_control_plane.servers.rpc import convert, full_name
-from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue
+from snakepit_control_plane.store.interface import Store, StoredKey, StoredValue, UnreadableRecord
 from snakepit_control_plane.store.memory import MAX_SESSIONS, no_session
 
 DEFAULT_PAGE = 100
@@ -77,15 +77,30 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
 
     async def _find(self, caller: Caller, right: Right, pool: str, session: str) -> SessionRecord:
         """The session, for whoever may see it. Raises SessionNotFound; PermissionDenied for who may do nothing in the pool: there or not,
-        nobody else is told."""
+        nobody else is told; UnreadableRecord for those who could see it, as far as it says whose it is."""
         try:
             record = await self._store.get_session(pool, session)
         except SessionNotFound:
             if caller.subject and not await self._door.access.may(caller, right, pool):
                 await self._door.access.check(caller, CALL, pool)
             raise
+        except UnreadableRecord as error:
+            await self._allow(caller, right, error.record)
+            raise
         await self._allow(caller, right, record)
         return record
+
+    async def _find_to_delete(self, caller: Caller, pool: str, session: str) -> str:
+        """The uid of what may be deleted; empty: whatever is there. Whose a record is that can't be read nobody knows, so it takes the
+        right to delete others'."""
+        if not caller.subject:
+            return ""
+        try:
+            return (await self._find(caller, DELETE_SESSION, pool, session)).uid
+        except UnreadableRecord as error:
+            if not await self._door.access.may(caller, DELETE_SESSION, pool):
+                raise
+            return error.record.uid
 
     async def _allow(self, caller: Caller, right: Right, record: SessionRecord) -> None:
         if record.is_of(caller):
@@ -114,6 +129,9 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             record, created = await self._store.create_session(wanted, limits.max_sessions, limits.max_per_caller or 0)
         except (SessionQuota, CallerLimit) as refusal:
             self._refused(pool, refusal)
+            raise
+        except UnreadableRecord as error:
+            await self._allow(caller, READ_SESSION, error.record)
             raise
         if created:
             self._count.made(pool)
@@ -182,11 +200,13 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     async def DeleteSession(  # noqa: N802
         self, request: session_pb2.DeleteSessionRequest, context: Context
     ) -> session_pb2.DeleteSessionResponse:
+        caller = await self._door.caller(context)
+        pool = self._flow.pools.find(full_name(request.pool))
         try:
-            pool, fence = await self._admit(request, context, DELETE_SESSION)
+            uid = await self._find_to_delete(caller, pool.name, request.session_id)
         except SessionNotFound:
             return session_pb2.DeleteSessionResponse(deleted=False)
-        gone = await self._store.delete_session(pool.name, request.session_id, fence.uid if fence is not None else "")
+        gone = await self._store.delete_session(pool.name, request.session_id, uid)
         self._flow.sessions.upkeep.forget(pool.name, request.session_id)
         if gone is not None:
             self._flow.sessions.upkeep.end(pool, gone)

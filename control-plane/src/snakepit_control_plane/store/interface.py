@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from snakepit.errors import SnakepitError, Started
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.session import Ended, Fence, SessionRecord
@@ -40,8 +41,23 @@ class Written:
     version: int
 
 
+class UnreadableRecord(SnakepitError):
+    """A stranger, or another release, has made something of a session's record that nobody can read.
+
+    `record`: what could be read of it, and nothing for the rest; whose it says it is may be wrong.
+    """
+
+    def __init__(self, record: SessionRecord, why: str) -> None:
+        whoever = "whoever may delete others' sessions (delete snakepools/sessions) must delete it"
+        super().__init__(
+            f"the store's record of session {record.id!r} of pool {record.pool} can't be read ({why}): {whoever}", started=Started.NO
+        )
+        self.record = record
+
+
 class Store(Protocol):
-    """Unknown sessions raise SessionNotFound, other fences StaleEpoch, exceeded limits SessionQuota, CallerLimit or StateQuota.
+    """Unknown sessions raise SessionNotFound, those whose record can't be read UnreadableRecord, other fences StaleEpoch, exceeded limits
+    SessionQuota, CallerLimit or StateQuota.
 
     What an owner's sessions hold in a pool is counted, and gone with them: metadata, state, and something for each session and key. What
     goes beyond `owner_bytes` is CallerLimit. Who has no name has no bound.

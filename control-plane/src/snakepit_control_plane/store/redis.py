@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from snakepit.errors import SnakepitError, StaleEpoch, Started, StoreUnavailable
+from snakepit.errors import StaleEpoch, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.queue import SHARE
@@ -22,7 +22,7 @@ from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fenc
 from snakepit_control_plane.store.claims import ClaimState, Found, Run
 from snakepit_control_plane.store.client import RedisClient, Unanswered
 from snakepit_control_plane.store.connection import connect
-from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import StoredKey, StoredValue, UnreadableRecord, Written
 from snakepit_control_plane.store.memory import (
     KEY_BYTES,
     check_quotas,
@@ -43,6 +43,9 @@ POOL_SECONDS = 30 * 86400
 
 DELETED_SECONDS = 3600
 """A deleted pool's capsules may still say hello for a while: so long its name stays marked."""
+
+GARBAGE = "backslashreplace"
+"""What is no UTF-8 is read like this, and is nobody's name."""
 
 _POOLS = "snakepit:pools"
 _NOT_FOUND, _STALE, _OVER_LIMIT, _ANOTHER_LIFE, _OWNER_FULL, _OWNER_HOLDS = -1, -2, -3, -4, -5, -6
@@ -122,20 +125,24 @@ class RedisStore:
         if code == _OWNER_HOLDS:
             raise owner_holds(wanted.owner, wanted.pool, int(rest[0]), size, self._owner_bytes)
         record, created = rest
-        return _record(wanted.pool, record), bool(created)
+        return _record(wanted.pool, wanted.id, record), bool(created)
 
     async def get_session(self, pool: str, session: str) -> SessionRecord:
         return await self._session(pool, session, "get_session")
 
     async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
         touched = await self._client.scripts("touch_session", [(_session_keys(pool, each), ()) for each in sessions])
-        return [_record_if_readable(pool, record[0]) if code == 1 else None for code, *record in touched]
+        found = zip(sessions, touched, strict=True)
+        return [_record_if_readable(pool, each, record[0]) if code == 1 else None for each, (code, *record) in found]
 
     async def delete_session(self, pool: str, session: str, uid: str = "") -> SessionRecord | None:
         code, *record = await self._client.script("delete_session", [*_session_keys(pool, session), _key(pool, "deleted")], session, uid)
         if code != 1:
             return None
-        return _record_if_readable(pool, record[0]) or SessionRecord(pool, session, "", 0.0, 0.0, 0.0, 0)
+        try:
+            return _record(pool, session, record[0])
+        except UnreadableRecord as error:
+            return error.record
 
     async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
         told = await self._client.scripts("deleted_session", [([_key(pool, "deleted")], (each,)) for each in sessions])
@@ -144,7 +151,7 @@ class RedisStore:
     async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
         _, ids = await self._client.script("list_sessions", _session_keys(pool, ""), after, limit)
         found = await self._client.scripts("get_session", [(_session_keys(pool, each.decode()), ()) for each in ids])
-        return [_record(pool, record[0]) for code, *record in found if code == 1]
+        return [_record(pool, each.decode(), record[0]) for each, (code, *record) in zip(ids, found, strict=True) if code == 1]
 
     async def count_sessions(self, pool: str) -> int:
         _, count = await self._client.script("count_sessions", _session_keys(pool, ""))
@@ -204,7 +211,7 @@ class RedisStore:
         code, *record = await self._client.script(script, _session_keys(pool, session), *arguments)
         if code == _NOT_FOUND:
             raise no_session(pool, session)
-        return _record(pool, record[0])
+        return _record(pool, session, record[0])
 
     async def _state(self, pool: str, session: str, script: str, fence: Fence | None, *arguments: Any) -> Any:
         uid, epoch = (fence.uid, fence.epoch) if fence is not None else ("", 0)
@@ -270,20 +277,21 @@ def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 
-def _record(pool: str, flat: list[bytes]) -> SessionRecord:
-    """Raises SnakepitError for what a stranger, or another release, has made of it."""
-    fields = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+def _record(pool: str, session: str, flat: list[bytes]) -> SessionRecord:
+    """Raises UnreadableRecord."""
+    fields = {name.decode(errors=GARBAGE): value.decode(errors=GARBAGE) for name, value in zip(flat[::2], flat[1::2], strict=True)}
     try:
         return _read(pool, fields)
-    except (KeyError, ValueError) as error:
-        message = f"the store's record of session {fields.get('id', '?')!r} of pool {pool} can't be read ({error!r}): delete the session"
-        raise SnakepitError(message, started=Started.NO) from error
+    except (KeyError, ValueError, ArithmeticError, RecursionError) as error:
+        uid, owner, group = (fields.get(each, "") for each in ("uid", "owner", "group"))
+        there = SessionRecord(pool, session, uid, 0.0, 0.0, 0.0, 0, owner=owner, group=group)
+        raise UnreadableRecord(there, repr(error)) from error
 
 
-def _record_if_readable(pool: str, flat: list[bytes]) -> SessionRecord | None:
+def _record_if_readable(pool: str, session: str, flat: list[bytes]) -> SessionRecord | None:
     try:
-        return _record(pool, flat)
-    except SnakepitError as error:
+        return _record(pool, session, flat)
+    except UnreadableRecord as error:
         log.error("%s", error.message)
         return None
 
@@ -303,9 +311,16 @@ def _read(pool: str, fields: dict[str, str]) -> SessionRecord:
         agent=sys.intern(fields.get("agent", "")),
         owner=sys.intern(fields["owner"]),
         group=sys.intern(fields["group"]),
-        metadata=json.loads(fields["metadata"]),
+        metadata=_metadata(fields["metadata"]),
         moves=tuple(_move(line) for line in fields.get("moves", "").splitlines()),
     )
+
+
+def _metadata(text: str) -> Mapping[str, str]:
+    said = json.loads(text)
+    if not (isinstance(said, dict) and all(isinstance(value, str) for value in said.values())):
+        raise ValueError("metadata is no object of strings")
+    return said
 
 
 def _move(line: str) -> Move:

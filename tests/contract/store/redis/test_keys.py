@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
-from snakepit.errors import CallerLimit, SessionNotFound, SnakepitError, StaleEpoch
+from snakepit.errors import CallerLimit, SessionNotFound, StaleEpoch
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2, link_pb2
+from snakepit_control_plane.store.interface import UnreadableRecord
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
 from support.redis_server import RedisServer
@@ -183,14 +184,16 @@ async def test_a_flushed_server_admits_nobody_old(server: RedisServer, store: Re
     assert not store.problem
 
 
-async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(server: RedisServer, store: RedisStore) -> None:
+@pytest.mark.parametrize("garbage", [("HSET", "epoch", "one"), ("HSET", "ttl", "one"), ("HSET", "created", "9" * 400), ("HDEL", "id")])
+async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(
+    server: RedisServer, store: RedisStore, garbage: tuple[str, ...]
+) -> None:
     """A stranger, or another release, has written to it; the pool's other sessions are touched all the same."""
     for name in ("s", "t"):
         await store.create_session(wanted(name), 10)
-    async with redis.asyncio.from_url(server.url) as stranger:
-        (key,) = [key async for key in stranger.scan_iter(_type="hash") if await stranger.hget(key, "id") == b"s"]
-        await stranger.hset(key, "epoch", "one")
-    with pytest.raises(SnakepitError, match=r"record of session 's' of pool default/test can't be read .*: delete the session"):
+    command, *fields = garbage
+    server.command(command, f"snakepit:{{{POOL}}}:session:s", *fields)
+    with pytest.raises(UnreadableRecord, match=r"record of session 's' of pool default/test can't be read .*: whoever may delete"):
         await store.get_session(POOL, "s")
     broken, whole = await store.touch_sessions(POOL, ["s", "t"])
     assert broken is None

@@ -25,7 +25,7 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.session import Fence, SessionEntry, SessionRecord
-from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.store.interface import Store, UnreadableRecord
 from snakepit_control_plane.store.memory import no_session
 from snakepit_control_plane.telemetry import Telemetry
 
@@ -101,6 +101,9 @@ class Sessions(Stage):
     async def _look(self, pool: Pool, entry: SessionEntry, call: Call) -> None:
         try:
             record = await self.store.get_session(entry.pool, entry.id)
+        except UnreadableRecord:
+            self.refuse(pool, entry, call)  # As far as it could be read, it was somebody else's.
+            return
         except SnakepitError as error:
             self.calls.fail(call, error)
             return
@@ -242,6 +245,9 @@ class Sessions(Stage):
         error = await self._fresh(entry)
         entry.busy = False
         pool = self.pools.get(entry.pool)
+        if pool is not None and isinstance(error, UnreadableRecord):
+            entry.record = error.record
+            self._refuse_others(pool, entry)
         if error is not None or pool is None:
             self.refuse_all(entry, error)
         else:

@@ -81,6 +81,8 @@ end
 local function slide(now)
   local found = redis.call('HMGET', KEYS[1], 'ttl', 'id')
   local ttl = tonumber(found[1])
+  -- Who reads such a record is told that it can't be read.
+  if not (ttl and found[2]) then return end
   -- First what a full store allows: after one write a script may go on, and a session in use must not expire for want of memory.
   redis.call('PEXPIRE', KEYS[1], ttl)
   redis.call('PEXPIRE', KEYS[2], ttl)
