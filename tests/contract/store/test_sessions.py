@@ -40,7 +40,7 @@ async def test_an_unknown_session_is_not_found_by_any_operation(store: Store, po
     ):
         with pytest.raises(SessionNotFound, match="'no'"):
             await operation
-    assert await store.touch_sessions(pool, ["no"]) == [None]
+    assert await store.touch_sessions(pool, {"no": ""}) == [None]
     assert await store.delete_session(pool, "no") is None
 
 
@@ -51,6 +51,15 @@ async def test_sessions_are_listed_page_by_page_and_counted(store: Store, pool: 
     assert [s.id for s in await store.list_sessions(pool, "b", 2)] == ["c"]
     assert await store.count_sessions(pool) == 3
     assert await store.count_sessions("default/another") == 0
+
+
+async def test_who_says_which_life_of_a_session_is_meant_touches_no_other(store: Store, wanted: SessionRecord) -> None:
+    record, _ = await store.create_session(wanted, 10)
+    assert await store.touch_sessions(wanted.pool, {"s": "another life"}) == [None]
+    assert await store.get_session(wanted.pool, "s") == record
+    (touched,) = await store.touch_sessions(wanted.pool, {"s": record.uid})
+    assert touched is not None
+    assert touched.last_used >= record.last_used
 
 
 async def test_who_says_which_life_of_a_session_is_meant_deletes_no_other(store: Store, wanted: SessionRecord) -> None:
@@ -131,9 +140,9 @@ async def test_touching_slides_the_ttl(store: Store, pool: str) -> None:
     await store.create_session(named(pool, "left", ttl_seconds=1.0), 10)
     async with asyncio.timeout(20):
         while not await gone(store, pool, "left"):
-            assert (await store.touch_sessions(pool, ["slid"]))[0] is not None
+            assert (await store.touch_sessions(pool, {"slid": ""}))[0] is not None
             await asyncio.sleep(0.02)
-    assert (await store.touch_sessions(pool, ["slid"]))[0] is not None
+    assert (await store.touch_sessions(pool, {"slid": ""}))[0] is not None
 
 
 async def test_writing_state_slides_the_ttl_and_reading_does_not(store: Store, pool: str) -> None:

@@ -23,7 +23,7 @@ from support.callers import ADA, BOB, put, token
 from support.control_plane import HINT, STRICT_FAIL_FAST, STRICT_QUEUE, Caller, eventually, rpc
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent
-from support.stored import LIMITS, value
+from support.stored import LIMITS, gone, value
 
 HERS, NOBODYS = "hers", "nobodys"
 
@@ -121,9 +121,13 @@ async def made_anew(server: Running, ada: Caller, asks: Reviewer, **changes: Any
     """For Bob, by another replica: this one takes it for Ada's."""
     asks.give(BOB, CALL)
     await ada.call("echo", {"a": 1}, session_id=HERS)
-    gone = await server.store.delete_session(POOL, HERS)
-    assert gone is not None
-    await server.store.create_session(replace(gone, uid="another life", owner=BOB, worker="", incarnation="", agent="", **changes), 10)
+    await make_anew(server, **changes)
+
+
+async def make_anew(server: Running, **changes: Any) -> None:
+    hers = await server.store.delete_session(POOL, HERS)
+    assert hers is not None
+    await server.store.create_session(replace(hers, uid="another life", owner=BOB, worker="", incarnation="", agent="", **changes), 10)
 
 
 async def test_a_session_that_another_replica_has_made_anew_for_somebody_else_is_theirs(
@@ -152,21 +156,39 @@ async def test_the_call_by_which_a_replica_learns_whose_it_is_now_keeps_it_alive
     running.cancel()
 
 
+async def test_a_call_that_runs_on_does_not_keep_a_session_alive_that_another_replica_has_made_anew_for_somebody_else(
+    server: Running, agent: SimulatedAgent, callers: tuple[Caller, Caller]
+) -> None:
+    ada, _ = callers
+    running = ada.start("hang", session_id=HERS)
+    await eventually(lambda: agent.running, "her call runs")
+    await make_anew(server, ttl_seconds=2)
+
+    async def is_gone() -> bool:
+        return await gone(server.store, POOL, HERS)
+
+    await eventually(is_gone, "his session expires", 10)
+    assert not running.done()
+    running.cancel()
+
+
 @pytest.mark.parametrize("what", ["touch", "rebind", "get state", "set state", "delete state", "list state", "delete"])
 async def test_a_session_that_somebody_else_makes_anew_between_the_look_and_the_deed_is_theirs(
     server: Running, callers: tuple[Caller, Caller], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     ada, _ = callers
     store, look, looks = server.store, server.store.get_session, 0
+    made: SessionRecord | None = None
 
     async def look_and_make_anew(pool: str, session: str) -> SessionRecord:
-        nonlocal looks
+        nonlocal looks, made
         looks += 1
         record = await look(pool, session)
         if looks == 1:
             await store.delete_session(pool, session)
             await store.create_session(replace(record, uid="another life", owner=BOB), 10)
             await store.set_state(pool, session, "k", value(b"1"), None, LIMITS, None)
+            made = await look(pool, session)
         return record
 
     monkeypatch.setattr(store, "get_session", look_and_make_anew)
@@ -174,6 +196,7 @@ async def test_a_session_that_somebody_else_makes_anew_between_the_look_and_the_
     assert looks
     assert said == "" if what == "delete" else said.startswith(SessionNotFound.reason), said
     theirs, kept = await look(POOL, HERS), await store.get_state(POOL, HERS, "k", None)
+    assert theirs == made, "nor does it live longer"
     assert (theirs.owner, theirs.uid, theirs.epoch) == (BOB, "another life", 1)
     assert kept is not None
     assert (kept.value.data, kept.version) == (b"1", 1)

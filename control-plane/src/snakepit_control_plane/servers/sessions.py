@@ -190,7 +190,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
 
     async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
         pool, fence = await self._admit(request, context, CHANGE_SESSION)
-        (record,) = await self._store.touch_sessions(pool.name, [request.session_id])
+        (record,) = await self._store.touch_sessions(pool.name, {request.session_id: fence.uid if fence is not None else ""})
         if record is None:
             record = await self._store.get_session(pool.name, request.session_id)
         if fence is not None and not fence.admits(record.fence):

@@ -115,8 +115,8 @@ class Store(Protocol):
     async def get_session(self, pool: str, session: str) -> SessionRecord:
         """The session as the store has it."""
 
-    async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
-        """Slide the TTLs; None for each session that is not there any more."""
+    async def touch_sessions(self, pool: str, sessions: Mapping[str, str]) -> list[SessionRecord | None]:
+        """Slide the TTLs of sessions, each by its id with its uid (empty: any); None for each that is not there any more."""
 
     async def delete_session(self, pool: str, session: str, uid: str = "") -> SessionRecord | None:
         """Delete with its state; None if there was none, or, with `uid`, not that one any more."""

@@ -139,9 +139,10 @@ class MemoryStore:
     async def get_session(self, pool: str, session: str) -> SessionRecord:
         return self._get(pool, session).record
 
-    async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
+    async def touch_sessions(self, pool: str, sessions: Mapping[str, str]) -> list[SessionRecord | None]:
         live = self._live(pool)
-        return [self._touch(live[each]) if each in live else None for each in sessions]
+        there = ((live.get(each), uid) for each, uid in sessions.items())
+        return [self._touch(found) if found is not None and uid in ("", found.record.uid) else None for found, uid in there]
 
     async def delete_session(self, pool: str, session: str, uid: str = "") -> SessionRecord | None:
         gone = self._live(pool).get(session)

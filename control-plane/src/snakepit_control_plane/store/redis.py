@@ -130,8 +130,9 @@ class RedisStore:
     async def get_session(self, pool: str, session: str) -> SessionRecord:
         return await self._session(pool, session, "get_session")
 
-    async def touch_sessions(self, pool: str, sessions: Sequence[str]) -> list[SessionRecord | None]:
-        touched = await self._client.scripts("touch_session", [(_session_keys(pool, each), ()) for each in sessions])
+    async def touch_sessions(self, pool: str, sessions: Mapping[str, str]) -> list[SessionRecord | None]:
+        each_ones = [(_session_keys(pool, each), (uid,)) for each, uid in sessions.items()]
+        touched = await self._client.scripts("touch_session", each_ones)
         found = zip(sessions, touched, strict=True)
         return [_record_if_readable(pool, each, record[0]) if code == 1 else None for each, (code, *record) in found]
 

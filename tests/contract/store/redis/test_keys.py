@@ -45,7 +45,7 @@ async def test_what_an_owner_has_is_known_as_long_as_its_sessions_are_there(serv
     await store.set_state(POOL, "s", "k", value(b"1"), None, SessionSpec(), None)
     for counts in ("owners", "owned", "sizes", "held"):
         assert server.command("PEXPIRE", f"snakepit:{{{POOL}}}:{counts}", "60000") == b":1\r\n"
-    await store.touch_sessions(POOL, ["s"])
+    await store.touch_sessions(POOL, {"s": ""})
     for counts in ("owners", "owned", "sizes", "held"):
         left = int(server.command("PTTL", f"snakepit:{{{POOL}}}:{counts}").decode().strip()[1:])
         assert left > 100_000, counts
@@ -119,7 +119,7 @@ async def test_a_session_that_the_server_has_lost_is_told_from_one_that_was_dele
         await store.create_session(replace(wanted(), id=name), 10)
     await store.delete_session(POOL, "deleted")
     server.command("DEL", f"snakepit:{{{POOL}}}:session:lost")
-    assert await store.touch_sessions(POOL, ["deleted", "lost"]) == [None, None]
+    assert await store.touch_sessions(POOL, {"deleted": "", "lost": ""}) == [None, None]
     assert await store.were_deleted(POOL, ["deleted", "lost"]) == [True, False]
     assert int(server.command("PTTL", f"snakepit:{{{POOL}}}:deleted").decode().strip()[1:]) > 0
 
@@ -195,7 +195,7 @@ async def test_a_session_whose_record_cant_be_read_says_so_and_can_be_deleted(
     server.command(command, f"snakepit:{{{POOL}}}:session:s", *fields)
     with pytest.raises(UnreadableRecord, match=r"record of session 's' of pool default/test can't be read .*: whoever may delete"):
         await store.get_session(POOL, "s")
-    broken, whole = await store.touch_sessions(POOL, ["s", "t"])
+    broken, whole = await store.touch_sessions(POOL, {"s": "", "t": ""})
     assert broken is None
     assert whole is not None
     assert await store.delete_session(POOL, "s") is not None

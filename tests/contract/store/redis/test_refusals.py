@@ -43,7 +43,7 @@ async def test_a_full_server_refuses_writes_and_goes_on_with_reads_deletions_and
     stored = await store.get_state(POOL, "in use", "k", None)
     assert stored is not None
     assert stored.value.data == b"1"
-    (touched,) = await store.touch_sessions(POOL, ["in use"])
+    (touched,) = await store.touch_sessions(POOL, {"in use": ""})
     assert touched is not None
     assert touched.last_used > known.last_used
     assert await store.renew_leases(POOL, {"agent": 60}) == []
@@ -77,7 +77,7 @@ async def test_a_server_that_refuses_all_writes_goes_on_with_reads(server: Redis
         store.bind_session(known, "c/0", "i", "a"),
         store.set_state(POOL, "s", "k", value(b"2"), None, SessionSpec(), None),
         store.delete_state(POOL, "s", "k", None),
-        store.touch_sessions(POOL, ["s"]),
+        store.touch_sessions(POOL, {"s": ""}),
         store.delete_session(POOL, "s"),
     ):
         with pytest.raises(StoreUnavailable, match=why) as refused:

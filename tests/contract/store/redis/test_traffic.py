@@ -52,6 +52,6 @@ async def test_what_is_asked_in_one_turn_of_the_loop_goes_as_one_pipeline(
         trip = set()
 
     store.measure(answered)
-    touching, listing = store.touch_sessions(POOL, [f"s{n}" for n in range(100)]), store.get_session(POOL, "s7")
+    touching, listing = store.touch_sessions(POOL, {f"s{n}": "" for n in range(100)}), store.get_session(POOL, "s7")
     await asyncio.gather(touching, listing)
     assert trips == [{"touch_session", "get_session"}]

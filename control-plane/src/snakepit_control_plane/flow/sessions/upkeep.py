@@ -118,12 +118,13 @@ class Upkeep:
         self._short_lived.clear()
 
     async def _touch(self) -> None:
-        used: dict[str, list[SessionEntry]] = {}
+        """Each by its uid: a session that somebody has made anew is not kept alive by calls of the one before."""
+        used: dict[str, dict[SessionEntry, str]] = {}
         for entry in self._entries.values():
             if entry.dirty and entry.record is not None:
-                used.setdefault(entry.pool, []).append(entry)
+                used.setdefault(entry.pool, {})[entry] = entry.record.uid
         for pool, entries in used.items():
-            records = await self._store.touch_sessions(pool, [entry.id for entry in entries])
+            records = await self._store.touch_sessions(pool, {entry.id: uid for entry, uid in entries.items()})
             for entry, record in zip(entries, records, strict=True):
                 entry.dirty = bool(entry.active or entry.waiting)
                 if record is None:
