@@ -73,13 +73,21 @@ def _limits() -> Rows:
         ),
         ("how long such a body waits for room", f"{room.WAIT_SECONDS:g} s"),
         (
-            "how long it may then take to come",
+            "how long a body may take to come, a large one when it has room",
             f"{bounds.PATIENCE_SECONDS:g} s, and a second more for each {_size(bounds.SLOWEST_BYTES_PER_SECOND)}",
         ),
         ("the headers of a request", _size(bounds.MAX_HEADER_BYTES)),
         ("how long they may take to come, and a new connection may bring nothing; then it is hung up", f"{server.HEAD_SECONDS:g} s"),
         ("how long a connection that nobody uses is kept", f"{server.IDLE_SECONDS:g} s"),
-        ("connections; for one more, the one that has been idle for longest is hung up", f"{server.MOST_CONNECTIONS:,}"),
+        ("requests that run (`SNAKEPIT_GATEWAY_MAX_REQUESTS`); one more is GATEWAY_FULL", f"{Settings.max_requests:,}"),
+        (
+            "[one address's](gateway.md#how-many-requests-run) (`SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS`); one more is CALLER_LIMIT",
+            f"{Settings.max_requests_per_address:,}",
+        ),
+        (
+            "connections; for one more, the one that has been idle for longest is hung up",
+            f"{server.SPARE_CONNECTIONS} more than requests may run",
+        ),
         ("parts of a form", f"{bodies.MAX_PARTS:,}"),
         ("a part that is no file", _size(bodies.MAX_FIELD_BYTES)),
         ("items of a page", f"{pages.USUAL}, or `?limit=`, {pages.MOST:,} at most"),

@@ -41,7 +41,10 @@ def test_its_own_settings_reader_takes_what_the_chart_gives(render: Render) -> N
     assert found.port == pod(render(ON))["containers"][0]["ports"][0]["containerPort"] == 7880
     assert found.cors_origins == ("https://one.example", "https://two.example")
     assert (found.max_body_bytes, found.console, found.mcp) == (4096, True, False)
-    assert settings(render(ON)).max_body_bytes == gateway_settings.Settings.max_body_bytes
+    alike = ("max_body_bytes", "max_requests", "max_requests_per_address", "proxies")
+    assert all(getattr(settings(render(ON)), each) == getattr(gateway_settings.Settings, each) for each in alike)
+    own = settings(render(ON, "gateway.maxRequests=70", "gateway.maxRequestsPerAddress=50"))
+    assert (own.max_requests, own.max_requests_per_address) == (70, 50)
     assert 0 < found.linger_seconds < found.linger_seconds + found.drain_seconds < pod(render(ON))["terminationGracePeriodSeconds"]
 
 
@@ -80,6 +83,8 @@ def test_the_operator_makes_its_certificate_for_the_names_of_its_service(render:
 def test_it_speaks_plain_http_where_something_before_it_ends_tls(render: Render, value: str) -> None:
     objects = render(ON, value)
     assert settings(objects).tls_cert_file is None
+    assert settings(objects).proxies == ("0.0.0.0/0", "::/0")
+    assert settings(render(ON, value, "gateway.proxies={10.244.0.0/16,fd00::/8}")).proxies == ("10.244.0.0/16", "fd00::/8")
     assert operator(objects).tls_gateway_names == ()
     assert objects.get("Service", "snakepit-gateway")["spec"]["ports"][0]["appProtocol"] == "http"
     assert pod(objects)["containers"][0]["readinessProbe"]["httpGet"]["scheme"] == "HTTP"
@@ -117,7 +122,9 @@ def test_anybody_may_dial_it_or_whom_you_name(render: Render) -> None:
     assert some["from"] == [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]
 
 
-@pytest.mark.parametrize("value", ["gateway.cors={https://app.example.com/}", "gateway.maxBodyBytes=0", "gateway.console=perhaps"])
+@pytest.mark.parametrize(
+    "value", ["gateway.cors={https://app.example.com/}", "gateway.maxBodyBytes=0", "gateway.console=perhaps", "gateway.proxies={ingress}"]
+)
 def test_what_cant_be_is_refused(render: Render, value: str) -> None:
     with pytest.raises(Refused, match="gateway"):
         render(ON, value)

@@ -1,4 +1,4 @@
-"""What every request goes through first: whence it may come, how large it may be, and the id that it is known by."""
+"""What every request goes through first: whence it may come, how many may run, how large it may be, and the id that it is known by."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from snakepit._names import call_id
-from snakepit.errors import PayloadTooLarge, SnakepitError, Started
-from snakepit_gateway.problems import ForeignOrigin, HeadersTooLarge, RequestTimeout, problem
+from snakepit.errors import CallerLimit, PayloadTooLarge, SnakepitError, Started
+from snakepit_gateway.crowd import Crowd
+from snakepit_gateway.problems import ForeignOrigin, GatewayFull, HeadersTooLarge, RequestTimeout, problem
 from snakepit_gateway.room import LARGE_BYTES, Room
 from snakepit_gateway.settings import Settings
 
@@ -22,11 +23,14 @@ log = logging.getLogger(__name__)
 MAX_HEADER_BYTES = 32 * 1024
 PATIENCE_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 64 * 1024
-"""A large body is waited for so long, and longer as it comes at this rate: who sends nothing keeps nobody out for long."""
+"""A body is waited for so long, and longer as it comes at this rate: who sends nothing keeps nobody out for long."""
 REQUEST_ID = b"x-request-id"
+_NOSNIFF, _CLOSING = (b"x-content-type-options", b"nosniff"), (b"connection", b"close")
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+PROBES = frozenset({"/healthz", "/readyz"})
+"""Paths that are answered whoever else is there: a gateway that has much to do is neither dead nor away."""
 
 Headers = Mapping[bytes, bytes]
 
@@ -36,6 +40,7 @@ class Bounds:
 
     def __init__(self, app: ASGIApp, settings: Settings, room: Room) -> None:
         self._app = app
+        self._crowd = Crowd(settings)
         self._most = settings.max_body_bytes
         self._room = room
         self._cors = frozenset(settings.cors_origins)
@@ -49,32 +54,42 @@ class Bounds:
         given = headers.get(REQUEST_ID, b"")
         request_id = given if _ID.fullmatch(given) else call_id().encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
-        body, begun = _Body(receive, headers, self._most, self._room), False
+        body, begun, own = _Body(receive, headers, self._most, self._room), False, [(REQUEST_ID, request_id), _NOSNIFF]
+        place: str | None = None
 
         async def write(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id), (b"x-content-type-options", b"nosniff")]
+                message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
         try:
+            if (place := self._enter(scope)) is None:
+                own.append(_CLOSING)
             self._check(scope, headers)
             await self._app(scope, body.read, write)
         except ClientDisconnect:  # Starlette's word, where it reads a body
             of = {"request": request_id.decode()}
             log.debug("request %s: its caller hung up before it was complete", request_id.decode(), extra=of)
         except Exception as error:
-            told = error if isinstance(error, SnakepitError) else body.refused  # whoever reads it may have wrapped that
-            if told is None:
-                of = {"request": request_id.decode()}
-                log.exception("request %s: %s %s", request_id.decode(), scope["method"], scope["path"], extra=of)
-                told = SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
+            told = error if isinstance(error, SnakepitError) else body.refused or _failed(scope)  # whoever reads it may have wrapped that
             if begun:
                 raise
             await problem(told, also={"Connection": "close"})(scope, receive, write)
         finally:
             body.let_go()
+            if place is not None:
+                self._crowd.leave(place)
+
+    def _enter(self, scope: Scope) -> str | None:
+        """Whose place it has; None: a probe needs none, but then its connection ends with it. Raises GatewayFull and CallerLimit."""
+        try:
+            return self._crowd.enter((scope.get("client") or ("",))[0])
+        except (GatewayFull, CallerLimit):
+            if scope["path"] in PROBES:
+                return None
+            raise
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raises SnakepitError."""
@@ -115,7 +130,7 @@ class _Body:
             raise
 
     async def _read(self) -> Message:
-        message = await (self._more() if self._held and not self._is_whole else self._receive())
+        message = await (self._receive() if self._is_whole else self._more())
         self._is_whole = not message.get("more_body")
         self._came += len(message.get("body", b""))
         if self._came > self._most:
@@ -139,6 +154,13 @@ class _Body:
     def let_go(self) -> None:
         if self._held:
             self._room.leave(self._held)
+
+
+def _failed(scope: Scope) -> SnakepitError:
+    """Within an exception that nobody expected."""
+    known = scope["state"]["request_id"]
+    log.exception("request %s: %s %s", known, scope["method"], scope["path"], extra={"request": known})
+    return SnakepitError("the gateway failed: its log has why, under this X-Request-Id", started=Started.MAYBE)
 
 
 def _too_large(most: int) -> PayloadTooLarge:

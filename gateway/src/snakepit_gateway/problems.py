@@ -40,7 +40,7 @@ class UnsupportedMediaType(SnakepitError, reason="UNSUPPORTED_MEDIA_TYPE", statu
 
 
 class RequestTimeout(SnakepitError, reason="REQUEST_TIMEOUT", status=Status.DEADLINE_EXCEEDED, http=408, started=Started.NO):
-    """Its body is large, takes the room of others, and comes too slowly."""
+    """Its body comes too slowly."""
 
 
 class HeadersTooLarge(SnakepitError, reason="HEADERS_TOO_LARGE", status=Status.RESOURCE_EXHAUSTED, http=431, started=Started.NO):
@@ -52,7 +52,7 @@ class ForeignOrigin(SnakepitError, reason="FOREIGN_ORIGIN", status=Status.PERMIS
 
 
 class GatewayFull(SnakepitError, reason="GATEWAY_FULL", status=Status.UNAVAILABLE, started=Started.NO):
-    """It held as many large requests as it may for as long as one waits; `details["limit"]` names the limit."""
+    """As many requests run as may, or it held as many large ones as it may for as long as one waits; `details["limit"]` names the limit."""
 
 
 OF_HTTP = (

@@ -27,15 +27,20 @@ HEAD_SECONDS = 30.0
 """A request's head is whole after this long, and a new connection brings one."""
 
 
-MOST_CONNECTIONS = 10_000
-"""With one more, the one is hung up on that has brought no request for longest."""
+SPARE_CONNECTIONS = 256
+"""There are as many more connections as requests may run: so whoever comes has a place to ask at, be it that they are told to wait. With
+one more, the one is hung up on that has brought no request for longest."""
+
+UNREAD_SECONDS = 30.0
+"""Whoever is hung up on, and reads nothing of what it was still told for so long, is cut off."""
 
 
 class Config(uvicorn.Config):
-    """`idle`: connections without a request, the one that has had none for longest first."""
+    """`most`: connections that there may be. `idle`: those without a request, the one that has had none for longest first."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, most: int, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.most = most
         self.idle: dict[Protocol, None] = {}
 
 
@@ -50,10 +55,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         assert isinstance(self.config, Config)
         self._idle = self.config.idle
-        if len(self.connections) > MOST_CONNECTIONS and self._idle:
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            longest.transport.close()
+        if len(self.connections) > self.config.most and self._idle:
+            next(iter(self._idle)).hang_up()
         self._idle[self] = None
         self._wait_for_head()
 
@@ -74,13 +77,35 @@ class Protocol(HttpToolsProtocol):
     def _wait_for_head(self) -> None:
         """But not while a request runs, whose answer it would take along."""
         if self in self._idle and self._late is None:
-            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+            self._late = self.loop.call_later(HEAD_SECONDS, self.hang_up)
 
     def _leave_idle(self) -> None:
         self._idle.pop(self, None)
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def hang_up(self) -> None:
+        """When its peer has read what it was told."""
+        self._leave_idle()
+        self.transport.close()
+        self._see_off(None)
+
+    def _see_off(self, unread: int | None) -> None:
+        """`unread`: bytes that its peer had not read UNREAD_SECONDS ago."""
+        left = self.transport.get_write_buffer_size()
+        if left and left == unread:
+            self.transport.abort()
+        elif left:
+            self._late = self.loop.call_later(UNREAD_SECONDS, self._see_off, left)
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self.transport.is_closing():
+            self.hang_up()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self.hang_up()
 
     def on_message_begin(self) -> None:
         self._came = self._came or 1
@@ -97,6 +122,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.transport.is_closing():
+            self.hang_up()
         if self.transport.is_closing() or not self.cycle.response_complete:  # Another one has come behind it.
             return
         self._idle[self] = None
@@ -127,6 +154,8 @@ class Server(uvicorn.Server):
             server_header=False,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=settings.drain_seconds,
+            most=settings.max_requests + SPARE_CONNECTIONS,
+            forwarded_allow_ips=[*settings.proxies],
             ssl_context_factory=None if certificate is None else lambda _config, _default: certificate,
         )
         super().__init__(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -26,6 +27,13 @@ class Settings:
     tls_key_file: str | None = None
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call from a browser, with commas between (SNAKEPIT_GATEWAY_CORS_ORIGINS)."""
+    max_requests: int = 10_000
+    """That run at a time (SNAKEPIT_GATEWAY_MAX_REQUESTS)."""
+    max_requests_per_address: int = 5_000
+    """That one address has running at a time (SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS)."""
+    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks whose addresses speak for many (SNAKEPIT_GATEWAY_PROXIES), with commas between. They have no share of their own, and are
+    believed what they say of callers: X-Forwarded-For and X-Forwarded-Proto."""
     max_body_bytes: int = 65 << 20
     """The largest body of a request (SNAKEPIT_GATEWAY_MAX_BODY_BYTES)."""
     linger_seconds: int = 0
@@ -70,6 +78,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         tls_cert_file=read("SNAKEPIT_GATEWAY_TLS_CERT_FILE", str, None),
         tls_key_file=read("SNAKEPIT_GATEWAY_TLS_KEY_FILE", str, None),
         cors_origins=read("SNAKEPIT_GATEWAY_CORS_ORIGINS", _origins, Settings.cors_origins),
+        max_requests=read("SNAKEPIT_GATEWAY_MAX_REQUESTS", _positive, Settings.max_requests),
+        max_requests_per_address=read("SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS", _positive, Settings.max_requests_per_address),
+        proxies=read("SNAKEPIT_GATEWAY_PROXIES", _networks, Settings.proxies),
         max_body_bytes=read("SNAKEPIT_GATEWAY_MAX_BODY_BYTES", _positive, Settings.max_body_bytes),
         linger_seconds=read("SNAKEPIT_GATEWAY_LINGER_SECONDS", _seconds, Settings.linger_seconds),
         max_held_bytes=read("SNAKEPIT_GATEWAY_MAX_HELD_BYTES", _positive, Settings.max_held_bytes),
@@ -108,6 +119,13 @@ def _origins(text: str) -> tuple[str, ...]:
         if scheme not in ("http", "https") or not host or "/" in host:
             raise ValueError(f"{each!r} is not an origin: write scheme and host, as in https://app.example.com")
     return origins
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(each.strip())) for each in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{error}: write networks with commas between, as in 10.0.0.0/8,fd00::/8, or single addresses") from None
 
 
 def _issuers(text: str) -> tuple[str, ...]:

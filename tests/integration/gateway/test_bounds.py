@@ -181,8 +181,8 @@ async def test_a_connection_that_has_brought_a_request_is_kept(server: Running, 
 async def test_of_too_many_connections_the_one_is_hung_up_on_that_has_been_idle_for_longest(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 4)
-    async with served(server.address) as url:
+    monkeypatch.setattr(server_module, "SPARE_CONNECTIONS", 2)
+    async with served(server.address, max_requests=2) as url:
         port = httpx.URL(url).port
         busy_reader, busy = await asyncio.open_connection("127.0.0.1", port)
         busy.write(b"POST /v1/pools/default/none/tools/t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
@@ -202,8 +202,8 @@ async def test_of_too_many_connections_the_one_is_hung_up_on_that_has_been_idle_
 
 
 async def test_a_request_that_came_behind_another_one_is_no_idle_connection(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 2)
-    async with served(server.address) as url, simulated_agent(server.address) as agent:
+    monkeypatch.setattr(server_module, "SPARE_CONNECTIONS", 1)
+    async with served(server.address, max_requests=1) as url, simulated_agent(server.address) as agent:
         port = httpx.URL(url).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(GOOD + HANG)

@@ -21,12 +21,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from snakepit._wire import shown
+from snakepit_gateway import server as server_module
 from snakepit_gateway.server import Server
 from snakepit_gateway.settings import Settings
 from support.authority import Authority
 from support.eventually import eventually
 
 CALLERS = 8
+LARGE = 32 << 20
+"""More than the sockets of both ends hold."""
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -44,7 +47,10 @@ class Serving:
             await self.go_on.wait()
             return PlainTextResponse("done")
 
-        app = Starlette(routes=[Route("/", quick), Route("/slow", slow)])
+        async def large(_: Request) -> Response:
+            return Response(b"x" * LARGE, headers={"Connection": "close"})
+
+        app = Starlette(routes=[Route("/", quick), Route("/slow", slow), Route("/large", large)])
         self.server = Server(app, Settings(listen="127.0.0.1:0", **settings), self.leaving)
 
     @property
@@ -129,6 +135,31 @@ async def test_no_request_is_lost_when_a_gateway_goes_and_another_one_is_there()
         enough.set()
         await asyncio.gather(*callers)
     assert answers.keys() == {f"{first}ok", f"{second}ok"}
+
+
+async def test_who_is_hung_up_on_and_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was told waits to be sent, and its connection would stay for as long as it likes."""
+    monkeypatch.setattr(server_module, "UNREAD_SECONDS", 0.3)
+    async with serving() as made:
+        _, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await eventually(lambda: made.server.server_state.connections, "it is there")
+        await eventually(lambda: not made.server.server_state.connections, "it is cut off")
+        writer.close()
+
+
+async def test_who_is_hung_up_on_and_reads_slowly_gets_all() -> None:
+    async with serving() as made:
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        (connection,) = made.server.server_state.connections
+        before = connection.transport.get_write_buffer_size()
+        await reader.readexactly(LARGE // 2)
+        await eventually(lambda: connection.transport.get_write_buffer_size() < before, "more is on its way")
+        connection._see_off(before)  # type: ignore[union-attr]  # noqa: SLF001  # as when UNREAD_SECONDS are over
+        assert len(await reader.read(-1)) == LARGE - LARGE // 2
+        writer.close()
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------
