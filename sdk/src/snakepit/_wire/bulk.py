@@ -83,9 +83,9 @@ class Cut(Exception):
 
 class Bulk:
     """One end of the connection. One task reads at a time; any may write. `patience`: seconds that a write may wait. `turns`: shared with
-    others, of which one at a time goes on after its turn."""
+    others, of which one at a time goes on after its turn. `endings`: the same, of those whose other ends have hung up."""
 
-    def __init__(self, sock: Connection, turns: Turns | None = None) -> None:
+    def __init__(self, sock: Connection, turns: Turns | None = None, endings: Turns | None = None) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
@@ -102,6 +102,7 @@ class Bulk:
         self._piece: Piece | None = None
         self._turn = 0
         self._turns = turns
+        self._endings = endings
         self._end: tuple[grpc.StatusCode, str] | None = None
 
     # ---- reading
@@ -151,6 +152,8 @@ class Bulk:
                 await self._until_readable(len(view))
                 continue
             if not size:
+                if self._endings is not None:
+                    await self._endings.turn()
                 raise self.abort("the other end has hung up")
             if isinstance(self._sock, Secured):
                 self._turn += self._sock.beside
