@@ -105,9 +105,10 @@ WORKERS = Row(
         ),
         Panel(
             "Silent and lost capsules",
-            "Heartbeats that didn't come, and capsules that were given up.",
+            "Heartbeats that didn't come, capsules that got no new calls for a while, and those that were given up.",
             [
                 Query(seen_rate("snakepit_heartbeats_missed_total", where=POOL), "missed heartbeats"),
+                Query(seen_rate("snakepit_capsules_suspected_total", where=POOL), "suspect"),
                 Query(seen_rate("snakepit_capsules_lost_total", where=POOL), "lost"),
             ],
             unit="ops",

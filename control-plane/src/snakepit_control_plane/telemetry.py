@@ -104,6 +104,7 @@ class Telemetry:
         self.asked = registry.counter(rows.CLIENT_TOOL_CALLS)
         self.recycles = registry.counter(rows.WORKER_RECYCLES)
         self.lost = registry.counter(rows.CAPSULES_LOST)
+        self.suspected = registry.counter(rows.CAPSULES_SUSPECTED)
         self.missed = registry.counter(rows.HEARTBEATS_MISSED)
         self.store_seconds = registry.histogram(rows.STORE_DURATION)
         self.store_errors = registry.counter(rows.STORE_ERRORS)

@@ -129,7 +129,7 @@ async def test_queues_slots_workers_and_capsules_are_told_as_they_are(server: Ru
 async def test_a_capsule_whose_link_breaks_is_suspect_and_so_are_its_workers(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address, workers=2):
         await caller.call("echo")
-    await eventually(lambda: counted(server, "snakepit_heartbeats_missed_total", pool=POOL) == 1)
+    await eventually(lambda: counted(server, "snakepit_capsules_suspected_total", pool=POOL) == 1)
     found = await scrape(server)
     assert (found["snakepit_capsules", ("ready",)], found["snakepit_capsules", ("suspect",)]) == (0, 1)
     assert (found["snakepit_workers", ("ready",)], found["snakepit_workers", ("suspect",)]) == (0, 2)

@@ -5,7 +5,7 @@ import pytest
 from snakepit._wire.silence import SUSPECT_SECONDS
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import pool_pb2
-from snakepit_control_plane.fleet.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool
+from snakepit_control_plane.fleet.liveness import LATE_LOOKS, STALLS_REMEMBERED, Sign, Stalls, judge, judge_pool, missed
 
 BEAT = HeartbeatSpec()
 LIVE, SUSPECT, LOST = pool_pb2.LIVENESS_LIVE, pool_pb2.LIVENESS_SUSPECT, pool_pb2.LIVENESS_LOST
@@ -25,6 +25,11 @@ LIVE, SUSPECT, LOST = pool_pb2.LIVENESS_LIVE, pool_pb2.LIVENESS_SUSPECT, pool_pb
 )
 def test_silence_and_a_broken_link_decide(silence: float, linked: bool, verdict: int) -> None:
     assert judge(Sign(silence, linked), BEAT) == verdict
+
+
+@pytest.mark.parametrize(("silence", "count"), [(-5, 0), (0, 0), (2.1, 0), (2.9, 0), (3, 1), (4.9, 1), (5, 2), (11, 5)])
+def test_a_heartbeat_is_missed_when_it_is_late_for_half_an_interval(silence: float, count: int) -> None:
+    assert missed(silence, BEAT) == count
 
 
 def test_one_silent_capsule_of_three_is_lost() -> None:

@@ -63,6 +63,15 @@ class Looks:
         await self.world.turn()
 
     @property
+    def counted(self) -> tuple[float, float]:
+        """Heartbeats missed, and capsules that turned suspect."""
+        telemetry = self.world.flow.telemetry
+        missed, suspected = (
+            sum(sample.value for family in each.collect() for sample in family.samples) for each in (telemetry.missed, telemetry.suspected)
+        )
+        return missed, suspected
+
+    @property
     def lost(self) -> list[str]:
         return [capsule.name for capsule in self.capsules if capsule.liveness == LOST]
 
@@ -109,6 +118,22 @@ def test_without_a_stall_a_silent_capsule_is_lost_at_its_time() -> None:
         assert not looks.lost
         await looks.look(2.5)
         assert looks.lost == ["c0"]
+        await looks.stop()
+
+    run(program())
+
+
+def test_each_heartbeat_that_does_not_come_is_counted_once_and_a_capsule_that_turns_suspect_for_it_too() -> None:
+    async def program() -> None:
+        looks = Looks(capsules=2)
+        silent, other = looks.capsules
+        await looks.look(1.9, other)
+        assert looks.counted == (1, 0)
+        await looks.look(1.9, other)
+        assert looks.counted == (3, 1), "two in a row are missThreshold"
+        await looks.look(1, silent, other)
+        await looks.look(1.9, other)
+        assert looks.counted == (4, 1), "after it was heard it begins anew"
         await looks.stop()
 
     run(program())

@@ -236,9 +236,10 @@ class Fleet:
 
     def suspect(self, pool: Pool, capsule: Capsule) -> None:
         """No new calls there; nothing has failed yet."""
+        if capsule.liveness == pool_pb2.LIVENESS_LIVE:
+            self.flow.telemetry.suspected.add(pool.name)
         capsule.liveness = pool_pb2.LIVENESS_SUSPECT
         self.flow.sessions.unheard(capsule)
-        self.flow.telemetry.missed.add(pool.name)
         pool.refresh(capsule, self.flow.clock())
         self.changes.tell(pool.name)
 

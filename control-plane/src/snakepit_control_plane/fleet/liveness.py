@@ -16,6 +16,9 @@ from snakepit.v1 import pool_pb2
 GUARD_CAPSULES = 3
 GUARD_TIMEOUTS = 10
 
+LATE_BEAT = 0.5
+"""Of the interval: so late a heartbeat may come."""
+
 LATE_SECONDS = 0.25
 """A look that comes this late: the replica was stopped or overwhelmed, and did not listen meanwhile."""
 
@@ -70,6 +73,11 @@ def judge(sign: Sign, heartbeat: HeartbeatSpec) -> pool_pb2.Liveness:
     if not sign.linked or sign.silence >= heartbeat.interval_seconds * heartbeat.miss_threshold:
         return pool_pb2.LIVENESS_SUSPECT
     return pool_pb2.LIVENESS_LIVE
+
+
+def missed(silence: float, heartbeat: HeartbeatSpec) -> int:
+    """How many heartbeats in a row haven't come. One is late for half an interval before it is missed."""
+    return max(0, int(silence / heartbeat.interval_seconds - LATE_BEAT))
 
 
 def judge_pool(signs: Sequence[Sign], heartbeat: HeartbeatSpec, held_for: float) -> tuple[list[pool_pb2.Liveness], bool]:

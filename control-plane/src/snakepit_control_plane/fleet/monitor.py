@@ -16,7 +16,7 @@ from snakepit._wire import LinkClosed
 from snakepit._wire.silence import LOOK_SECONDS
 from snakepit.errors import StaleEpoch, StoreUnavailable
 from snakepit.v1 import link_pb2, pool_pb2
-from snakepit_control_plane.fleet.liveness import Sign, Stalls, judge_pool
+from snakepit_control_plane.fleet.liveness import Sign, Stalls, judge_pool, missed
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
@@ -93,7 +93,8 @@ class Monitor:
             log.warning(told, silent, len(capsules), pool.name, extra={"pool": pool.name})
         pool.silence_held = hold
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
-        for capsule, verdict in zip(capsules, verdicts, strict=True):
+        for capsule, sign, verdict in zip(capsules, signs, verdicts, strict=True):
+            self._count_missed(pool, capsule, sign.silence)
             if verdict != pool_pb2.LIVENESS_LIVE and capsule.liveness == pool_pb2.LIVENESS_LIVE:
                 self._suspect(pool, capsule)
             if verdict == pool_pb2.LIVENESS_LOST and not capsule.doubted and pool.trusts_leases(now):
@@ -101,6 +102,11 @@ class Monitor:
                 self._tasks.spawn(self._ask_whether_lost(pool, capsule))
         timeout = pool.spec.heartbeat.timeout_seconds
         return min((timeout - sign.silence for sign in signs if sign.silence < timeout), default=timeout)
+
+    def _count_missed(self, pool: Pool, capsule: Capsule, silence: float) -> None:
+        before, capsule.missed = capsule.missed, missed(silence, pool.spec.heartbeat)
+        if capsule.missed > before:
+            self._flow.telemetry.missed.add(pool.name, by=capsule.missed - before)
 
     def _listened(self, since: float, now: float) -> float:
         """For how many seconds since then."""

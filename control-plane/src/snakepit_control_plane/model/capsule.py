@@ -159,6 +159,8 @@ class Capsule:
         self.liveness: pool_pb2.Liveness = LIVE
         # When the agent was heard last; `last_beat` is later where its first beats are not expected yet.
         self.heard = self.last_beat = now
+        # Its heartbeats that have not come since, as they were counted last.
+        self.missed = 0
         # When it was asked last whether it is there.
         self.asked = -math.inf
         self.description = ""

@@ -123,7 +123,20 @@ CAPSULES = Metric(
     values={"state": ("ready", "starting", "suspect", "draining")},
 )
 CAPSULES_LOST = Metric("snakepit_capsules_lost_total", "counter", "Agents declared lost by this replica.", _US, ("pool",))
-HEARTBEATS_MISSED = Metric("snakepit_heartbeats_missed_total", "counter", "Agents that turned suspect.", _US, ("pool",))
+CAPSULES_SUSPECTED = Metric(
+    "snakepit_capsules_suspected_total",
+    "counter",
+    "Times that an agent turned suspect: too many heartbeats missed, its link broken, or a question unanswered. It gets no new calls.",
+    _US,
+    ("pool",),
+)
+HEARTBEATS_MISSED = Metric(
+    "snakepit_heartbeats_missed_total",
+    "counter",
+    "Heartbeats of agents that had not come, nor anything else of them, half an interval after they were due.",
+    _US,
+    ("pool",),
+)
 WORKER_RESTARTS = Metric(
     "snakepit_worker_restarts_total",
     "counter",
