@@ -241,3 +241,46 @@ def test_the_guard_begins_anew_for_a_second_time_that_most_are_silent() -> None:
         await looks.stop()
 
     run(program())
+
+
+def test_a_replica_that_has_the_store_back_says_so_when_it_knows_which_agents_were_lost_without_it() -> None:
+    """Clients with other links send it no calls until then: they went to workers that had been given up. (A node was cut off.)"""
+
+    async def program() -> None:
+        looks, lost_when_told = Looks(capsules=2), []
+        standing, store = looks.world.fleet.standing, looks.world.store
+        standing.told = lambda: lost_when_told.append((standing.lacks_store, looks.lost))
+        await looks.look(1, *looks.capsules)
+        store.problem = "it is away"
+        standing.look()
+        await looks.world.turn(BEAT["timeoutSeconds"])
+        assert not await store.declare_lost(POOL, looks.capsules[0].incarnation, 60.0), "nobody has renewed its lease"
+        looks.beat(*looks.capsules)
+        store.problem = ""
+        standing.look()
+        await looks.world.turn()
+        assert lost_when_told == [(True, []), (False, ["c0"])]
+        await looks.stop()
+
+    run(program())
+
+
+def test_a_store_that_answers_and_is_away_again_is_still_missing() -> None:
+    async def program() -> None:
+        looks, told = Looks(capsules=1), []
+        standing, store = looks.world.fleet.standing, looks.world.store
+        standing.told = lambda: told.append(standing.lacks_store)
+        store.problem = "it is away"
+        standing.look()
+        store.problem = ""
+        standing.look()
+        store.problem = "it is away"
+        await looks.world.turn()
+        assert told == [True]
+        store.problem = ""
+        standing.look()
+        await looks.world.turn()
+        assert told == [True, False]
+        await looks.stop()
+
+    run(program())

@@ -18,6 +18,7 @@ from snakepit.spec.fields import NAME_PATTERN
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.fleet.monitor import LOOKS_SECONDS, Monitor
 from snakepit_control_plane.fleet.roster import Roster
+from snakepit_control_plane.fleet.standing import Standing
 from snakepit_control_plane.flow.agents import Send
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.model.capsule import Capsule, Worker
@@ -85,6 +86,7 @@ class Fleet:
         self._drained: frozenset[str] = frozenset()
         self._evicted: frozenset[str] = frozenset()
         self.monitor = Monitor(flow, store, self.suspect, self.lose)
+        self.standing = Standing(store, self.monitor.renew_all)
 
     # ---- settings
 
@@ -335,6 +337,7 @@ class Fleet:
                 await asyncio.sleep(pause)
                 now = self.flow.clock()
                 self.flow.telemetry.lag.look(now, now - due)
+                self.standing.look()
                 pause = self.monitor.tick(now, now - due)
                 self._measure(now)
 
@@ -376,6 +379,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """End what asks the store."""
+        await self.standing.stop()
         await self.monitor.stop()
 
 

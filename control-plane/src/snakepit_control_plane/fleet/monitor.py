@@ -153,10 +153,20 @@ class Monitor:
         if now - since < min(interval, (timeout - interval) / 2):
             return
         self._renewed[pool.name] = now
-        heard = [c for c in pool.capsules.values() if c.linked and c.last_beat >= since]
-        seconds = {c.incarnation: left for c in heard if (left := timeout - self._listened(c.last_beat, now)) > 0}
-        if seconds:
+        if seconds := self._heard(pool, now, since):
             self._tasks.spawn(self._renew_leases(pool, seconds))
+
+    def _heard(self, pool: Pool, now: float, since: float) -> dict[str, float]:
+        """The linked agents that were heard since then, by incarnation, with the seconds for which they count as alive."""
+        timeout, heard = pool.spec.heartbeat.timeout_seconds, [c for c in pool.capsules.values() if c.linked and c.last_beat >= since]
+        return {c.incarnation: left for c in heard if (left := timeout - self._listened(c.last_beat, now)) > 0}
+
+    async def renew_all(self) -> bool:
+        """Whether the store has said which of the agents that are heard were declared lost by others; those are lost now."""
+        began, pools = self._flow.clock(), list(self._flow.pools.values())
+        heard = [(pool, self._heard(pool, began, 0.0)) for pool in pools]
+        await asyncio.gather(*[self._renew_leases(pool, seconds) for pool, seconds in heard if seconds])
+        return all(pool.store_away_at < began for pool in pools)
 
     async def _renew_leases(self, pool: Pool, seconds: Mapping[str, float]) -> None:
         try:

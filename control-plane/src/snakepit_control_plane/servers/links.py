@@ -114,6 +114,7 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         self.links: dict[links.Link, Peer] = {}
         self.bulk = BulkServer()
         self._stopping = False
+        fleet.standing.told = self._tell_standing
         self._refused = Refusals()
         # Agents have their own: results don't wait for callers who say a lot.
         self._turns = {AgentPeer.role: Turns(), ClientPeer.role: Turns(CLIENTS_TURN_SECONDS)}
@@ -140,6 +141,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             await context.write(self._welcome(protocol, offered.said))
             if stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
+            if self.fleet.standing.lacks_store and peer.role == ClientPeer.role:
+                link.send(self._standing())
             await in_turns(first.frames[1:], partial(peer.on_frames, link), self._turns[peer.role])
             log.debug("%s closed: %s", link.name, await self._run(link, peer, offered, read, context))
         finally:
@@ -238,12 +241,22 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         if line := self._refused.line(str(error), self.flow.clock()):
             log.warning("link refused: %s", line)
 
+    def _standing(self) -> link_pb2.Frame:
+        return link_pb2.Frame(replica_status=link_pb2.ReplicaStatus(store_unavailable=self.fleet.standing.lacks_store))
+
+    def _tell_standing(self) -> None:
+        self._tell(self._standing(), ClientPeer.role)
+
     def go_away(self) -> None:
         """Ask every peer, and every one that still comes, to send no new calls here."""
         self._stopping = True
-        for link in self.links:
-            with contextlib.suppress(LinkClosed):
-                link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
+        self._tell(link_pb2.Frame(go_away=link_pb2.GoAway()), *self._turns)
+
+    def _tell(self, frame: link_pb2.Frame, *roles: str) -> None:
+        for link, peer in self.links.items():
+            if peer.role in roles:
+                with contextlib.suppress(LinkClosed):
+                    link.send(frame)
 
     def close(self, reason: str) -> None:
         """Of what clients have sent, nothing more is taken. Who reads slowly on a bulk lane is not cut off: see BulkServer.finish."""

@@ -31,7 +31,7 @@ from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broke
 from snakepit.client.peers import Peers
 from snakepit.client.retries import Tries, is_elsewhere
 from snakepit.client.within import around, earlier, within
-from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started, StoreUnavailable
+from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started
 from snakepit.v1 import link_pb2, tool_pb2
 
 DEADLINE_GRACE_SECONDS = 0.5
@@ -94,8 +94,6 @@ class Connection:
         if (serves := within.get()) is not None:
             deadline = earlier(deadline)
         tries = Tries(self._budget, deadline, now, span)
-        if peers.storeless:
-            self._shun(call, tries, now)
         while True:
             nested, peer = False, peers.next(tries.avoided) if serves is None else None
             if peer is None:
@@ -119,12 +117,6 @@ class Connection:
         """For a call that is about to go out for the first time. Raises SnakepitError where the client can't be used."""
         return Tries(self._budget, earlier(deadline), self.peers.check_loop(), span)
 
-    def _shun(self, call: link_pb2.Call, tries: Tries, now: float) -> None:
-        """Whoever has no store is no place for a call that needs it, as long as others have."""
-        storeless = self.peers.still_storeless(now)
-        if call.session_id or call.idempotency_key:
-            tries.avoided |= storeless
-
     async def choose(self, call: link_pb2.Call, tries: Tries) -> tuple[Peer, bool]:
         """The replica that a call goes to; True where it must be that one, because the call that it is nested in is there.
 
@@ -133,8 +125,6 @@ class Connection:
         if (nesting := around()) is not None:
             peer, call.parent_call_id = nesting
             return peer, True
-        if self.peers.storeless:
-            self._shun(call, tries, asyncio.get_running_loop().time())
         if (found := self.peers.next(tries.avoided)) is not None:
             return found, False
         try:
@@ -162,8 +152,6 @@ class Connection:
             if not tries.still_unsent():
                 raise tries.told(local_errors.no_server(self.peers.target, self.peers.dialer.last_error))
             return
-        if isinstance(failure, StoreUnavailable):
-            self.peers.refused_for_its_store(peer, asyncio.get_running_loop().time())
         tries.avoided.add(peer)  # By this call alone: whether others may take its link, the link says.
         if isinstance(failure, ReplicaLost):
             tries.lost = failure

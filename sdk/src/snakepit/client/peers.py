@@ -31,9 +31,6 @@ SWEEP_SECONDS = 0.25
 POLL_SECONDS = 0.1
 """A caller that waits for a link looks this often whether dialling has failed for good."""
 
-STORELESS_SECONDS = 1.0
-"""A replica that had no store is asked again after so long."""
-
 log = logging.getLogger(__name__)
 
 _WAYS = {
@@ -87,8 +84,8 @@ class Peers:
             trust=trust,
             expects=self._expects,
         )
-        self.storeless: dict[Peer, float] = {}
-        """Those that have refused a call for want of the store, and until when others are asked for calls that need it."""
+        self._storeless: set[Peer] = set()
+        """Those that say so: one may be cut off from the store alone, and know neither where sessions are nor which workers are lost."""
         self._connect_seconds = connect_seconds
         self._peers: dict[Link, Peer] = {}
         self._turn = 0
@@ -153,25 +150,18 @@ class Peers:
         return self.next() or await self.wait(None)
 
     def next(self, avoided: Set[Hashable] = frozenset()) -> Peer | None:
-        """Round robin. One that does not answer now is better than none, and one that is to be avoided better than that."""
+        """Round robin. One that has no store is better than none, so is one that does not answer now, or that is to be avoided."""
         usable = self.usable
         if self.dialer.any_suspect:
             usable = [each for each in usable if not each.replica.silence.is_suspect] or usable
+        if self._storeless:
+            usable = [each for each in usable if each not in self._storeless] or usable
         if avoided:
             usable = [each for each in usable if each not in avoided] or usable
         if not usable:
             return None
         self._turn = (self._turn + 1) % len(usable)
         return usable[self._turn]
-
-    def refused_for_its_store(self, peer: Peer, now: float) -> None:
-        """One replica may be cut off from the store, or not have found it again, while others have it."""
-        self.storeless[peer] = now + STORELESS_SECONDS
-
-    def still_storeless(self, now: float) -> Set[Hashable]:
-        """Those that have said so lately."""
-        self.storeless = {each: until for each, until in self.storeless.items() if now < until}
-        return self.storeless.keys()
 
     async def wait(self, deadline: float | None) -> Peer:
         now = asyncio.get_running_loop().time
@@ -226,7 +216,7 @@ class Peers:
 
     def _on_close(self, replica: Replica, reason: str) -> None:
         peer = self._peers.pop(replica.link)
-        self.storeless.pop(peer, None)
+        self._storeless.discard(peer)
         self._renewals.forget(peer)
         self.retire(peer)
         peer.give_up(reason)
@@ -246,6 +236,8 @@ class Peers:
                 self.dialer.renew(peer.replica)
             elif kind == "progress":
                 peer.progress(frame.progress)
+            elif kind == "replica_status":
+                (self._storeless.add if frame.replica_status.store_unavailable else self._storeless.discard)(peer)
             elif kind == "credentials":
                 self._renewals.taken(peer, frame.credentials.seconds)
             elif self.serves is None or not self.serves.take(peer, kind, frame):

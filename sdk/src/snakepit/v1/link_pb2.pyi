@@ -48,7 +48,7 @@ class LinkResponse(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "nested_call", "offer_reply", "flow", "session_release", "session_released", "ping", "pong", "settings", "credentials", "log_lines_request", "log_lines_reply")
+    __slots__ = ("hello", "welcome", "call", "result", "cancel", "reject", "report", "load", "offer", "state_request", "state_reply", "drain", "go_away", "recall", "progress", "session_end", "nested_call", "offer_reply", "flow", "session_release", "session_released", "ping", "pong", "settings", "credentials", "log_lines_request", "log_lines_reply", "replica_status")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Frame(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
     LOG_LINES_REQUEST_FIELD_NUMBER: _ClassVar[int]
     LOG_LINES_REPLY_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_STATUS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     welcome: Welcome
     call: Call
@@ -103,7 +104,8 @@ class Frame(_message.Message):
     credentials: Credentials
     log_lines_request: LogLinesRequest
     log_lines_reply: LogLinesReply
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., nested_call: _Optional[_Union[NestedCall, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., credentials: _Optional[_Union[Credentials, _Mapping]] = ..., log_lines_request: _Optional[_Union[LogLinesRequest, _Mapping]] = ..., log_lines_reply: _Optional[_Union[LogLinesReply, _Mapping]] = ...) -> None: ...
+    replica_status: ReplicaStatus
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., state_request: _Optional[_Union[StateRequest, _Mapping]] = ..., state_reply: _Optional[_Union[StateReply, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., session_end: _Optional[_Union[SessionEnd, _Mapping]] = ..., nested_call: _Optional[_Union[NestedCall, _Mapping]] = ..., offer_reply: _Optional[_Union[OfferReply, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., session_release: _Optional[_Union[SessionRelease, _Mapping]] = ..., session_released: _Optional[_Union[SessionReleased, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., settings: _Optional[_Union[PoolSettings, _Mapping]] = ..., credentials: _Optional[_Union[Credentials, _Mapping]] = ..., log_lines_request: _Optional[_Union[LogLinesRequest, _Mapping]] = ..., log_lines_reply: _Optional[_Union[LogLinesReply, _Mapping]] = ..., replica_status: _Optional[_Union[ReplicaStatus, _Mapping]] = ...) -> None: ...
 
 class Credentials(_message.Message):
     __slots__ = ("token", "seconds")
@@ -555,6 +557,12 @@ class Drain(_message.Message):
     incarnation: str
     recycle: bool
     def __init__(self, worker: _Optional[str] = ..., incarnation: _Optional[str] = ..., recycle: _Optional[bool] = ...) -> None: ...
+
+class ReplicaStatus(_message.Message):
+    __slots__ = ("store_unavailable",)
+    STORE_UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    store_unavailable: bool
+    def __init__(self, store_unavailable: _Optional[bool] = ...) -> None: ...
 
 class GoAway(_message.Message):
     __slots__ = ("last_call",)
