@@ -65,6 +65,12 @@ class Bulky(Adapter):
         yield 2
 
     @tool
+    def finishing(self, size: int, *, ctx: Context) -> Iterator[bytes]:
+        """A chunk, and right before the end a word of progress."""
+        yield bytes(size)
+        ctx.progress(1.0, "done")
+
+    @tool
     def slices(self, value: bytes, fail_at: int) -> Iterator[bytes]:
         for index in range(4):
             if index == fail_at:

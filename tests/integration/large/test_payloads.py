@@ -61,6 +61,20 @@ async def test_who_reads_a_stream_hears_how_far_it_is_while_waiting_for_its_chun
     assert said == [(0.25, "step 1"), (0.5, "step 2"), (0.75, "step 3"), (1.0, "step 4")]
 
 
+@pytest.mark.parametrize("size", [1, MIB], ids=["small", "large"])
+async def test_what_a_tool_says_right_before_the_end_of_its_stream_is_heard(pool: snakepit.Pool, size: int) -> None:
+    """Chunks and progress travel by ways of their own, which race."""
+
+    async def heard() -> list[str]:
+        said = list[str]()
+        chunks = pool.stream("finishing", {"size": size}, timeout=30, on_progress=lambda _, message: said.append(message))
+        assert [len(chunk) async for chunk in chunks] == [size]
+        return said
+
+    for _ in range(10):
+        assert await asyncio.gather(*[heard() for _ in range(10)]) == [["done"]] * 10
+
+
 @pytest.mark.parametrize("arguments", [1, MIB], ids=["on the link", "on a bulk lane"])
 async def test_an_exception_in_on_progress_is_logged_and_costs_nothing_else(
     pool: snakepit.Pool, caplog: pytest.LogCaptureFixture, arguments: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +98,49 @@ async def test_whoever_waits_for_a_chunk_is_given_progress() -> None:
     assert isinstance(taken, link_pb2.Progress)
     assert taken.message == "half"
     stream.abandon()
+
+
+def _heard(idle_seconds: float = 60.0) -> Stream:
+    """Of a call that has asked for progress."""
+    stream = Stream(idle_seconds=idle_seconds)
+    stream.watch(None, SimpleNamespace(pool=None, message=link_pb2.Call(progress=True)))  # type: ignore[arg-type]
+    return stream
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["chunks in one message", "each alone"])
+async def test_the_last_word_of_progress_comes_before_the_end_however_late_it_is(together: bool) -> None:
+    stream, chunks = _heard(), [link_pb2.Chunk(), link_pb2.Chunk(last=True)]
+
+    async def put() -> None:
+        for message in [chunks] if together else [[each] for each in chunks]:
+            await stream.put([*message])
+
+    async with asyncio.timeout(10):
+        putting, first = asyncio.create_task(put()), await stream.take()
+        assert isinstance(first, link_pb2.Chunk)
+        assert stream.take_more(first) == chunks[:1]
+        waits = asyncio.create_task(stream.take())
+        while stream._index < 1 or not stream.last_came:  # noqa: SLF001
+            await asyncio.sleep(0)
+        stream.reply(None, link_pb2.Frame(progress=link_pb2.Progress(message="done")))  # type: ignore[arg-type]
+        assert (await waits).message == "done"  # type: ignore[union-attr]
+        stream.heard_all()
+        assert await stream.take() == chunks[1]
+    assert stream.finished
+    await putting
+
+
+@pytest.mark.parametrize(("idle_seconds", "waited"), [(60.0, 1.0), (0.5, 0.25)])
+def test_an_end_is_not_kept_back_for_a_result_that_does_not_come(idle_seconds: float, waited: float) -> None:
+    async def late() -> float:
+        began, stream = asyncio.get_running_loop().time(), _heard(idle_seconds)
+        putting = asyncio.create_task(stream.put([link_pb2.Chunk(last=True)]))
+        await stream.take()
+        assert stream.finished
+        assert await putting
+        return asyncio.get_running_loop().time() - began
+
+    assert run(late()) == waited
 
 
 @pytest.mark.parametrize(("reran", "started"), [(False, common_pb2.STARTED_NO), (True, common_pb2.STARTED_MAYBE)])

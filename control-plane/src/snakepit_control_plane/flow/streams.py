@@ -2,7 +2,8 @@
 
 A stream holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing. For a caller
 that takes a payload in one message it is collected, as large as one message may be (`take_whole`). What the tool says of its progress
-comes over the agent's link, and is handed over as soon as the caller takes something: a little before or after the chunks beside it.
+comes over the agent's link, and is handed over as soon as the caller takes something: a little before or after the chunks beside it. All of
+it comes before the end: the last chunk waits for the call's Result, which is behind it on the link.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.policy.admission import too_large
 
 PIPE_SECONDS = 1.0
-"""After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round."""
+"""After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round. After the last
+chunk of a call that asked for progress: so long its Result may be on its way."""
 
 UNOPENED_SECONDS = 10.0
 """After the Result of a large payload has come: so long its bulk lane may take to open."""
@@ -53,6 +55,8 @@ class Stream:
         self._on_stall: Callable[[SnakepitError], None] = lambda error: None
         self._items: deque[Item] = deque()
         self._progress: deque[link_pb2.Progress] = deque(maxlen=PROGRESS_KEPT)
+        # More of it may come before the call's Result.
+        self._hears_progress = False
         self._index = 0
         # Bytes of the pieces of the chunk that came last, as far as they have not gone to the caller; whether it is the last of all.
         self.left = 0
@@ -70,6 +74,7 @@ class Stream:
         """The pool's idle time holds, and ends the call."""
         if call.pool is not None:
             self.idle_seconds = call.pool.spec.call.stream_idle_seconds
+        self._hears_progress = call.message.progress
         self._on_stall = lambda error: calls.cancel(call, error)
 
     # ---- the agent's side
@@ -84,6 +89,8 @@ class Stream:
                 self.last_came = item.last
                 if self.reran and item.WhichOneof("outcome") == "error" and item.error.started == common_pb2.STARTED_NO:
                     item.error.started = common_pb2.STARTED_MAYBE
+        if self.last_came and self._hears_progress:
+            asyncio.get_running_loop().call_later(min(PIPE_SECONDS, self.idle_seconds / 2), self.heard_all)
         self._items.extend(items)
         self._ready.set()
         loop = asyncio.get_running_loop()
@@ -113,6 +120,11 @@ class Stream:
             self._finish_lost()
         elif not self._is_complete:
             asyncio.get_running_loop().call_later(PIPE_SECONDS, self._finish_lost)
+
+    def heard_all(self) -> None:
+        """The call's Result has come, or is waited for no longer: the last chunk may go."""
+        self._hears_progress = False
+        self._ready.set()
 
     def fail(self, error: common_pb2.Error) -> None:
         """The agent's Result says how the call ended. Chunks that are on their way come first."""
@@ -144,7 +156,7 @@ class Stream:
         """
         self._piece = None
         self._taken.set()
-        while not self._items and not self._progress:
+        while not self._progress and not self._has_next:
             if self.gone:
                 raise Cancelled("the call was cancelled", started=Started.YES)
             self._ready.clear()
@@ -162,10 +174,16 @@ class Stream:
     def take_more(self, chunk: link_pb2.Chunk) -> list[link_pb2.Chunk]:
         """The chunk that was taken, and those that are there besides, up to one whose pieces follow."""
         more = [chunk]
-        while self._items and not more[-1].HasField("pieces") and isinstance(self._items[0], link_pb2.Chunk):
+        while self._has_next and not more[-1].HasField("pieces") and isinstance(self._items[0], link_pb2.Chunk):
             more.append(self._items.popleft())  # type: ignore[arg-type]  # mypy doesn't see through the deque
             self._count(more[-1])
         return more
+
+    @property
+    def _has_next(self) -> bool:
+        if not self._items or not self._hears_progress:
+            return bool(self._items)
+        return not (isinstance(first := self._items[0], link_pb2.Chunk) and first.last)
 
     def abandon(self) -> None:
         """The caller takes nothing more: it has gone, or has had all."""
@@ -224,7 +242,7 @@ class Stream:
             return
         self.last_came, self.left = True, 0
         self._items.append(link_pb2.Chunk(error=error, last=True))
-        self._ready.set()
+        self.heard_all()
         self._await_taker()
 
     def _await_taker(self) -> None:

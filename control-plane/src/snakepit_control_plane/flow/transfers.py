@@ -75,7 +75,9 @@ class Transfers(Stage):
         """A stream's slot is free; its chunks have their own way, and may still be on it. Its sink answers the call."""
         call.passes(self)
         capsule.trailing[result.id] = call
-        if result.WhichOneof("outcome") == "error" and call.sink is not None:
+        assert call.sink is not None
+        call.sink.heard_all()
+        if result.WhichOneof("outcome") == "error":
             call.sink.fail(result.error)
 
     def find(self, call_id: str, subject: str) -> Stream | None:

@@ -115,6 +115,9 @@ class Sink(Protocol):
 
     opened: bool
 
+    def heard_all(self) -> None:
+        """The call's Result has come, and nothing that its tool says of its progress comes after that."""
+
     def fail(self, error: common_pb2.Error) -> None:
         """End the stream with an error; nothing if it has ended."""
 
