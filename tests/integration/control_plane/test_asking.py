@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.authorization import reviews as module
 from snakepit_control_plane.authorization.reviews import CONNECTION_SECONDS, Reviews
-from snakepit_control_plane.authorization.rights import AT_A_TIME
+from snakepit_control_plane.authorization.rights import AT_A_TIME, Unanswerable, Unreachable
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import AS_ACCOUNT, AS_USER, CALL, READ_LOGS
 from support.authority import Authority
@@ -85,6 +86,9 @@ async def test_a_question_that_fails_is_told_and_the_next_one_is_asked(reviews: 
     server.status = 503
     with pytest.raises(ServerUnavailable, match="it answers 503"):
         await ask(reviews)
+    server.status = 403
+    with pytest.raises(Unanswerable, match=r"it answers 403 Forbidden to .*/namespaces/shop/localsubjectaccessreviews"):
+        await ask(reviews)
     for never in (413, 422):
         server.status = never
         assert not await ask(reviews)
@@ -111,6 +115,15 @@ async def test_whoever_does_not_answer_in_time_is_away_and_no_answer_goes_to_ano
     server.take("ada", CALL)
     server.answers.set()
     assert not await ask(reviews)
+
+
+async def test_nobody_is_there_where_no_connection_comes_about(server: Reviewer, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("own")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nowhere = Reviews(f"http://127.0.0.1:{taken.getsockname()[1]}", str(tmp_path / "own"), "")
+        with pytest.raises(Unreachable, match=r"can't be asked who may do what: .*refused"):
+            await ask(nowhere)
 
 
 async def test_nothing_is_kept_open_afterwards(reviews: Reviews, server: Reviewer) -> None:

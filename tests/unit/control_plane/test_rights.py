@@ -17,7 +17,7 @@ from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authorization import rights as rights_module
 from snakepit_control_plane.authorization.audit import Audit
 from snakepit_control_plane.authorization.reviews import ASK_SECONDS
-from snakepit_control_plane.authorization.rights import PAUSE_SECONDS, Rights
+from snakepit_control_plane.authorization.rights import PAUSE_SECONDS, Rights, Unanswerable, Unreachable
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import (
     AWAY_SECONDS,
@@ -55,7 +55,7 @@ class ApiServer:
         self.slow = 0.0
         self.denies: set[Right] = set()
         self.fails: Exception | None = None
-        self.fails_on: set[Right] = set()
+        self.fails_on: dict[Right, Exception] = {}
 
     async def ask(self, caller: Caller, right: Right, pool: str) -> Answer:
         self.asked.append((caller.subject, right, pool))
@@ -64,9 +64,14 @@ class ApiServer:
         await self.waits.wait()
         if self.fails is not None:
             raise self.fails
-        if self.away or right in self.fails_on:
+        if right in self.fails_on:
+            raise self.fails_on[right]
+        if self.away:
             raise ServerUnavailable("no route to the API server")
         return Answer(says, "" if says else "no rule allows it")
+
+    def count(self, right: Right) -> int:
+        return sum(asked[1] == right for asked in self.asked)
 
 
 class World:
@@ -249,16 +254,93 @@ def test_whatever_goes_wrong_with_a_question_is_an_answer_that_did_not_come() ->
     played(play)
 
 
-def test_a_question_that_always_fails_keeps_nobody_from_answers_for_longer_than_a_pause() -> None:
+@pytest.mark.parametrize("error", [ServerUnavailable("no answer in time"), Unanswerable("403"), RuntimeError("a defect")])
+def test_a_question_that_always_fails_keeps_nobody_from_answers_and_is_asked_again_after_each_pause(error: Exception) -> None:
     async def play(world: World) -> None:
         assert await world.allowed()
-        world.server.fails_on = {MAINTAIN}
+        world.server.fails_on[MAINTAIN] = error
+        for number in range(5):
+            with pytest.raises(type(error)):
+                await world.allowed(right=MAINTAIN)
+            asked = world.server.count(MAINTAIN)
+            with pytest.raises(ServerUnavailable, match=str(error)):
+                await world.allowed(right=MAINTAIN)
+            assert (asked, world.server.count(MAINTAIN)) == (number + 1, number + 1)
+            assert await world.allowed(Caller("somebody", f"new-{number}"))
+            assert not world.rights.is_away
+            await asyncio.sleep(PAUSE_SECONDS + BIT)
+
+    played(play)
+
+
+def test_the_last_answer_to_a_question_that_fails_holds_for_ten_minutes_and_other_answers_no_longer_than_ever() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed(right=MAINTAIN)
+        assert await world.allowed()
+        world.server.fails_on[MAINTAIN] = ServerUnavailable("no answer in time")
+        world.server.denies = {CALL}
+        await asyncio.sleep(KEPT_SECONDS + 1)
+        assert not await world.allowed()
+        assert await world.allowed(right=MAINTAIN)
+        await asyncio.sleep(AWAY_SECONDS - KEPT_SECONDS - 2)
+        assert await world.allowed(right=MAINTAIN)
+        await asyncio.sleep(1 + PAUSE_SECONDS)
         with pytest.raises(ServerUnavailable):
             await world.allowed(right=MAINTAIN)
-        assert world.rights.is_away
+
+    played(play)
+
+
+def test_an_answer_to_a_question_that_failed_counts_soon_after_though_nobody_asks_meanwhile() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed(right=MAINTAIN)
+        assert await world.allowed()
+        world.server.fails_on[MAINTAIN] = Unanswerable("403")
+        await asyncio.sleep(KEPT_SECONDS + 1)
+        assert await world.allowed(right=MAINTAIN)
+        world.server.fails_on, world.server.denies = {}, {MAINTAIN}
         await asyncio.sleep(PAUSE_SECONDS + BIT)
-        assert not world.rights.is_away
+        assert not await world.allowed(right=MAINTAIN)
+
+    played(play)
+
+
+def test_one_question_that_finds_nobody_there_is_enough() -> None:
+    async def play(world: World) -> None:
+        world.server.fails = Unreachable("connection refused")
+        with pytest.raises(Unreachable):
+            await world.allowed()
+        assert world.rights.is_away
+
+    played(play)
+
+
+def test_nobody_answers_when_no_other_question_is_answered_either() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed()
+        world.server.fails_on = dict.fromkeys((CALL, MAINTAIN), ServerUnavailable("no answer in time"))
+        with pytest.raises(ServerUnavailable):
+            await world.allowed(right=MAINTAIN)
+        await asyncio.sleep(BIT)
+        assert world.rights.is_away, "what was answered last was asked once more, and isn't answered now"
+        world.server.fails_on = {}
+        with pytest.raises(ServerUnavailable):
+            await world.allowed(right=CHANGE_SESSION)
+        await asyncio.sleep(PAUSE_SECONDS)
         assert await world.allowed(right=CHANGE_SESSION)
+
+    played(play)
+
+
+def test_however_many_questions_fail_by_themselves_somebody_answers() -> None:
+    async def play(world: World) -> None:
+        world.server.fails = Unanswerable("403")
+        for number in range(20):
+            with pytest.raises(Unanswerable):
+                await world.allowed(Caller(str(number), str(number)))
+        assert not world.rights.is_away
+        world.server.fails = None
+        assert await world.allowed()
 
     played(play)
 

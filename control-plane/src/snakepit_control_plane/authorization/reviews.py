@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from snakepit.errors import ServerUnavailable
-from snakepit_control_plane.authorization.rights import AT_A_TIME
+from snakepit_control_plane.authorization.rights import AT_A_TIME, Unanswerable, Unreachable
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import Answer, Right, attributes
 
@@ -29,6 +29,8 @@ MOST_BYTES = 64 * 1024
 
 CONNECTION_SECONDS = 60.0
 """A connection is used for so long: then another one may lead to another API server, and its certificate is looked at again."""
+
+CANT_ASK = "the API server can't be asked who may do what"
 
 CREATED = (200, 201)
 
@@ -60,7 +62,7 @@ class Reviews:
             self._kept.pop()[0].close()
 
     async def ask(self, caller: Caller, right: Right, pool: str) -> Answer:
-        """Raises ServerUnavailable."""
+        """Raises ServerUnavailable; Unreachable where no connection comes about, and Unanswerable where we may not ask it."""
         what = attributes(right, pool)
         body = {"apiVersion": GROUP, "spec": {"user": caller.subject, "groups": list(caller.groups), "resourceAttributes": what}}
         url = f"{self._path}/apis/{GROUP}"
@@ -78,7 +80,7 @@ class Reviews:
             status = json.loads(said)["status"]
             return Answer(bool(status.get("allowed")), str(status.get("reason") or status.get("evaluationError") or ""))
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ServerUnavailable(f"the API server can't be asked who may do what: {error or type(error).__name__}") from None
+            raise ServerUnavailable(f"{CANT_ASK}: {error or type(error).__name__}") from None
 
     def _post(self, path: str, body: bytes) -> bytes | Answer:
         headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}", "Content-Type": "application/json"}
@@ -89,6 +91,8 @@ class Reviews:
             return MAY_NOT_ASK
         if status in NEVER:
             return Answer(allowed=False, reason=f"the API server answers {status} {reason}")
+        if status == FORBIDDEN:
+            raise Unanswerable(f"{CANT_ASK}: it answers {status} {reason} to {path}")
         raise OSError(f"it answers {status} {reason}")
 
     def _exchange(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
@@ -116,6 +120,8 @@ class Reviews:
         self, connection: http.client.HTTPConnection, opened: float, path: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int, str, bytes]:
         try:
+            if connection.sock is None:
+                _connect(connection)
             connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             data = answer.read(MOST_BYTES)
@@ -127,3 +133,13 @@ class Reviews:
         else:
             connection.close()
         return answer.status, answer.reason, data
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    """Raises Unreachable; TimeoutError: it may be slow, for one connection of many."""
+    try:
+        connection.connect()
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise Unreachable(f"{CANT_ASK}: {error or type(error).__name__}") from error

@@ -1,7 +1,8 @@
 """Who may do what: asked of somebody who knows, kept for a while, and kept longer while nobody can be asked.
 
-How long is `policy.rights`' to say. A call waits for an answer only where none is known. While nobody answers, one question goes on being
-asked: so it is known when that ends, whoever calls meanwhile.
+How long is `policy.rights`' to say. A call waits for an answer only where none is known. A question that fails may fail for what it asks:
+then it alone is not asked for a while, and its own last answer holds. Two that fail one after the other say that nobody answers, and so
+does whoever can't be reached. Then one question goes on being asked: so it is known when that ends, whoever calls meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from snakepit._values.strings import quoted
 from snakepit.errors import ServerUnavailable
 from snakepit_control_plane.authorization.access import Access
 from snakepit_control_plane.authorization.audit import Audit
@@ -21,7 +23,10 @@ from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import Answer, Freshness, Right, freshness
 
 PAUSE_SECONDS = 5.0
-"""Between the questions while nobody answers."""
+"""Between the questions while nobody answers, or between two times that one is asked which fails."""
+
+DOUBTS = 2
+"""So many different questions that fail, and no answer in between: nobody answers."""
 
 MOST_KEPT = 8192
 AT_A_TIME = 8
@@ -32,9 +37,17 @@ MOST_ASKED = 1024
 
 Key = tuple[str, tuple[str, ...], Right, str]
 Ask = Callable[[Caller, Right, str], Awaitable[Answer]]
-"""Raises ServerUnavailable."""
+"""Raises ServerUnavailable, best as one of the two below where it is known which it is."""
 
 log = logging.getLogger(__name__)
+
+
+class Unreachable(ServerUnavailable):
+    """Nobody is there to be asked anything."""
+
+
+class Unanswerable(ServerUnavailable):
+    """Whoever is asked is there, and doesn't answer this question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,12 @@ class Rights(Access):
         self._asking: dict[Key, asyncio.Task[Answer]] = {}
         self._turns = asyncio.Semaphore(AT_A_TIME)
         self._away: ServerUnavailable | None = None
+        # Questions that failed when they were asked last, within a pause; or for longer, while their last answers hold.
+        self._failing: dict[Key, tuple[ServerUnavailable, Caller]] = {}
+        # Those that failed since somebody answered.
+        self._doubts: set[Key] = set()
         self._trying: asyncio.TimerHandle | None = None
-        # What was answered last: whether anybody answers again is asked with this, as a question that failed may fail for what it asks.
+        # What was answered last: whether anybody answers is asked with this, as a question that failed may fail for what it asks.
         self._answered: tuple[Key, Caller] | None = None
 
     @property
@@ -76,10 +93,11 @@ class Rights(Access):
         kept = self._kept.get(key)
         if kept is None:
             return None
-        fresh = freshness(kept.answer, self._clock() - kept.at, away=self._away is not None)
+        fails = self._away is not None or key in self._failing
+        fresh = freshness(kept.answer, self._clock() - kept.at, away=fails)
         if fresh is Freshness.STALE:
             return None
-        if fresh is Freshness.AGING and self._away is None:
+        if fresh is Freshness.AGING and not fails:
             with contextlib.suppress(ServerUnavailable):  # Too many are asked for: the next call asks.
                 self._start(key, caller)
         return kept.answer
@@ -90,8 +108,11 @@ class Rights(Access):
             return answer
         if self._away is not None:
             raise self._away
+        key = (caller.subject, caller.groups, right, pool)
+        if key in self._failing:
+            raise self._failing[key][0]
         try:
-            return await asyncio.shield(self._start((caller.subject, caller.groups, right, pool), caller))
+            return await asyncio.shield(self._start(key, caller))
         except ServerUnavailable:
             if (answer := self.known(caller, right, pool)) is None:
                 raise
@@ -133,7 +154,8 @@ class Rights(Access):
             except Exception as error:
                 self._failed(key, caller, error)
                 raise
-        self._away = None
+        self._somebody_answers()
+        self._failing.pop(key, None)
         self._answered = key, caller
         self._kept[key] = _Kept(answer, asked)
         self._kept.move_to_end(key)
@@ -146,19 +168,62 @@ class Rights(Access):
         if not done.cancelled():
             done.exception()  # Whoever waits for it has it, and perhaps nobody does.
 
+    # ---- failures
+
     def _failed(self, key: Key, caller: Caller, error: Exception) -> None:
-        if str(error) != str(self._away or ""):
-            log.warning("rights can't be asked for, and the last answers go on: %s", error)
-        self._away = error if isinstance(error, ServerUnavailable) else ServerUnavailable(f"rights can't be asked for: {error!r}")
+        unavailable = error if isinstance(error, ServerUnavailable) else ServerUnavailable(f"rights can't be asked for: {error!r}")
+        if key not in self._failing:
+            log.warning("whether %s may %s of %s can't be asked for, and the last answer goes on: %s", *_words(key), unavailable)
+        if len(self._failing) < MOST_KEPT:
+            self._failing[key] = unavailable, caller
+        if isinstance(unavailable, Unanswerable):
+            self._somebody_answers()
+        else:
+            self._doubt(key, unavailable)
         if self._trying is None:
-            self._try_again_later(key, caller)
+            self._try_again_later()
 
-    def _try_again_later(self, key: Key, caller: Caller) -> None:
-        self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again, key, caller)
+    def _somebody_answers(self) -> None:
+        self._away = None
+        self._doubts.clear()
 
-    def _try_again(self, key: Key, caller: Caller) -> None:
+    def _doubt(self, key: Key, error: ServerUnavailable) -> None:
+        """Whether anybody answers: another question says so, and it is asked now if there is one that was answered."""
+        self._doubts.add(key)
+        if isinstance(error, Unreachable) or len(self._doubts) >= DOUBTS:
+            if self._away is None:
+                log.warning("rights can't be asked for, and the last answers go on: %s", error)
+            self._away = error
+        elif self._answered is not None and self._answered[0] not in self._doubts:
+            self._ask_again(*self._answered)
+
+    def _try_again_later(self) -> None:
+        self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        """One question, while nobody answers; else all that fail, for as long as their last answers hold. The others' next callers ask."""
         self._trying = None
-        if self._away is not None:
-            self._try_again_later(key, caller)
-            with contextlib.suppress(ServerUnavailable):  # Too many are asked for: it is asked the next time.
-                self._start(*(self._answered or (key, caller)), again=True)
+        if self._away is None:
+            self._failing = {key: failed for key, failed in self._failing.items() if self._holds(key)}
+        if not self._failing:
+            return
+        self._try_again_later()
+        if self._away is None:
+            for key, (_, caller) in list(self._failing.items()):
+                self._ask_again(key, caller)
+        else:
+            key, (_, caller) = next(iter(self._failing.items()))
+            self._ask_again(*(self._answered or (key, caller)))
+
+    def _holds(self, key: Key) -> bool:
+        kept = self._kept.get(key)
+        return kept is not None and freshness(kept.answer, self._clock() - kept.at, away=True) is not Freshness.STALE
+
+    def _ask_again(self, key: Key, caller: Caller) -> None:
+        with contextlib.suppress(ServerUnavailable):  # Too many are asked for: it is asked the next time.
+            self._start(key, caller, again=True)
+
+
+def _words(key: Key) -> tuple[str, Right, str]:
+    subject, _, right, what = key
+    return quoted(subject), right, what
