@@ -30,7 +30,7 @@ def test_keda_finds_any_replica_of_the_operator_where_its_documents_say_if_it_is
 def test_the_metrics_api_is_off_until_it_is_wanted(render: Render) -> None:
     assert "APIService" not in render().kinds()
     assert (
-        operator_settings.load(environment(dict(render().pod_specs())["snakepit-operator"]) | {"POD_NAMESPACE": "team"}).metrics_api == ""
+        operator_settings.load(environment(dict(render().pod_specs())["snakepit-operator"]) | {"POD_NAMESPACE": "team"}).metrics_api is None
     )
 
 

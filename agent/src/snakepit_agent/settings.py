@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from snakepit._environment import Environment
+from snakepit._environment import Environment, port, seconds, whole_number
 from snakepit._names import parse_pool
 from snakepit._wire.dial import parse_targets
 from snakepit._wire.trust import OFF, Trust
@@ -71,17 +71,17 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         spec=read.required("SNAKEPIT_SPEC", decode_spec),
         spec_json=environment.get("SNAKEPIT_SPEC", ""),
         pool_uid=environment.get("SNAKEPIT_POOL_UID", ""),
-        pool_generation=read("SNAKEPIT_POOL_GENERATION", _at_least_0, 0),
+        pool_generation=read("SNAKEPIT_POOL_GENERATION", whole_number, 0),
         pod_uid=environment.get("SNAKEPIT_POD_UID", ""),
         node=environment.get("SNAKEPIT_NODE", ""),
         run_dir=read("SNAKEPIT_RUN_DIR", Path, Settings.run_dir),
         token_file=Path(environment["SNAKEPIT_TOKEN_FILE"]) if environment.get("SNAKEPIT_TOKEN_FILE") else None,
         trust=Trust(environment=environment),
-        health_port=read("SNAKEPIT_HEALTH_PORT", _port, Settings.health_port),
-        metrics_port=read("SNAKEPIT_METRICS_PORT", _port, Settings.metrics_port),
+        health_port=read("SNAKEPIT_HEALTH_PORT", port, Settings.health_port),
+        metrics_port=read("SNAKEPIT_METRICS_PORT", port, Settings.metrics_port),
         setup_timeout=read("SNAKEPIT_SETUP_TIMEOUT_SECONDS", _seconds, Settings.setup_timeout),
-        large_bytes=read("SNAKEPIT_LARGE_BYTES", _at_least_0, large_bytes(memory_limit())),
-        max_nested_calls=read("SNAKEPIT_MAX_NESTED_CALLS", _at_least_0, Settings.max_nested_calls),
+        large_bytes=read("SNAKEPIT_LARGE_BYTES", whole_number, large_bytes(memory_limit())),
+        max_nested_calls=read("SNAKEPIT_MAX_NESTED_CALLS", whole_number, Settings.max_nested_calls),
     )
     read.check()
     return values
@@ -111,23 +111,9 @@ def _target(text: str) -> str:
     return text
 
 
-def _at_least_0(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ValueError(f"{text!r} is not a port: write 1 to 65535, or 0 for none")
-    return int(text)
-
-
 def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{text!r} is not a number above 0")
+    """Above 0: no worker is ready at once."""
+    value = seconds(text)
+    if not value:
+        raise ValueError(f"{text!r} is not a number of seconds above 0")
     return value

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from snakepit._environment import Environment
+from snakepit._environment import Environment, address, address_or_off, positive_number, seconds, whole_number
 from snakepit._wire.channels import MAX_PAYLOAD_BYTES
-from snakepit._wire.dial import parse_target
 from snakepit_control_plane.authentication import LocalTokens
 from snakepit_control_plane.authentication import settings as authentication
 from snakepit_control_plane.model.quotas import Limits, variable
@@ -51,18 +50,18 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     """Raises InvalidSettings."""
     read = Environment(environment)
     values = {
-        "listen": read("SNAKEPIT_LISTEN", _address, Settings.listen),
-        "metrics": read("SNAKEPIT_METRICS_LISTEN", _address_or_off, Settings.metrics),
-        "health": read("SNAKEPIT_HEALTH_LISTEN", _address_or_off, Settings.health),
-        "lane": read("SNAKEPIT_LANE_LISTEN", _address, Settings.lane),
+        "listen": read("SNAKEPIT_LISTEN", address, Settings.listen),
+        "metrics": read("SNAKEPIT_METRICS_LISTEN", address_or_off, Settings.metrics),
+        "health": read("SNAKEPIT_HEALTH_LISTEN", address_or_off, Settings.health),
+        "lane": read("SNAKEPIT_LANE_LISTEN", address, Settings.lane),
         "lane_host": read("SNAKEPIT_LANE_HOST", str, Settings.lane_host),
         "store": read("SNAKEPIT_STORE", check_store, Settings.store),
         "store_note": read("SNAKEPIT_STORE_NOTE", str, Settings.store_note),
-        **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, _positive_int), limit.default) for limit in fields(Limits)},
-        "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", _seconds, Settings.linger_seconds),
-        "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
+        **{limit.name: read(variable(limit.name), _PARSERS.get(limit.name, positive_number), limit.default) for limit in fields(Limits)},
+        "linger_seconds": read("SNAKEPIT_LINGER_SECONDS", seconds, Settings.linger_seconds),
+        "drain_seconds": read("SNAKEPIT_DRAIN_SECONDS", seconds, Settings.drain_seconds),
         "tls": _tls(read),
-        "tls_clients": read("SNAKEPIT_TLS_CLIENT_LISTEN", _address, Settings.tls_clients),
+        "tls_clients": read("SNAKEPIT_TLS_CLIENT_LISTEN", address, Settings.tls_clients),
         "authentication": authentication.from_environment(environment, read.problems),
     }
     if read.problems == [] and values["authentication"] is None and environment.get("SNAKEPIT_TLS_CLIENT_CA_FILE"):
@@ -87,40 +86,11 @@ def check_store(url: str) -> str:
     return url
 
 
-def _address(text: str) -> str:
-    parse_target(text)
-    return text
-
-
-def _address_or_off(text: str) -> str | None:
-    return None if text == "off" else _address(text)
-
-
-def _positive_int(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value <= 0:
-        raise ValueError(f"{text!r} is not a whole number above 0")
-    return value
-
-
 def _message_bytes(text: str) -> int:
-    value = _positive_int(text)
+    value = positive_number(text)
     if value > MAX_PAYLOAD_BYTES:
         raise ValueError(f"use up to {MAX_PAYLOAD_BYTES}: what is larger travels in pieces, see SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES")
     return value
 
 
-def _whole_number(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-_PARSERS = {"max_payload_bytes": _message_bytes, "max_call_records": _whole_number}
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
-    return value
+_PARSERS = {"max_payload_bytes": _message_bytes, "max_call_records": whole_number}

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snakepit._environment import Environment
+from snakepit._environment import Environment, address_or_off, on_or_off, positive_number, whole_number
 from snakepit._wire.dial import parse_target
 
 OPEN = "fd://"
@@ -74,20 +74,20 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     read = Environment(environment)
     settings = Settings(
         listen=read("SNAKEPIT_GATEWAY_LISTEN", _address, Settings.listen),
-        metrics=read("SNAKEPIT_GATEWAY_METRICS_LISTEN", _address_or_off, Settings.metrics),
+        metrics=read("SNAKEPIT_GATEWAY_METRICS_LISTEN", address_or_off, Settings.metrics),
         tls_cert_file=read("SNAKEPIT_GATEWAY_TLS_CERT_FILE", str, None),
         tls_key_file=read("SNAKEPIT_GATEWAY_TLS_KEY_FILE", str, None),
         cors_origins=read("SNAKEPIT_GATEWAY_CORS_ORIGINS", _origins, Settings.cors_origins),
-        max_requests=read("SNAKEPIT_GATEWAY_MAX_REQUESTS", _positive, Settings.max_requests),
-        max_requests_per_address=read("SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS", _positive, Settings.max_requests_per_address),
+        max_requests=read("SNAKEPIT_GATEWAY_MAX_REQUESTS", positive_number, Settings.max_requests),
+        max_requests_per_address=read("SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS", positive_number, Settings.max_requests_per_address),
         proxies=read("SNAKEPIT_GATEWAY_PROXIES", _networks, Settings.proxies),
-        max_body_bytes=read("SNAKEPIT_GATEWAY_MAX_BODY_BYTES", _positive, Settings.max_body_bytes),
-        linger_seconds=read("SNAKEPIT_GATEWAY_LINGER_SECONDS", _seconds, Settings.linger_seconds),
-        max_held_bytes=read("SNAKEPIT_GATEWAY_MAX_HELD_BYTES", _positive, Settings.max_held_bytes),
-        drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", _seconds, Settings.drain_seconds),
-        console=read("SNAKEPIT_GATEWAY_CONSOLE", _on_or_off, Settings.console),
-        mcp=read("SNAKEPIT_GATEWAY_MCP", _on_or_off, Settings.mcp),
-        dev=read("SNAKEPIT_GATEWAY_DEV", _on_or_off, Settings.dev),
+        max_body_bytes=read("SNAKEPIT_GATEWAY_MAX_BODY_BYTES", positive_number, Settings.max_body_bytes),
+        linger_seconds=read("SNAKEPIT_GATEWAY_LINGER_SECONDS", whole_number, Settings.linger_seconds),
+        max_held_bytes=read("SNAKEPIT_GATEWAY_MAX_HELD_BYTES", positive_number, Settings.max_held_bytes),
+        drain_seconds=read("SNAKEPIT_GATEWAY_DRAIN_SECONDS", whole_number, Settings.drain_seconds),
+        console=read("SNAKEPIT_GATEWAY_CONSOLE", on_or_off, Settings.console),
+        mcp=read("SNAKEPIT_GATEWAY_MCP", on_or_off, Settings.mcp),
+        dev=read("SNAKEPIT_GATEWAY_DEV", on_or_off, Settings.dev),
         authorization_servers=read("SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS", _issuers, Settings.authorization_servers),
     )
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
@@ -102,13 +102,6 @@ def _address(text: str) -> str:
             raise ValueError(f"{text!r}: write the number of an open file, as in fd://3")
     else:
         parse_target(text)
-    return text
-
-
-def _address_or_off(text: str) -> str | None:
-    if text == "off":
-        return None
-    parse_target(text)
     return text
 
 
@@ -134,20 +127,3 @@ def _issuers(text: str) -> tuple[str, ...]:
         if not each.startswith("https://"):
             raise ValueError(f"{each!r} is not an issuer's URL: write it as its tokens do, as in https://login.example.com/realm")
     return issuers
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value <= 0:
-        raise ValueError(f"{text!r} is not a whole number above 0")
-    return value
-
-
-def _seconds(text: str) -> int:
-    return 0 if text == "0" else _positive(text)
-
-
-def _on_or_off(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise ValueError(f"{text!r}: use on or off")
-    return text == "on"

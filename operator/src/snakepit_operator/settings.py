@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from snakepit._environment import Environment
-from snakepit._wire.dial import parse_target
+from snakepit._environment import Environment, address, address_or_off, port, words
 from snakepit_operator.pods import AgentImage, Object
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -28,14 +27,14 @@ class Settings:
     lease_name: str = "snakepit-operator"
     health: str = "0.0.0.0:7803"
     """Where the kubelet's probes are answered (SNAKEPIT_HEALTH_LISTEN)."""
-    metrics: str = ""
-    """Where Prometheus is answered, whoever leads (SNAKEPIT_METRICS_LISTEN); empty: nowhere."""
-    metrics_api: str = ""
-    """Where the API server finds the numbers for a HorizontalPodAutoscaler (SNAKEPIT_METRICS_API_LISTEN); empty: there are none."""
+    metrics: str | None = None
+    """Where Prometheus is answered, whoever leads (SNAKEPIT_METRICS_LISTEN); None, by `off`: nowhere."""
+    metrics_api: str | None = None
+    """Where the API server finds the numbers for a HorizontalPodAutoscaler (SNAKEPIT_METRICS_API_LISTEN); None, by `off`: nowhere."""
     metrics_api_certificates: str = "/etc/snakepit/metrics-api"
     """The folder of its tls.crt and tls.key (SNAKEPIT_METRICS_API_CERTIFICATES)."""
-    keda: str = ""
-    """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); empty: there is none."""
+    keda: str | None = None
+    """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); None, by `off`: nowhere."""
     caller_role: str = ""
     """The ClusterRole that service accounts of a pool's namespace are bound to there (SNAKEPIT_CALLER_ROLE); empty: they aren't."""
     capsule_policy: Object = field(default_factory=dict)
@@ -70,31 +69,31 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         pull_policy=read("SNAKEPIT_AGENT_IMAGE_PULL_POLICY", _pull_policy, ""),
         resources=read("SNAKEPIT_AGENT_RESOURCES", _resources, {}),
         env=read("SNAKEPIT_AGENT_ENV", _env, ()),
-        pull_secrets=read("SNAKEPIT_AGENT_PULL_SECRETS", _words, ()),
-        control_plane=read("SNAKEPIT_CONTROL_PLANE", _address, f"dns:///snakepit-control-plane.{namespace}:7800"),
+        pull_secrets=read("SNAKEPIT_AGENT_PULL_SECRETS", words, ()),
+        control_plane=read("SNAKEPIT_CONTROL_PLANE", address, f"dns:///snakepit-control-plane.{namespace}:7800"),
         audience=read("SNAKEPIT_AUTH_AUDIENCE", str, ""),
         authority=f"{service}-ca" if service else "",
-        metrics_port=read("SNAKEPIT_AGENT_METRICS_PORT", _port, 0),
+        metrics_port=read("SNAKEPIT_AGENT_METRICS_PORT", port, 0),
     )
     found = Settings(
         namespace=namespace,
         identity=read("POD_NAME", str, socket.gethostname()),
         agent=agent,
-        watch_namespaces=read("WATCH_NAMESPACES", _words, Settings.watch_namespaces),
+        watch_namespaces=read("WATCH_NAMESPACES", words, Settings.watch_namespaces),
         lease_name=read("SNAKEPIT_LEASE_NAME", str, Settings.lease_name),
-        health=read("SNAKEPIT_HEALTH_LISTEN", _address, Settings.health),
-        metrics=read("SNAKEPIT_METRICS_LISTEN", _address_or_off, Settings.metrics),
-        metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", _address_or_off, Settings.metrics_api),
+        health=read("SNAKEPIT_HEALTH_LISTEN", address, Settings.health),
+        metrics=read("SNAKEPIT_METRICS_LISTEN", address_or_off, Settings.metrics),
+        metrics_api=read("SNAKEPIT_METRICS_API_LISTEN", address_or_off, Settings.metrics_api),
         metrics_api_certificates=read("SNAKEPIT_METRICS_API_CERTIFICATES", str, Settings.metrics_api_certificates),
-        keda=read("SNAKEPIT_KEDA_LISTEN", _address_or_off, Settings.keda),
+        keda=read("SNAKEPIT_KEDA_LISTEN", address_or_off, Settings.keda),
         caller_role=read("SNAKEPIT_CALLER_ROLE", str, Settings.caller_role),
         capsule_policy=read("SNAKEPIT_CAPSULE_POLICY", _policy, {}),
         token_file=read("SNAKEPIT_TOKEN_FILE", str, Settings.token_file),
         tls_service=service,
         tls_secret=read("SNAKEPIT_TLS_SECRET", str, f"{service}-tls"),
-        tls_names=read("SNAKEPIT_TLS_NAMES", _words, Settings.tls_names),
+        tls_names=read("SNAKEPIT_TLS_NAMES", words, Settings.tls_names),
         tls_gateway_secret=read("SNAKEPIT_TLS_GATEWAY_SECRET", str, f"{service}-gateway-tls"),
-        tls_gateway_names=read("SNAKEPIT_TLS_GATEWAY_NAMES", _words, Settings.tls_gateway_names),
+        tls_gateway_names=read("SNAKEPIT_TLS_GATEWAY_NAMES", words, Settings.tls_gateway_names),
         ca_file=read("SNAKEPIT_CA_FILE", str, Settings.ca_file),
     )
     read.check()
@@ -105,25 +104,6 @@ def _pull_policy(text: str) -> str:
     if text not in _PULL_POLICIES:
         raise ValueError(f"{text!r} is unknown: use {', '.join(_PULL_POLICIES[:-1])} or {_PULL_POLICIES[-1]}")
     return text
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _address(text: str) -> str:
-    parse_target(text)
-    return text
-
-
-def _address_or_off(text: str) -> str:
-    return "" if text == "off" else _address(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise ValueError(f"{text!r} is not a port: write 1 to 65535, or 0 for none")
-    return int(text)
 
 
 def _resources(text: str) -> Object:

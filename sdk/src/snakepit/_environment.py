@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from snakepit._wire.dial import parse_target
 from snakepit.errors import InvalidArguments
 
 T = TypeVar("T")
@@ -39,3 +40,62 @@ class Environment:
         """Raises InvalidSettings."""
         if self.problems:
             raise InvalidSettings("\n".join(self.problems))
+
+
+# ---- What several programs are told, as it is read. Each raises ValueError with a sentence.
+
+
+def address(text: str) -> str:
+    """host:port."""
+    parse_target(text)
+    return text
+
+
+def address_or_off(text: str) -> str | None:
+    """None: nowhere."""
+    return None if text == "off" else address(text)
+
+
+def port(text: str) -> int:
+    """0: none."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{text!r} is not a port: write 1 to 65535, or 0 for none")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """0 or more."""
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    """A whole one."""
+    value = int(text) if text.isdecimal() else 0
+    if value <= 0:
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def seconds(text: str) -> float:
+    """0 or more, and not for ever."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def words(text: str) -> tuple[str, ...]:
+    """With commas between."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def on_or_off(text: str) -> bool:
+    """Is it on?"""
+    if text not in ("on", "off"):
+        raise ValueError(f"{text!r}: use on or off")
+    return text == "on"

@@ -15,7 +15,7 @@ def test_the_defaults() -> None:
     assert found.identity == "operator-0"
     assert found.agent.control_plane == "dns:///snakepit-control-plane.system:7800"
     assert found.watch_namespaces == ()
-    assert found.keda == ""
+    assert found.keda is None
 
 
 def test_everything_said() -> None:
