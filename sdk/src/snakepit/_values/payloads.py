@@ -29,6 +29,7 @@ from snakepit._values.serializer import (
     finite,
     fitting,
     is_flat,
+    kinds_of,
     marker,
     may_be_non_finite,
 )
@@ -44,13 +45,20 @@ CONTENT_TYPES = {"json": JSON, "msgpack": MSGPACK, "pickle": PICKLE}
 """By the words of a pool's `call.payloads`."""
 
 FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-MARKED_FLOAT = b'"$float"'
-"""JSON without these bytes and without attachments is nothing but JSON."""
+_MARKED_FLOAT, _MARK = b'"$float"', b"$"
+
+LONG_BYTES = 4096
+"""In longer JSON, to look for four bytes takes longer than to look at what it was made of: 0.4 ms a MiB, of 0.2 for all of its encoding."""
 
 PLAIN_JSON = frozenset({"", JSON})
 
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
+
+
+def has_marked_floats(data: bytes) -> bool:
+    """JSON that has none, and no attachments, is nothing but JSON. One byte is looked for thirty times as fast as eight."""
+    return _MARK in data and _MARKED_FLOAT in data
 
 
 def encode(value: Any, content_type: str = JSON) -> Payload:
@@ -93,7 +101,9 @@ def _attempt(value: Any, content_type: str) -> Payload:
     kind = type(value)
     if kind in PLAIN or (kind is dict and is_flat(value)):
         data = _json.encode(value)
-        return Payload(data) if b"null" not in data else _encode_with_null(value, data)
+        if (len(data) > LONG_BYTES and float not in kinds_of(value)) or b"null" not in data:
+            return Payload(data)
+        return _encode_with_null(value, data)
     return _encode_json(value)
 
 
@@ -164,7 +174,7 @@ def _decode(payload: Payload, tables: bool, attached: bool) -> Any:
         also = ", and pickle only where both ends agreed to it" if payload.content_type == PICKLE else ""
         raise ValueError(f"this end reads application/json and application/msgpack{also}")
     value = msgspec.json.decode(payload.data)
-    if not payload.attachments and MARKED_FLOAT not in payload.data:
+    if not payload.attachments and not has_marked_floats(payload.data):
         return value
     return _substitute(value, list(payload.attachments) if attached else _restored(payload, tables))
 

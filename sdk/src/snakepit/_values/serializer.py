@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
 
@@ -204,6 +204,11 @@ class InlineSerializer(Serializer):
 def is_flat(value: dict[Any, Any]) -> bool:
     """Can it be encoded as it is?"""
     return PLAIN.issuperset(map(type, value.values())) and STRINGS.issuperset(map(type, value))
+
+
+def kinds_of(value: Any) -> Collection[type[Any]]:
+    """Of what a flat value is made of, itself if it is no dict."""
+    return set(map(type, value.values())) if type(value) is dict else (type(value),)
 
 
 def may_be_non_finite(value: Any) -> bool:

@@ -63,7 +63,7 @@ class Tool:
             raise InvalidArguments(f"the arguments were refused: {type(error).__name__}: {error}") from error
 
     def _decoded(self, arguments: Payload, trusted: bool) -> dict[str, Any]:
-        if arguments.attachments or arguments.content_type not in payloads.PLAIN_JSON or payloads.MARKED_FLOAT in arguments.data:
+        if arguments.attachments or arguments.content_type not in payloads.PLAIN_JSON or payloads.has_marked_floats(arguments.data):
             return self._converted(payloads.decode(arguments, trusted=trusted, tables=not self.signature.tables), arguments)
         try:
             return msgspec.structs.asdict(self.signature.decoder.decode(arguments.data or b"{}"))
