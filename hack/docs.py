@@ -24,6 +24,7 @@ import chart_readme
 import chart_values
 import conditions
 import dashboards
+import environment
 import grpc_page
 import http_page
 import log_lines
@@ -128,6 +129,7 @@ def _generated() -> list[tuple[Path, str]]:
         (ROOT / "docs/python-api.md", python_api.page()),
         *((ROOT / "docs" / name, text) for name, text in {**references.pages(), **pictures.pages()}.items()),
         (traces.PAGE, traces.page()),
+        (environment.PAGE, environment.page()),
         (http_page.PAGE, http_page.page()),
     ]
 

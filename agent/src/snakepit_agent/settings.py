@@ -25,34 +25,43 @@ UNLIMITED = 1 << 50
 
 @dataclass(frozen=True)
 class Settings:
-    """One capsule.
-
-    `pool` is namespace/name; `spec` its settings as the operator gave them (`spec_json`, `pool_uid` and `pool_generation` go on to the
-    control plane as they are). `capsule` is the pod's name, `node` its machine's, for people. `run_dir` holds the socket shared with the
-    keeper. `health_port` 0: no health service; `metrics_port` 0: no metrics. `token_file`: what proves to the control plane which pod this
-    is. `setup_timeout` in seconds: a worker whose `setup()` takes longer is killed.
-    """
+    """One capsule, as its operator says. Times in seconds."""
 
     pool: str
+    """`namespace/name` of the pool (SNAKEPIT_POOL)."""
     capsule: str
+    """The pod's name (SNAKEPIT_CAPSULE)."""
     server: str
+    """The control plane; every address behind the name is dialled (SNAKEPIT_SERVER)."""
     spec: SnakePoolSpec
+    """The pool's spec as JSON (SNAKEPIT_SPEC)."""
     spec_json: str
+    """The same as the operator gave it; it goes on to the control plane as it is."""
     pool_uid: str = ""
+    """The pool's uid (SNAKEPIT_POOL_UID)."""
     pool_generation: int = 0
+    """Which version of the spec it is (SNAKEPIT_POOL_GENERATION)."""
     pod_uid: str = ""
+    """The pod's uid (SNAKEPIT_POD_UID)."""
     node: str = ""
+    """The node's name, for people: the console and `snakepit workers -o wide` show it (SNAKEPIT_NODE)."""
     run_dir: Path = Path("/run/snakepit")
+    """The folder with the socket that is shared with the keeper (SNAKEPIT_RUN_DIR)."""
     token_file: Path | None = None
+    """The token that says which pod this is (SNAKEPIT_TOKEN_FILE)."""
     health_port: int = 7802
+    """gRPC health; 0: none (SNAKEPIT_HEALTH_PORT)."""
     metrics_port: int = 0
+    """`/metrics`; 0: none (SNAKEPIT_METRICS_PORT). The chart says 7801 with `metrics.agents`."""
     setup_timeout: float = 600.0
+    """Seconds; a worker whose `setup()` takes longer is killed (SNAKEPIT_SETUP_TIMEOUT_SECONDS)."""
     trust: Trust = field(default_factory=lambda: Trust(OFF))
-    """Whom it takes for the control plane (SNAKEPIT_CA_FILE and SNAKEPIT_TLS_SERVER_NAME)."""
+    """Whom it takes for the control plane, as whoever calls is told it."""
     large_bytes: int = 256 * 1024 * 1024
-    """Of large arguments held at a time, and of large results that wait for their callers (SNAKEPIT_LARGE_BYTES)."""
+    """Large arguments held at a time, and large results that wait for their callers (SNAKEPIT_LARGE_BYTES, by default half of the
+    memory limit)."""
     max_nested_calls: int = 1024
-    """Calls of this capsule's tools to other tools that may be open (SNAKEPIT_MAX_NESTED_CALLS)."""
+    """Calls of its tools to other tools that may be open (SNAKEPIT_MAX_NESTED_CALLS)."""
 
 
 def told(settings: Settings, told: link_pb2.PoolSettings) -> Settings:

@@ -20,30 +20,33 @@ class Settings(Limits):
     """The limits, and where and how a replica serves. Times in seconds."""
 
     listen: str = "0.0.0.0:7800"
-    """gRPC address (SNAKEPIT_LISTEN); port 0 takes a free one."""
+    """gRPC; port 0 takes a free one (SNAKEPIT_LISTEN)."""
     metrics: str | None = "0.0.0.0:7801"
-    """Address of /metrics (SNAKEPIT_METRICS_LISTEN; `off`: none)."""
+    """`/metrics`; `off`: none (SNAKEPIT_METRICS_LISTEN)."""
     health: str | None = None
-    """Address of the gRPC health service for the kubelet, whom no call keeps waiting there (SNAKEPIT_HEALTH_LISTEN; `off`, which is the
-    default: it is on `listen` alone)."""
+    """gRPC's health service for the kubelet, whom no call keeps waiting there: services `""`, `ready`, `started`
+    (SNAKEPIT_HEALTH_LISTEN, by default off). `off`: they are at SNAKEPIT_LISTEN alone. The chart says 7803."""
     lane: str = ""
-    """Where links have their lanes (SNAKEPIT_LANE_LISTEN; empty: any free port beside `listen`)."""
+    """Lanes and bulk lanes of links (SNAKEPIT_LANE_LISTEN, by default any free port). The chart says 7802."""
     lane_host: str = ""
     """Where peers find that port, if not at the address that they dialled for gRPC (SNAKEPIT_LANE_HOST): the pod's own, say."""
     store: str = "memory:"
-    """`memory:`, or where a Redis is (SNAKEPIT_STORE); its forms are in store/urls.py."""
+    """Where sessions are: `memory:`, or a Redis URL (SNAKEPIT_STORE), see docs/operations.md#where-redis-is."""
     store_note: str = ""
-    """A clause on what the store doesn't promise, for pools' SessionStoreReady while all is well (SNAKEPIT_STORE_NOTE)."""
+    """A clause on what the store doesn't promise (SNAKEPIT_STORE_NOTE); pools' `SessionStoreReady` says it while all is well."""
     linger_seconds: float = 10.0
     """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
     drain_seconds: float = 330.0
     """After that, running calls may finish for so long (SNAKEPIT_DRAIN_SECONDS)."""
     tls: TlsFiles | None = None
-    """What is shown at `listen` and `lane` (SNAKEPIT_TLS_CERT_FILE, SNAKEPIT_TLS_KEY_FILE, SNAKEPIT_TLS_CLIENT_CA_FILE); None: no TLS."""
+    """TLS of gRPC and of lanes: certificate, key, and the CA of clients that have a certificate of their own, as PEM
+    (SNAKEPIT_TLS_CERT_FILE, SNAKEPIT_TLS_KEY_FILE, SNAKEPIT_TLS_CLIENT_CA_FILE). Without the first two there is none. Files are read
+    again as they change; see docs/security.md#on-the-wire."""
     tls_clients: str = "0.0.0.0:7806"
-    """gRPC address for clients that show a certificate, where there is a CA for them (SNAKEPIT_TLS_CLIENT_LISTEN)."""
+    """gRPC port where each client must show a certificate; none without that CA (SNAKEPIT_TLS_CLIENT_LISTEN)."""
     authentication: authentication.Authentication | LocalTokens | None = None
-    """How agents and the operator prove who they are (SNAKEPIT_AUTH and its kin); None: they needn't."""
+    """Must agents, the operator and callers prove who they are: `required` or `off` (SNAKEPIT_AUTH, by default off)? The chart says
+    `required`."""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -19,38 +19,39 @@ class Settings:
     """Times in seconds."""
 
     listen: str = "127.0.0.1:7880"
-    """Where HTTP is served (SNAKEPIT_GATEWAY_LISTEN); port 0 takes a free one, and fd://3 is a socket that is open already."""
+    """Where HTTP is served (SNAKEPIT_GATEWAY_LISTEN); port 0 takes a free one; `fd://3` is a socket that is open already."""
     metrics: str | None = None
-    """Where Prometheus is answered (SNAKEPIT_GATEWAY_METRICS_LISTEN); None, by `off`: nowhere. HTTP, which may be public, has none."""
+    """`/metrics` (SNAKEPIT_GATEWAY_METRICS_LISTEN, by default off), on a port of its own: HTTP may be public. The chart says 7801."""
     tls_cert_file: str | None = None
-    """Its certificate (SNAKEPIT_GATEWAY_TLS_CERT_FILE) and the key to it (SNAKEPIT_GATEWAY_TLS_KEY_FILE); None: no TLS."""
+    """Its certificate, PEM (SNAKEPIT_GATEWAY_TLS_CERT_FILE); without one it is plain HTTP."""
     tls_key_file: str | None = None
+    """The key to it (SNAKEPIT_GATEWAY_TLS_KEY_FILE)."""
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call from a browser, with commas between (SNAKEPIT_GATEWAY_CORS_ORIGINS)."""
+    """Origins whose pages may call from a browser, with commas between: `https://app.example.com` (SNAKEPIT_GATEWAY_CORS_ORIGINS)."""
     max_requests: int = 10_000
-    """That run at a time (SNAKEPIT_GATEWAY_MAX_REQUESTS)."""
+    """Requests that run at a time (SNAKEPIT_GATEWAY_MAX_REQUESTS)."""
     max_requests_per_address: int = 5_000
-    """That one address has running at a time (SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS)."""
+    """Those of one address (SNAKEPIT_GATEWAY_MAX_REQUESTS_PER_ADDRESS), see docs/gateway.md#how-many-requests-run."""
     proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks whose addresses speak for many (SNAKEPIT_GATEWAY_PROXIES), with commas between. They have no share of their own, and are
-    believed what they say of callers: X-Forwarded-For and X-Forwarded-Proto."""
+    """Networks whose addresses speak for many, with commas between: they have no share of their own, and are believed what they say of
+    callers, X-Forwarded-For and X-Forwarded-Proto (SNAKEPIT_GATEWAY_PROXIES)."""
     max_body_bytes: int = 65 << 20
     """The largest body of a request (SNAKEPIT_GATEWAY_MAX_BODY_BYTES)."""
-    linger_seconds: int = 0
-    """After TERM it serves on for so long, and says that it isn't ready (SNAKEPIT_GATEWAY_LINGER_SECONDS)."""
     max_held_bytes: int = 256 << 20
-    """Large bodies of all requests together (SNAKEPIT_GATEWAY_MAX_HELD_BYTES)."""
+    """Bodies over 256 KiB of all requests together; the next one waits for room (SNAKEPIT_GATEWAY_MAX_HELD_BYTES)."""
+    linger_seconds: int = 0
+    """After TERM it serves on for so long, and says that it isn't ready (SNAKEPIT_GATEWAY_LINGER_SECONDS). The chart says 10."""
     drain_seconds: int = 30
     """Then running requests may finish for so long (SNAKEPIT_GATEWAY_DRAIN_SECONDS)."""
     console: bool = True
-    """Is there a console at `/`? (SNAKEPIT_GATEWAY_CONSOLE: on or off)"""
+    """`off`: no console at `/` (SNAKEPIT_GATEWAY_CONSOLE)."""
     mcp: bool = True
-    """Are tools served at `/mcp`? (SNAKEPIT_GATEWAY_MCP: on or off)"""
+    """`off`: nothing at `/mcp` (SNAKEPIT_GATEWAY_MCP)."""
     dev: bool = False
-    """Is it that of `snakepit dev`, where kubectl knows nothing? (SNAKEPIT_GATEWAY_DEV: on or off)"""
+    """`on`: the console says how logs are read under `snakepit dev`, which sets it, instead of on a cluster (SNAKEPIT_GATEWAY_DEV)."""
     authorization_servers: tuple[str, ...] = ()
-    """Issuers of the tokens that the control plane takes, for MCP clients that get one by themselves
-    (SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS): URLs, with commas between."""
+    """Issuers whose tokens callers have, as URLs with commas between (SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS): MCP clients that get a
+    token by themselves ask there, see docs/mcp.md#who-asks."""
 
     @property
     def file_descriptor(self) -> int | None:

@@ -45,17 +45,23 @@ class AgentImage(Struct, frozen=True, kw_only=True):
     """How the operator was told to run the sidecar."""
 
     image: str
+    """The capsules' agent (SNAKEPIT_AGENT_IMAGE)."""
     pull_policy: str = ""
+    """`Always`, `IfNotPresent` or `Never` (SNAKEPIT_AGENT_IMAGE_PULL_POLICY)."""
     resources: Object = {}
+    """As a container's `resources`, as JSON (SNAKEPIT_AGENT_RESOURCES, by default `{}`)."""
     env: tuple[Object, ...] = ()
+    """As a container's `env`, as JSON (SNAKEPIT_AGENT_ENV, by default `[]`)."""
     pull_secrets: tuple[str, ...] = ()
+    """Secrets with commas between, added to every capsule (SNAKEPIT_AGENT_PULL_SECRETS)."""
     control_plane: str = "dns:///snakepit-control-plane:7800"
+    """What it and the agents dial (SNAKEPIT_CONTROL_PLANE, by default the headless Service)."""
     audience: str = ""
-    """The control plane's audience, which the agents' tokens are for; empty: they have none."""
+    """The control plane's audience, for which agents' tokens are (SNAKEPIT_AUTH_AUDIENCE); empty: capsules get none."""
     authority: str = ""
     """The ConfigMap with whom agents believe to be the control plane; empty: it has no certificate."""
     metrics_port: int = 0
-    """Where each agent answers Prometheus; 0: nowhere."""
+    """Where new agents have `/metrics`; 0: nowhere (SNAKEPIT_AGENT_METRICS_PORT). The chart says 7801 with `metrics.agents`."""
 
 
 def problem(spec: SnakePoolSpec) -> tuple[str, str] | None:

@@ -18,45 +18,50 @@ _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where the operator runs, what it watches, and how it starts agents. `watch_namespaces` empty: all of them."""
+    """Where the operator runs, what it watches, and how it starts agents."""
 
     namespace: str
+    """Its namespace (POD_NAMESPACE)."""
     identity: str
+    """Who holds the Lease (POD_NAME, by default the host's name)."""
     agent: AgentImage
     watch_namespaces: tuple[str, ...] = ()
+    """Whose pools are looked after: names with commas between (WATCH_NAMESPACES, by default all)."""
     lease_name: str = "snakepit-operator"
+    """By which one of several operators leads (SNAKEPIT_LEASE_NAME)."""
     health: str = "0.0.0.0:7803"
-    """Where the kubelet's probes are answered (SNAKEPIT_HEALTH_LISTEN)."""
+    """gRPC's health service for the kubelet: services `""` and `ready` (SNAKEPIT_HEALTH_LISTEN)."""
     metrics: str | None = None
-    """Where Prometheus is answered, whoever leads (SNAKEPIT_METRICS_LISTEN); None, by `off`: nowhere."""
+    """`/metrics`, of each replica, whoever leads (SNAKEPIT_METRICS_LISTEN, by default off). The chart says 7801."""
     metrics_api: str | None = None
-    """Where the API server finds the numbers for a HorizontalPodAutoscaler (SNAKEPIT_METRICS_API_LISTEN); None, by `off`: nowhere."""
+    """Where the API server finds numbers for an HPA (SNAKEPIT_METRICS_API_LISTEN, by default off), see
+    docs/autoscaling.md#an-hpa-instead. The chart says 7804 with `metricsApi.enabled`."""
     metrics_api_certificates: str = "/etc/snakepit/metrics-api"
-    """The folder of its tls.crt and tls.key (SNAKEPIT_METRICS_API_CERTIFICATES)."""
+    """The folder with `tls.crt` and `tls.key` for it (SNAKEPIT_METRICS_API_CERTIFICATES)."""
     keda: str | None = None
-    """Where KEDA finds its external scaler (SNAKEPIT_KEDA_LISTEN); None, by `off`: nowhere."""
+    """KEDA's external scaler (SNAKEPIT_KEDA_LISTEN, by default off), see docs/autoscaling.md#keda-instead. The chart says 7805 with
+    `keda.enabled`."""
     caller_role: str = ""
-    """The ClusterRole that service accounts of a pool's namespace are bound to there (SNAKEPIT_CALLER_ROLE); empty: they aren't."""
+    """The ClusterRole that the service accounts of a pool's namespace are bound to there; empty: nobody is bound
+    (SNAKEPIT_CALLER_ROLE). The chart says its caller role."""
     capsule_policy: Object = field(default_factory=dict)
-    """Name and spec of the NetworkPolicy of capsules in each namespace with a pool (SNAKEPIT_CAPSULE_POLICY); no spec: one of that name is
-    taken away; empty: it is let be."""
+    """Name (`metadata.name`) and `spec` of the NetworkPolicy of capsules in each namespace with a pool, as JSON; without a spec that
+    policy is taken away; empty: it is let be (SNAKEPIT_CAPSULE_POLICY). The chart says as its values `networkPolicy` do."""
     token_file: str = ""
-    """The token that the control plane knows the operator by (SNAKEPIT_TOKEN_FILE); empty: it asks for none."""
+    """The token that the control plane knows it by (SNAKEPIT_TOKEN_FILE)."""
     tls_service: str = ""
-    """The control plane's Service for callers, which has a certificate (SNAKEPIT_TLS_SERVICE); empty: it has none.
-
-    `<this>-ca` is what authorities are kept and told in: a Secret, and a ConfigMap in each namespace with a pool.
-    """
+    """The control plane's Service, where TLS is on; `<it>-ca` is the Secret with authorities, and the ConfigMap with them in each
+    namespace with a pool (SNAKEPIT_TLS_SERVICE)."""
     tls_secret: str = ""
-    """The Secret with that certificate (SNAKEPIT_TLS_SECRET)."""
+    """The Secret with its certificate (SNAKEPIT_TLS_SECRET, by default `<service>-tls`)."""
     tls_names: tuple[str, ...] = ()
-    """The names in it (SNAKEPIT_TLS_NAMES); empty: somebody else makes it."""
+    """The certificate's names, which the operator makes, with commas between; empty: somebody else makes it (SNAKEPIT_TLS_NAMES)."""
     tls_gateway_secret: str = ""
-    """The Secret with the gateways' certificate (SNAKEPIT_TLS_GATEWAY_SECRET)."""
+    """The Secret with the gateways' certificate (SNAKEPIT_TLS_GATEWAY_SECRET, by default `<service>-gateway-tls`)."""
     tls_gateway_names: tuple[str, ...] = ()
-    """The names in it (SNAKEPIT_TLS_GATEWAY_NAMES); empty: none is made."""
+    """That certificate's names, with commas between; empty: the operator makes none (SNAKEPIT_TLS_GATEWAY_NAMES)."""
     ca_file: str = ""
-    """Where the operator keeps what it knows the control plane by (SNAKEPIT_CA_FILE)."""
+    """The authority that the control plane's certificate must be of; the operator writes it there itself (SNAKEPIT_CA_FILE)."""
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

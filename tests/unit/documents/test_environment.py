@@ -1,4 +1,4 @@
-"""docs/environment.md is written by hand: each program reads what its part of the page names, and the defaults there are the program's."""
+"""docs/environment.md is made of what fields of settings say: each program reads what its part names, and has the defaults there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROGRAMS: dict[str, tuple[Callable[[Mapping[str, str]], Any], dict[str, str]]] =
 }
 """How each reads its environment, and what it has to be told."""
 DESCRIBED = {"", "\N{EN DASH}", "required", "all", "the headless Service", "half of the memory limit", "who signed the token file"}
-DESCRIBED |= {"required; the host's name", "the first is required", "any free port", "`<service>-tls`", "`<service>-gateway-tls`"}
+DESCRIBED |= {"the host's name", "any free port", "`<service>-tls`", "`<service>-gateway-tls`"}
 """What stands in the place of a default that isn't a value."""
 
 

@@ -22,25 +22,30 @@ class Authentication:
     """How agents, the operator and callers prove who they are, and who says what callers may do."""
 
     keys: str
-    """The JWKS: an https URL, or the path of a file (SNAKEPIT_AUTH_KEYS)."""
+    """The JWKS that tokens are checked with: an https URL, or the path of a file (SNAKEPIT_AUTH_KEYS)."""
     audience: str
     """For whom the operator's token is; an agent's is for `<audience>/<namespace>/<pool>` (SNAKEPIT_AUTH_AUDIENCE)."""
     operator: str
-    """The operator's subject, system:serviceaccount:<namespace>:<name> (SNAKEPIT_AUTH_OPERATOR)."""
+    """The operator's subject, `system:serviceaccount:<namespace>:<name>` (SNAKEPIT_AUTH_OPERATOR)."""
     issuer: str = ""
-    """Who signs tokens (SNAKEPIT_AUTH_ISSUER); empty: whoever signed the one in `token_file`."""
+    """Who signs tokens (SNAKEPIT_AUTH_ISSUER, by default who signed the token file)."""
     ca_file: str = ""
-    """What signs the certificate of `keys`, if not one of the machine's authorities (SNAKEPIT_AUTH_CA_FILE)."""
+    """What signs the certificate of the keys' URL, if not one of the machine's authorities (SNAKEPIT_AUTH_CA_FILE)."""
     token_file: str = ""
-    """A token that `keys` is fetched with, and the API server asked (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
+    """A token that the keys are fetched with, and the API server is asked with (SNAKEPIT_AUTH_TOKEN_FILE); read again each time."""
     api_server: str = ""
-    """Its URL, where callers' rights are asked for (SNAKEPIT_AUTH_API_SERVER); empty: who has a right token may do everything."""
+    """Whom callers' rights are asked of, as an https URL (SNAKEPIT_AUTH_API_SERVER); the chart says the cluster's. None: whoever has a
+    right token may do everything but use others' sessions."""
     audit: str = "changes"
-    """Which decisions on rights are written down: off, denied, changes or all (SNAKEPIT_AUTH_AUDIT)."""
+    """Which decisions on rights are logged, a line of JSON each: `off`, `denied`, `changes` or `all` (SNAKEPIT_AUTH_AUDIT), see
+    docs/security.md#the-audit-log."""
     issuers: tuple[Issuer, ...] = ()
-    """Whose tokens callers may bring besides (SNAKEPIT_AUTH_ISSUERS): the `jwt` of an AuthenticationConfiguration, as JSON."""
+    """Whose tokens callers may bring besides the cluster's (SNAKEPIT_AUTH_ISSUERS): `url`, `discoveryURL`, `audiences`,
+    `audienceMatchPolicy` and `certificateAuthority` of `issuer`, and `claim` and `prefix` of `claimMappings`, in the `jwt` list of an
+    API server's AuthenticationConfiguration, as JSON."""
     tokens_file: str = ""
-    """Tokens that don't change, a line each: token,subject,uid,"group,group" (SNAKEPIT_AUTH_TOKENS_FILE); read again as it changes."""
+    """Tokens of callers that don't change, a line each: `token,subject,uid,"group,group"` (SNAKEPIT_AUTH_TOKENS_FILE); read again as it
+    changes."""
 
 
 def from_environment(environment: Mapping[str, str], problems: list[str]) -> Authentication | None:

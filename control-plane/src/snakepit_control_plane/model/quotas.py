@@ -18,43 +18,44 @@ from snakepit_control_plane.model.queue import SHARE, place_of
 @dataclass(frozen=True)
 class Limits:
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
-    """Of the arguments, the result or a chunk of a plain gRPC call (SNAKEPIT_MAX_PAYLOAD_BYTES)."""
+    """Bytes of the arguments, the result or a chunk of a plain gRPC call (SNAKEPIT_MAX_PAYLOAD_BYTES), see docs/operations.md#limits as for
+    all of the next."""
     max_large_payload_bytes: int = MAX_LARGE_PAYLOAD_BYTES
-    """Of one that travels in pieces, through the SDK (SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES)."""
+    """Bytes of a payload that travels in pieces, through the SDK (SNAKEPIT_MAX_LARGE_PAYLOAD_BYTES)."""
     max_waiting_bytes: int = 256 * 1024 * 1024
-    """Of all calls that wait in queues; half of it may be one caller's (SNAKEPIT_MAX_WAITING_BYTES)."""
+    """Bytes of all calls that wait in queues of one replica; half of it may be one caller's (SNAKEPIT_MAX_WAITING_BYTES)."""
     max_kept_result_bytes: int = 1024 * 1024
-    """Of a result that is kept under an idempotency key (SNAKEPIT_MAX_KEPT_RESULT_BYTES)."""
+    """Bytes of a result that is kept under an idempotency key (SNAKEPIT_MAX_KEPT_RESULT_BYTES)."""
     max_kept_bytes_per_caller: int = 128 * 1024 * 1024
-    """Of results that one subject has kept under idempotency keys, by this replica (SNAKEPIT_MAX_KEPT_BYTES_PER_CALLER)."""
+    """Bytes of results that one subject has kept under idempotency keys, by one replica (SNAKEPIT_MAX_KEPT_BYTES_PER_CALLER)."""
     max_state_bytes_per_caller: int = 64 * 1024 * 1024
-    """That the sessions which one subject has in a pool hold in the store (SNAKEPIT_MAX_STATE_BYTES_PER_CALLER)."""
+    """Bytes of metadata and state of the sessions that one subject has in a pool (SNAKEPIT_MAX_STATE_BYTES_PER_CALLER)."""
     max_nesting_depth: int = 16
-    """A call may be nested in so many others (SNAKEPIT_MAX_NESTING_DEPTH)."""
+    """Calls that one call may be nested in (SNAKEPIT_MAX_NESTING_DEPTH)."""
     max_calls_per_offering_client: int = 128
     """Calls to one client's tools that may be open (SNAKEPIT_MAX_CALLS_PER_OFFERING_CLIENT)."""
     max_tools_per_client: int = 256
-    """That a client may offer (SNAKEPIT_MAX_TOOLS_PER_CLIENT)."""
+    """Tools that one client offers (SNAKEPIT_MAX_TOOLS_PER_CLIENT)."""
     max_client_tools_per_pool: int = 10_000
-    """That clients may offer for one pool and its sessions (SNAKEPIT_MAX_CLIENT_TOOLS_PER_POOL)."""
+    """Tools that clients offer for one pool and its sessions (SNAKEPIT_MAX_CLIENT_TOOLS_PER_POOL)."""
     max_sessions_per_namespace: int = 1_000_000
-    """Of all pools in one namespace (SNAKEPIT_MAX_SESSIONS_PER_NAMESPACE)."""
+    """Sessions of all pools of one namespace (SNAKEPIT_MAX_SESSIONS_PER_NAMESPACE)."""
     max_connections: int = 10_000
-    """Of gRPC at a replica, whoever's they are (SNAKEPIT_MAX_CONNECTIONS)."""
+    """gRPC connections of one replica, whoever's they are (SNAKEPIT_MAX_CONNECTIONS)."""
     max_request_seconds: int = 30
-    """From the beginning of a plain gRPC request to the end of its message (SNAKEPIT_MAX_REQUEST_SECONDS)."""
+    """Seconds in which a plain gRPC request is whole, from its beginning (SNAKEPIT_MAX_REQUEST_SECONDS)."""
     max_links_per_subject: int = 4_000
-    """That clients of one subject may have open (SNAKEPIT_MAX_LINKS_PER_SUBJECT)."""
+    """Links that clients of one subject have open (SNAKEPIT_MAX_LINKS_PER_SUBJECT)."""
     max_links_per_address: int = 2_000
-    """That clients of one address may have open (SNAKEPIT_MAX_LINKS_PER_ADDRESS)."""
+    """Links that clients of one address have open (SNAKEPIT_MAX_LINKS_PER_ADDRESS)."""
     max_hellos_per_second: int = 200
-    """Links that one subject, and one address, may open in a second, for a while (SNAKEPIT_MAX_HELLOS_PER_SECOND)."""
+    """Links that one subject, and one address, opens in a second, for a while (SNAKEPIT_MAX_HELLOS_PER_SECOND)."""
     max_calls_per_subject: int = 20_000
-    """That one subject may have open (SNAKEPIT_MAX_CALLS_PER_SUBJECT)."""
+    """Calls that one subject has open (SNAKEPIT_MAX_CALLS_PER_SUBJECT)."""
     max_calls_per_address: int = 10_000
-    """That one address may have open (SNAKEPIT_MAX_CALLS_PER_ADDRESS)."""
+    """Calls that one address has open (SNAKEPIT_MAX_CALLS_PER_ADDRESS)."""
     max_call_records: int = 10_000
-    """Of calls that have ended, for `snakepit calls`; 0: none, and no history (SNAKEPIT_MAX_CALL_RECORDS)."""
+    """Calls that have ended of which one replica remembers how they went; 0: none, and no history (SNAKEPIT_MAX_CALL_RECORDS)."""
 
     @property
     def kept_result(self) -> tuple[int, str]:
