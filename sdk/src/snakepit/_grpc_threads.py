@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 VARIABLE = "GRPC_EXPERIMENTS"
+FEWER = "-event_engine_client,-event_engine_listener"
 
-os.environ.setdefault(VARIABLE, "-event_engine_client,-event_engine_listener")
+os.environ.setdefault(VARIABLE, FEWER)
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
