@@ -7,7 +7,7 @@
 set -eu
 
 PORT=${PORT:-6379} SENTINEL_PORT=${SENTINEL_PORT:-26379} HERE=${HERE:-127.0.0.1} DATA=${DATA:-/data} PATIENCE=${PATIENCE:-5}
-DOWN_AFTER_MS=${DOWN_AFTER_MS:-5000} ALL_START_SECONDS=${ALL_START_SECONDS:-60}
+DOWN_AFTER_MS=${DOWN_AFTER_MS:-5000} ALL_START_SECONDS=${ALL_START_SECONDS:-60} SILENT_LOOKS=3
 CONFIGURATION=$DATA/sentinel.conf
 export REDISCLI_AUTH="$REDIS_PASSWORD" VALKEYCLI_AUTH="$REDIS_PASSWORD"
 
@@ -139,16 +139,22 @@ others_follow() {
   done
 }
 
-# Writes wait from here on, so that what was answered has reached the one that takes over; they fail when this one stops.
+# Writes wait from here on, so that what was answered has reached the one that takes over; they fail when this one stops. Where no other Sentinel
+# is there, all of us stop, and nobody takes over: whoever comes next waits for our place.
 hand_over() {
   case $(cli -h "$HERE" -p "$PORT" info replication) in *role:master*) ;; *) return ;; esac
   cli -h "$HERE" -p "$PORT" client pause 15000 write >/dev/null
+  silent=0
   for _ in $(seq 10); do
+    silent=$((silent + 1))
     for other in $OTHERS; do
       found=$(cli -h "$other" -p "$SENTINEL_PORT" sentinel get-master-addr-by-name main | head -n 1)
+      [ -z "$found" ] || silent=0
       case " $ALL " in *" ${found:-nobody} "*) [ "$found" = "$SELF" ] || return 0 ;; esac
     done
+    [ "$silent" -lt "$SILENT_LOOKS" ] || return 0
     for other in $OTHERS; do
+      [ "$silent" -eq 0 ] || break
       case $(cli -h "$other" -p "$SENTINEL_PORT" sentinel failover main) in OK | *INPROG*) break ;; esac
     done
     sleep 1
