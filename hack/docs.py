@@ -131,6 +131,7 @@ def _generated() -> list[tuple[Path, str]]:
         (traces.PAGE, traces.page()),
         (environment.PAGE, environment.page()),
         (http_page.PAGE, http_page.page()),
+        (http_page.MCP_PAGE, http_page.mcp_page()),
     ]
 
 

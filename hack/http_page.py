@@ -1,17 +1,20 @@
-"""The tables of docs/http.md, for hack/docs.py: what the gateway serves over plain HTTP, out of what its routes are made of."""
+"""The tables of docs/http.md and docs/mcp.md, for hack/docs.py: what the gateway serves, out of what its routes are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from places import DOCS, filled
+from places import DOCS, filled, in_place
 
 from snakepit_gateway import bounds, room, server
 from snakepit_gateway.http import bodies, openapi, pages, served
+from snakepit_gateway.mcp import listening, progress
+from snakepit_gateway.mcp import server as mcp
 from snakepit_gateway.problems import OF_HTTP
 from snakepit_gateway.settings import Settings
 
 PAGE = DOCS / "http.md"
+MCP_PAGE = DOCS / "mcp.md"
 Rows = Iterable[tuple[str, ...]]
 
 
@@ -21,6 +24,11 @@ def page() -> str:
     for place, table in tables().items():
         text = filled(text, place, table, of="docs/http.md")
     return text
+
+
+def mcp_page() -> str:
+    """The page of MCP, with its limits of today."""
+    return in_place("mcp.md", "the limits of MCP", _table(("what", "limit"), _mcp_limits()))
 
 
 def tables() -> dict[str, str]:
@@ -91,6 +99,14 @@ def _limits() -> Rows:
         ("parts of a form", f"{bodies.MAX_PARTS:,}"),
         ("a part that is no file", _size(bodies.MAX_FIELD_BYTES)),
         ("items of a page", f"{pages.USUAL}, or `?limit=`, {pages.MOST:,} at most"),
+    ]
+
+
+def _mcp_limits() -> Rows:
+    return [
+        ("listeners of one gateway; one more is CALLER_LIMIT", f"{listening.MOST_LISTENERS:,}"),
+        ("progress that waits for a slow client", f"{progress.MOST_WAITING} of a call; the oldest go"),
+        ("pieces of a stream", f"{mcp.MOST_CHUNKS:,}, and {_size(mcp.MOST_CHUNK_BYTES)}"),
     ]
 
 

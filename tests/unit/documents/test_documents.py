@@ -47,6 +47,16 @@ def test_a_path_that_is_served_and_not_told_is_noticed(docs: ModuleType, monkeyp
     assert "docs/http.md is not up to date: run make docs" in docs.stale()
 
 
+def test_a_variable_whose_default_is_another_than_the_page_says_is_noticed(docs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs.environment.Agent.__dataclass_fields__["health_port"], "default", 7899)
+    assert "docs/environment.md is not up to date: run make docs" in docs.stale()
+
+
+def test_a_limit_of_mcp_that_is_another_than_the_page_says_is_noticed(docs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs.http_page.listening, "MOST_LISTENERS", 3)
+    assert "docs/mcp.md is not up to date: run make docs" in docs.stale()
+
+
 def test_a_place_in_a_page_is_filled_once_and_nothing_beyond_it(docs: ModuleType) -> None:
     page = "<!-- a: make docs -->\n<!-- end -->\nand\n<!-- b: make docs -->\nold\n<!-- end -->\n"
     filled = docs.http_page.filled(docs.http_page.filled(page, "a", "1\n"), "b", "2\n")
