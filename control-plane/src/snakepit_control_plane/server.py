@@ -218,7 +218,8 @@ class Running:
         if self._probes is not None:
             await self._probes.set_ready(False)
         self.links.go_away()
-        # Plain clients find another replica when their connections are old enough: so all of the time.
+        # Plain clients find another replica when their connections are old enough, and whoever has none may be led here for as long as some
+        # node has not heard that it goes. Nobody tells when all have: so all of the time, though nobody is left.
         await asyncio.sleep(self.settings.linger_seconds if linger is None else linger)
         end = asyncio.get_running_loop().time() + drain
         with contextlib.suppress(TimeoutError):

@@ -35,7 +35,9 @@ class Settings(Limits):
     store_note: str = ""
     """A clause on what the store doesn't promise (SNAKEPIT_STORE_NOTE); pools' `SessionStoreReady` says it while all is well."""
     linger_seconds: float = 10.0
-    """After TERM, new calls are taken for so long, until nobody sends any (SNAKEPIT_LINGER_SECONDS)."""
+    """After TERM it takes new calls for so long (SNAKEPIT_LINGER_SECONDS), and always for all of it: who has no connection to it may still
+    come, where a node or a balancer hasn't heard yet that it goes, and nobody tells it when all have. 0 where callers name a replica
+    itself."""
     drain_seconds: float = 330.0
     """After that, running calls may finish for so long (SNAKEPIT_DRAIN_SECONDS)."""
     tls: TlsFiles | None = None

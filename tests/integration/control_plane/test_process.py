@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def test_term_ends_it_with_exit_code_0() -> None:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 0, errors
+
+
+def test_it_lingers_for_all_of_its_time_as_it_cannot_know_who_is_still_led_to_it() -> None:
+    with program(SNAKEPIT_LINGER_SECONDS="1.5") as process:
+        assert process.stderr is not None
+        address = re.search(r"serves on 127\.0\.0\.1:(\d+)", process.stderr.readline())
+        assert address is not None
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        served = began
+        while process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(address[1])), timeout=1) as stranger:
+                if stranger.recv(1):
+                    served = time.monotonic()
+        assert served - began > 0.75, "whoever comes until then is served, though nobody was there before"
 
 
 def test_it_says_that_it_serves_on_all_addresses_where_it_does() -> None:
