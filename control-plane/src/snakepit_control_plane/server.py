@@ -88,7 +88,7 @@ class Running:
         self.flow.sessions.not_theirs = self.door.access.not_theirs
         self.links = LinkServicer(self.flow, self.fleet, store, self.replica, self.lanes, self.door)
         self.arrivals = Arrivals(settings.max_request_seconds)
-        self.connections = Connections(settings.max_connections, self._ports)
+        self.connections = Connections(settings.max_connections, self._ports, proven=self.door.gate.asks_agents)
         self.door.shown = self.connections.shows
         self.address = ""
         self.tls_clients_port = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hostile.wire import DATA, END_HEADERS, END_STREAM, HEADERS, dial, drain, frame, headers, hung_up, opening
 from snakepit import Client
 from snakepit.errors import ServerUnavailable
+from snakepit.v1 import link_pb2
 from snakepit_control_plane.policy.crowds import LEAST
 from snakepit_control_plane.policy.rights import CALL
 from snakepit_control_plane.server import Running
@@ -21,10 +23,11 @@ from snakepit_control_plane.servers.connections import Connections
 from support.callers import ADA, BOB, put, token
 from support.control_plane import clients, eventually, replica
 from support.reviewer import Reviewer
-from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
+from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
 
 MOST = 100
 ELSEWHERE = "127.0.0.2"
+POSED = "default/posed"
 
 
 @pytest.fixture
@@ -118,6 +121,29 @@ async def test_one_address_does_not_take_all_connections_where_nobody_is_asked_f
     assert f"connections of 'ipv4:{ELSEWHERE}' are hung up" in caplog.text
 
 
+def posing() -> bytes:
+    """Says that it is an agent's."""
+    about = link_pb2.Capsule(name="poser-0", incarnation="made up", pool=POSED, settings=settings(POSED))
+    hello = link_pb2.Hello(protocol=1, role=link_pb2.ROLE_AGENT, capsule=about)
+    said = link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]).SerializeToString()
+    asked = frame(HEADERS, END_HEADERS, 1, headers("/snakepit.v1.LinkService/Link"))
+    return asked + frame(DATA, 0, 1, struct.pack(">BI", 0, len(said)) + said)
+
+
+async def test_nor_does_an_address_that_says_its_connections_are_agents_where_nobody_asks_for_a_proof(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        replica(max_connections=MOST) as server,
+        simulated_agent(server.address) as agent,
+        crowd(server, posing(), ELSEWHERE) as opened,
+        Client(server.address) as client,
+    ):
+        await finds_a_place(client, server, opened)
+        assert agent.linked.is_set()
+    assert f"connections of 'agents at ipv4:{ELSEWHERE}' are hung up: such may be 25% of maxConnections, {MOST}" in caplog.text
+
+
 @contextlib.contextmanager
 def made(count: int, most: int) -> Iterator[tuple[Connections, list[socket.socket], list[str]]]:
     """So many connections, and their names, where `most` may be. Sockets of other kinds are there, too."""
@@ -128,7 +154,7 @@ def made(count: int, most: int) -> Iterator[tuple[Connections, list[socket.socke
         accepted = [stack.enter_context(listener.accept()[0]) for _ in there]
         for other in (*socket.socketpair(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW), socket.socket(type=socket.SOCK_DGRAM)):
             stack.enter_context(other)
-        yield Connections(most, lambda: (port, 0)), there, ["ipv4:{}:{}".format(*each.getpeername()) for each in accepted]
+        yield Connections(most, lambda: (port, 0), proven=True), there, ["ipv4:{}:{}".format(*each.getpeername()) for each in accepted]
 
 
 async def hung_up_on(connections: Connections, there: list[socket.socket], last: int) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from snakepit._wire.protocol import AUDIENCE_DETAIL, TOKEN_DETAIL
 from snakepit.errors import PermissionDenied, Unauthenticated
@@ -51,6 +52,9 @@ class Gate:
 
     Another one's methods raise Unauthenticated, PermissionDenied or ServerUnavailable.
     """
+
+    asks_agents: ClassVar[bool] = False
+    """Do agents and the operator prove who they are?"""
 
     async def admit_agent(self, metadata: Metadata, claimed: link_pb2.Capsule) -> None:
         """May this agent be the capsule that it says it is?"""

@@ -36,6 +36,8 @@ MOST_CHECKED = 4096
 class Guarded(Gate):
     """Believes who has the right token. `keys` are the cluster's, `others` those of callers' other issuers."""
 
+    asks_agents = True
+
     def __init__(
         self,
         wanted: Authentication,

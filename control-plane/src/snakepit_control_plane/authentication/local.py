@@ -27,6 +27,8 @@ class LocalTokens:
 class LocalGate(Gate):
     """Believes who has a token of the file, and agents that this machine has started."""
 
+    asks_agents = True
+
     def __init__(self, tokens: LocalTokens) -> None:
         self._static = StaticTokens(tokens.file, "--token-file")
         self._own = tokens.own.encode()

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 SHARE, LEAST = 0.5, 16
 """Of maxConnections, or of what is left of them; so many each may have at least."""
 
+AGENTS_SHARE = 0.25
+"""Of those that say they are an agent's or the operator's, and of whom nobody asks a proof: with SHARE it is not all."""
 
-def share_of(most: int) -> int:
+
+def share_of(most: int, share: float = SHARE) -> int:
     """What one may have of so many."""
-    return max(LEAST, int(most * SHARE))
+    return max(LEAST, int(most * share))
 
 
 def too_many(strangers: Mapping[str, str], most: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Connections: who may have how many of a replica's, so that newcomers find one. Half is one subject's (or one address's, where nobody is
-asked for a token), and half of what others leave is that of all who have shown no token yet.
+asked for a token), and half of what others leave is that of all who have shown no token yet. Agents' and the operator's have no bound where
+they prove who they are; else one address may have a quarter for such.
 
 gRPC hangs up on each connection beyond maxConnections, a newcomer's too, and says nothing of those that are there. But they are sockets of
 this process. Where the system has no /proc, nothing is done here.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from snakepit._values.strings import quoted
-from snakepit_control_plane.policy.crowds import SHARE, beyond, share_of, too_many
+from snakepit_control_plane.policy.crowds import AGENTS_SHARE, SHARE, beyond, share_of, too_many
 
 LOOK_SECONDS, REST = (0.25, 1.0), 20
 """Between two looks, at least and at most, and so many times as long as the look took."""
@@ -41,6 +42,9 @@ def nobody_counts(peer: str, subject: str | None, *, link: bool = False) -> None
     """In the place of a Shown."""
 
 
+AGENTS = "agents at "
+"""Before the address of those that nobody asks for a proof."""
+
 DESCRIPTORS = "/proc/self/fd"
 CAN_LOOK = Path(DESCRIPTORS).is_dir()
 
@@ -48,10 +52,10 @@ log = logging.getLogger(__name__)
 
 
 class Connections:
-    """`most`: the limit maxConnections; `ports`: those that gRPC listens on."""
+    """`most`: the limit maxConnections; `ports`: those that gRPC listens on; `proven`: agents and the operator prove who they are."""
 
-    def __init__(self, most: int, ports: Callable[[], Collection[int]]) -> None:
-        self._most, self._ports = most, ports
+    def __init__(self, most: int, ports: Callable[[], Collection[int]], *, proven: bool) -> None:
+        self._most, self._ports, self._proven = most, ports, proven
         # Whose each is, as it was shown last, the oldest first.
         self._known = dict[str, str]()
         # Those of them that have a link.
@@ -62,16 +66,21 @@ class Connections:
 
     def shows(self, peer: str, subject: str | None, *, link: bool = False) -> None:
         """Who has that connection has shown a good token of that subject, or is asked for none (empty). None: it is an agent's or the
-        operator's, and counts for nobody. `peer`: as gRPC names it. `link`: for a link, whose calls nobody else's requests beside it may
-        have hung up on."""
+        operator's, and counts for nobody where they prove it. `peer`: as gRPC names it. `link`: for a link, whose calls nobody else's
+        requests beside it may have hung up on."""
         if not CAN_LOOK:
             return  # Nobody would ever forget it.
-        owner = "" if subject is None else subject or _address(peer)
+        owner = self._owner(peer, subject)
         if link:
             self._linked.add(peer)
         if self._known.get(peer) != owner and (link or peer not in self._linked):
             self._known.pop(peer, None)  # Whose it is now, for it is a new one: a gateway's own are others' in turns.
             self._known[peer] = owner
+
+    def _owner(self, peer: str, subject: str | None) -> str:
+        if subject is None:
+            return "" if self._proven else AGENTS + _address(peer)
+        return subject or _address(peer)
 
     async def run(self) -> None:
         """Look for ever."""
@@ -106,16 +115,22 @@ class Connections:
         known = {peer: owner for peer, owner in dict(self._known).items() if peer in there}
         strange = {peer: _address(peer) for peer in there if peer not in known}
         self._strangers = {peer: address for peer, address in self._strangers.items() if peer in strange} | strange
-        gone = [*too_many(self._strangers, share_of(self._most - len(known))), *beyond(known, share_of(self._most))]
+        gone = [*too_many(self._strangers, share_of(self._most - len(known))), *self._beyond(known)]
         still = (peer for peer in gone if self._known.get(peer) == known.get(peer))  # Whoever has shown one meanwhile is left alone.
         return Counter(known.get(peer, "") for peer in still if _hang_up(there[peer], peer, self._ports()))
+
+    def _beyond(self, known: Mapping[str, str]) -> list[str]:
+        agents = {peer: owner for peer, owner in known.items() if owner.startswith(AGENTS) and not self._proven}
+        others = {peer: owner for peer, owner in known.items() if peer not in agents}
+        return [*beyond(others, share_of(self._most)), *beyond(agents, share_of(self._most, AGENTS_SHARE))]
 
     def _say(self, gone: Mapping[str, int], now: float) -> None:
         self._said = {owner: at for owner, at in self._said.items() if now - at < SAY_SECONDS}
         for owner in gone.keys() - self._said:
             self._said[owner] = now
             whose = f"of {quoted(owner)}" if owner else "that have shown no token"
-            most = f"{SHARE:.0%} of {'maxConnections' if owner else 'what others leave of maxConnections'}, {self._most}"
+            share = AGENTS_SHARE if owner.startswith(AGENTS) and not self._proven else SHARE
+            most = f"{share:.0%} of {'maxConnections' if owner else 'what others leave of maxConnections'}, {self._most}"
             log.warning("%d connections %s are hung up: such may be %s. It is said once a minute", gone[owner], whose, most)
 
 
