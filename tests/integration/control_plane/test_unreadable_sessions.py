@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from snakepit.errors import PermissionDenied, SessionNotFound, SnakepitError
-from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION
+from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, DELETE_SESSION, LIST_SESSIONS
 from snakepit_control_plane.server import Running, make_store
 from support.callers import ADA, BOB, token
 from support.control_plane import Caller, replica
@@ -62,6 +62,21 @@ async def test_its_maker_is_told_so_and_who_has_to_delete_it_and_others_that_the
         with pytest.raises(SessionNotFound):
             await asked
     assert not await bob.delete(HERS)
+
+
+async def test_a_list_of_others_sessions_leaves_it_out_and_each_other_list_says_so(
+    callers: tuple[Caller, Caller], server: Running, asks: Reviewer
+) -> None:
+    ada, bob = callers
+    await bob.create("a")
+    await bob.create("z")
+    assert [each.id for each in await bob.listed()] == ["a", "z"]
+    with pytest.raises(SnakepitError, match="record of session 'hers'"):
+        await ada.listed()
+    asks.give(BOB, LIST_SESSIONS)
+    server.door.access.forget()
+    with pytest.raises(SnakepitError, match="record of session 'hers'"):
+        await bob.listed()
 
 
 async def test_who_may_do_nothing_in_the_pool_is_told_that_and_no_more(

@@ -166,7 +166,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             raise InvalidArguments(f"page_size {request.page_size} is negative")
         pool = self._flow.pools.find(full_name(request.pool))
         if await self._door.access.may(caller, LIST_SESSIONS, pool.name):
-            records = await self._store.list_sessions(pool.name, request.page_token, size + 1)
+            records = [_readable(each) for each in await self._store.list_sessions(pool.name, request.page_token, size + 1)]
         else:
             await self._door.access.check(caller, CALL, pool.name)
             records = await self._own(caller, pool.name, request.page_token, size + 1)
@@ -183,9 +183,9 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     async def _own(self, caller: Caller, pool: str, token: str, most: int) -> list[SessionRecord]:
         """The caller's, so many at most. Others' are passed over here: a page's token would name one of them."""
         own = list[SessionRecord]()
-        while len(own) < most and (records := await self._store.list_sessions(pool, token, MAX_PAGE)):
-            own += [each for each in records if each.is_of(caller)]
-            token = records[-1].id
+        while len(own) < most and (found := await self._store.list_sessions(pool, token, MAX_PAGE)):
+            own += [_readable(each) for each in found if _as_far_as_read(each).is_of(caller)]
+            token = found[-1].id
         return own[:most]
 
     async def TouchSession(self, request: session_pb2.TouchSessionRequest, context: Context) -> session_pb2.TouchSessionResponse:  # noqa: N802
@@ -312,6 +312,17 @@ def _check(request: session_pb2.CreateSessionRequest, caller: Caller, most_ttl: 
     size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
     if size > MOST_METADATA_BYTES:
         raise InvalidArguments(f"metadata has {size} bytes, {MOST_METADATA_BYTES} is the most: keep large values in the session's state")
+
+
+def _readable(found: SessionRecord | UnreadableRecord) -> SessionRecord:
+    """Raises UnreadableRecord."""
+    if isinstance(found, UnreadableRecord):
+        raise found
+    return found
+
+
+def _as_far_as_read(found: SessionRecord | UnreadableRecord) -> SessionRecord:
+    return found.record if isinstance(found, UnreadableRecord) else found
 
 
 def to_message(record: SessionRecord) -> session_pb2.Session:

@@ -54,6 +54,10 @@ class UnreadableRecord(SnakepitError):
         )
         self.record = record
 
+    @property
+    def id(self) -> str:
+        return self.record.id
+
 
 class Store(Protocol):
     """Unknown sessions raise SessionNotFound, those whose record can't be read UnreadableRecord, other fences StaleEpoch, exceeded limits
@@ -124,8 +128,8 @@ class Store(Protocol):
     async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
         """Of sessions that are gone: was each deleted in the last minute? True, too, where so many were that nobody knows."""
 
-    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
-        """Up to `limit` sessions in the order of their ids, those after `after`."""
+    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord | UnreadableRecord]:
+        """Up to `limit` sessions in the order of their ids, those after `after`. None is left out: what can't be read says so."""
 
     async def count_sessions(self, pool: str) -> int:
         """How many sessions of the pool there are."""

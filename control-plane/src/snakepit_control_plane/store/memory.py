@@ -16,7 +16,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.quotas import Limits, may_own
 from snakepit_control_plane.model.session import MOST_MOVES, REBIND, Ended, Fence, Move, SessionRecord
 from snakepit_control_plane.store.claims import MemoryClaims
-from snakepit_control_plane.store.interface import StoredKey, StoredValue, Written
+from snakepit_control_plane.store.interface import StoredKey, StoredValue, UnreadableRecord, Written
 
 MAX_SESSIONS, MAX_PER_CALLER, MAX_STATE_BYTES = "session.maxSessions", "session.maxPerCaller", "maxStateBytesPerCaller"
 """Names of limits."""
@@ -156,7 +156,7 @@ class MemoryStore:
         """Nothing is lost here: what is gone was deleted, or has expired."""
         return [True] * len(sessions)
 
-    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
+    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord | UnreadableRecord]:
         sessions = self._live(pool)
         return [sessions[each].record for each in heapq.nsmallest(limit, (each for each in sessions if each > after))]
 

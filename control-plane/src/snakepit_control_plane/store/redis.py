@@ -140,19 +140,18 @@ class RedisStore:
         code, *record = await self._client.script("delete_session", [*_session_keys(pool, session), _key(pool, "deleted")], session, uid)
         if code != 1:
             return None
-        try:
-            return _record(pool, session, record[0])
-        except UnreadableRecord as error:
-            return error.record
+        gone = _record_or_error(pool, session, record[0])
+        return gone.record if isinstance(gone, UnreadableRecord) else gone
 
     async def were_deleted(self, pool: str, sessions: Sequence[str]) -> list[bool]:
         told = await self._client.scripts("deleted_session", [([_key(pool, "deleted")], (each,)) for each in sessions])
         return [bool(deleted) for (deleted,) in told]
 
-    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord]:
+    async def list_sessions(self, pool: str, after: str, limit: int) -> list[SessionRecord | UnreadableRecord]:
         _, ids = await self._client.script("list_sessions", _session_keys(pool, ""), after, limit)
         found = await self._client.scripts("get_session", [(_session_keys(pool, each.decode()), ()) for each in ids])
-        return [_record(pool, each.decode(), record[0]) for each, (code, *record) in zip(ids, found, strict=True) if code == 1]
+        there = zip(ids, found, strict=True)
+        return [_record_or_error(pool, each.decode(), record[0]) for each, (code, *record) in there if code == 1]
 
     async def count_sessions(self, pool: str) -> int:
         _, count = await self._client.script("count_sessions", _session_keys(pool, ""))
@@ -289,12 +288,19 @@ def _record(pool: str, session: str, flat: list[bytes]) -> SessionRecord:
         raise UnreadableRecord(there, repr(error)) from error
 
 
-def _record_if_readable(pool: str, session: str, flat: list[bytes]) -> SessionRecord | None:
+def _record_or_error(pool: str, session: str, flat: list[bytes]) -> SessionRecord | UnreadableRecord:
     try:
         return _record(pool, session, flat)
     except UnreadableRecord as error:
-        log.error("%s", error.message)
+        return error
+
+
+def _record_if_readable(pool: str, session: str, flat: list[bytes]) -> SessionRecord | None:
+    found = _record_or_error(pool, session, flat)
+    if isinstance(found, UnreadableRecord):
+        log.error("%s", found.message)
         return None
+    return found
 
 
 def _read(pool: str, fields: dict[str, str]) -> SessionRecord:
