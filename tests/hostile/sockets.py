@@ -135,6 +135,17 @@ class Sockets:
                 time.sleep(0.1)
                 drain(sock)
 
+    def headers_by_the_ten_thousand(self) -> None:
+        """Of a byte each, by somebody who never acknowledges how many may be."""
+        block = headers(EXECUTE) + b"\x40\x01a\x01b" + b"\xbe" * self._count(50_000)
+        parts = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
+        begun = frame(HEADERS, 0, 1, parts[0]) + b"".join(frame(CONTINUATION, 0, 1, part) for part in parts[1:-1])
+        whole = begun + frame(CONTINUATION, END_HEADERS, 1, parts[-1]) + frame(DATA, END_STREAM, 1, bytes(5))
+        for _ in range(self._count(5)):
+            with dial(self._port("grpc"), opening() + whole) as sock:
+                time.sleep(0.05)
+                drain(sock)
+
     def truncated_frames(self) -> None:
         """What says how long it is, and is not; and the connection ends there."""
         whole = opening() + frame(HEADERS, END_HEADERS, 1, headers(EXECUTE)) + frame(DATA, END_STREAM, 1, bytes(5) + b"x" * 200)
