@@ -79,7 +79,8 @@ def _limits() -> Rows:
             f"bodies over {_size(room.LARGE_BYTES)}, of all requests together (`SNAKEPIT_GATEWAY_MAX_HELD_BYTES`)",
             _size(Settings.max_held_bytes),
         ),
-        ("how long such a body waits for room", f"{room.WAIT_SECONDS:g} s"),
+        ("smaller ones, of all together; one more is GATEWAY_FULL", _size(Settings.max_held_bytes)),
+        ("how long a large body waits for room", f"{room.WAIT_SECONDS:g} s"),
         (
             "how long a body may take to come, a large one when it has room",
             f"{bounds.PATIENCE_SECONDS:g} s, and a second more for each {_size(bounds.SLOWEST_BYTES_PER_SECOND)}",

@@ -116,7 +116,7 @@ class _Body:
 
     def __init__(self, receive: Receive, headers: Headers, most: int, room: Room) -> None:
         self._receive, self._headers, self._most, self._room = receive, headers, most, room
-        self._came = self._held = 0
+        self._came = self._held = self._small = 0
         self._waited = 0.0
         self._is_whole = False
         self.refused: SnakepitError | None = None
@@ -132,13 +132,21 @@ class _Body:
     async def _read(self) -> Message:
         message = await (self._receive() if self._is_whole else self._more())
         self._is_whole = not message.get("more_body")
-        self._came += len(message.get("body", b""))
+        self._came += (came := len(message.get("body", b"")))
         if self._came > self._most:
             raise _too_large(self._most)
-        if not self._held and message.get("more_body") and (size := _size(self._headers, self._most)) > LARGE_BYTES:
-            await self._room.take(size)
-            self._held = size
+        if came and not self._held:
+            self._room.squeeze_in(came)
+            self._small += came
+            if message.get("more_body") and (size := _size(self._headers, self._most)) > LARGE_BYTES:
+                await self._room.take(size)
+                self._held = size
+                self._leave_small()
         return message
+
+    def _leave_small(self) -> None:
+        self._room.let_out(self._small)
+        self._small = 0
 
     async def _more(self) -> Message:
         loop = asyncio.get_running_loop()
@@ -152,6 +160,7 @@ class _Body:
             self._waited += loop.time() - began
 
     def let_go(self) -> None:
+        self._leave_small()
         if self._held:
             self._room.leave(self._held)
 

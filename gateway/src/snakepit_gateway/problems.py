@@ -52,7 +52,8 @@ class ForeignOrigin(SnakepitError, reason="FOREIGN_ORIGIN", status=Status.PERMIS
 
 
 class GatewayFull(SnakepitError, reason="GATEWAY_FULL", status=Status.UNAVAILABLE, started=Started.NO):
-    """As many requests run as may, or it held as many large ones as it may for as long as one waits; `details["limit"]` names the limit."""
+    """As many requests run as may, or they hold as many bytes as may, of large ones for as long as one waits; `details["limit"]` names the
+    limit."""
 
 
 OF_HTTP = (

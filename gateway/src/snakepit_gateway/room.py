@@ -1,4 +1,5 @@
-"""Room for large bodies of requests: whoever comes when there is none waits, and its connection is not read meanwhile."""
+"""Room for bodies of requests. Who comes with a large one when there is none waits, and its connection is not read meanwhile. Small ones
+have as much room again, and wait for nothing."""
 
 from __future__ import annotations
 
@@ -8,17 +9,17 @@ from collections import deque
 from snakepit_gateway.problems import GatewayFull
 
 LARGE_BYTES = 256 * 1024
-"""A body up to this needs none."""
+"""A body up to this is a small one."""
 
 WAIT_SECONDS = 30.0
 
 
 class Room:
-    """Of so many bytes, for whoever came first. One body alone always has room."""
+    """Of so many bytes, for whoever came first. One large body alone always has room."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held = 0
+        self._held = self._small = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
@@ -40,9 +41,7 @@ class Room:
             self._give_up(size, waiter)
             if not isinstance(error, TimeoutError):
                 raise
-            details = {"limit": "SNAKEPIT_GATEWAY_MAX_HELD_BYTES", "bytes": str(self._most)}
-            said = f"this gateway holds other large requests, {self._most} bytes in all: try again"
-            raise GatewayFull(said, details=details, retry_after=1.0) from None
+            raise self._full("large") from None
 
     def leave(self, size: int) -> None:
         self._held -= size
@@ -50,6 +49,20 @@ class Room:
             size, waiter = self._waiting.popleft()
             self._held += size
             waiter.set_result(None)
+
+    def squeeze_in(self, size: int) -> None:
+        """So many bytes more of a small body, until `let_out`. Raises GatewayFull."""
+        if self._small + size > self._most:
+            raise self._full("small")
+        self._small += size
+
+    def let_out(self, size: int) -> None:
+        self._small -= size
+
+    def _full(self, kind: str) -> GatewayFull:
+        details = {"limit": "SNAKEPIT_GATEWAY_MAX_HELD_BYTES", "bytes": str(self._most)}
+        said = f"this gateway holds other {kind} requests, {self._most} bytes in all: try again"
+        return GatewayFull(said, details=details, retry_after=1.0)
 
     def _fits(self, size: int) -> bool:
         return self._held + size <= self._most or not self._held

@@ -38,7 +38,8 @@ class Settings:
     max_body_bytes: int = 65 << 20
     """The largest body of a request (SNAKEPIT_GATEWAY_MAX_BODY_BYTES)."""
     max_held_bytes: int = 256 << 20
-    """Bodies over 256 KiB of all requests together; the next one waits for room (SNAKEPIT_GATEWAY_MAX_HELD_BYTES)."""
+    """Bodies over 256 KiB of all requests together; the next one waits for room. Smaller ones have as much again, and the next one is
+    refused (SNAKEPIT_GATEWAY_MAX_HELD_BYTES)."""
     linger_seconds: int = 0
     """After TERM it serves on for so long, and says that it isn't ready (SNAKEPIT_GATEWAY_LINGER_SECONDS). The chart says 10."""
     drain_seconds: int = 30

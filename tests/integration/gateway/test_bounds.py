@@ -93,6 +93,29 @@ async def test_who_takes_the_room_of_others_and_sends_nothing_is_let_go(
         writer.close()
 
 
+async def test_small_bodies_that_do_not_end_are_no_more_bytes_than_large_ones(server: Running) -> None:
+    """Five of them are more than there may be: one is told so, and a place is free as soon as they have gone."""
+    head = "POST /v1/pools/default/none/tools/t HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+    half = head.format(room.LARGE_BYTES).encode() + b" " * (room.LARGE_BYTES - 1)
+    async with served(server.address, max_body_bytes=MIB, max_held_bytes=MIB) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+        slow = [await asyncio.open_connection("127.0.0.1", httpx.URL(url).port) for _ in range(5)]
+        for _, writer in slow:
+            writer.write(half)
+        told = [asyncio.create_task(reader.readline()) for reader, _ in slow]
+        done, others = await asyncio.wait(told, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        assert {each.result() for each in done} == {b"HTTP/1.1 503 Service Unavailable\r\n"}
+        for each in others:
+            each.cancel()
+        for _, writer in slow:
+            writer.close()
+
+        async def free() -> bool:
+            answer = await http.post("/v1/pools/default/none/tools/t", content=b" " * (room.LARGE_BYTES - 2) + b"{}")
+            return bool(answer.json()["reason"] == "POOL_NOT_FOUND")
+
+        await eventually(free, "they have gone")
+
+
 async def test_a_large_body_that_comes_is_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 1.5)
 

@@ -30,6 +30,18 @@ async def test_who_comes_when_there_is_none_waits_and_the_first_is_first() -> No
     assert order == ["large", "small"]
 
 
+async def test_small_ones_have_as_much_again_and_wait_for_nothing() -> None:
+    room = Room(100)
+    await room.take(100)
+    room.squeeze_in(60)
+    room.squeeze_in(40)
+    with pytest.raises(GatewayFull, match="holds other small requests, 100 bytes in all"):
+        room.squeeze_in(1)
+    room.let_out(60)
+    room.squeeze_in(60)
+    assert room.held == 100
+
+
 async def test_one_alone_always_has_room() -> None:
     room = Room(100)
     await room.take(1000)
