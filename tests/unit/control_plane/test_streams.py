@@ -12,7 +12,8 @@ from snakepit._wire.bulk import Bulk, Piece
 from snakepit._wire.status import to_frame
 from snakepit.errors import Cancelled, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.flow.streams import PROGRESS_KEPT, Stream, take_whole
+from snakepit_control_plane.flow.streams import PROGRESS_KEPT, Stream
+from snakepit_control_plane.flow.whole_payloads import take_whole
 from support.virtual_time import run
 
 

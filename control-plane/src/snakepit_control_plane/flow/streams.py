@@ -1,26 +1,23 @@
 """What an agent's bulk lane brings for one caller, chunks and pieces, handed over one message at a time.
 
-A stream holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing. For a caller
-that takes a payload in one message it is collected, as large as one message may be (`take_whole`). What the tool says of its progress
-comes over the agent's link, and is handed over as soon as the caller takes something: a little before or after the chunks beside it. All of
-it comes before the end: the last chunk waits for the call's Result, which is behind it on the link.
+A stream holds at most one message. It ends once: with the last chunk, an error, or a caller that has gone or takes nothing. What the tool
+says of its progress comes over the agent's link, and is handed over as soon as the caller takes something: a little before or after the
+chunks beside it. All of it comes before the end: the last chunk waits for the call's Result, which is behind it on the link.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from snakepit._ipc.sections import Assembler, total
-from snakepit._wire.bulk import Cut, Piece
+from snakepit._ipc.sections import total
+from snakepit._wire.bulk import Piece
 from snakepit._wire.status import from_frame, to_frame
 from snakepit.errors import Cancelled, DeadlineExceeded, SnakepitError, Started, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.model.call import Call
-from snakepit_control_plane.policy.admission import too_large
 
 PIPE_SECONDS = 1.0
 """After a stream's Result has come with an error: so long its chunks may still be on their way. And the other way round. After the last
@@ -34,8 +31,6 @@ PROGRESS_KEPT = 16
 
 Item = link_pb2.Chunk | Piece
 """A chunk; or a piece of the chunk before it, which is still at the agent: whoever takes it reads it, and tells `moved`."""
-
-Tell = Callable[[link_pb2.Progress], Awaitable[None]]
 
 
 class Stream:
@@ -267,61 +262,5 @@ def _end(chunk: link_pb2.Chunk) -> link_pb2.Frame:
 
 
 def error_of(chunk: link_pb2.Chunk) -> SnakepitError | None:
+    """What the call has failed with, if that is what this chunk says."""
     return from_frame(chunk.error) if chunk.WhichOneof("outcome") == "error" else None
-
-
-async def _nobody(_: link_pb2.Progress) -> None:
-    """Nobody has asked for it."""
-
-
-async def take_whole(stream: Stream, limit: int, tell: Tell = _nobody) -> link_pb2.Chunk:
-    """The next chunk, with all of its payload; `tell` gets the progress before it.
-
-    Raises the error that it is instead, PayloadTooLarge, and what it breaks off with.
-    """
-    chunk = await _take(stream, tell)
-    if not isinstance(chunk, link_pb2.Chunk):
-        raise WorkerLost("a piece came without its chunk", started=Started.YES, details={"how": "stream broken"})
-    failure = error_of(chunk)
-    if failure is not None:
-        raise failure
-    if chunk.HasField("pieces"):
-        await _collect(chunk, stream, limit, tell)
-    return chunk
-
-
-async def _take(stream: Stream, tell: Tell) -> Item:
-    while isinstance(item := await stream.take(), link_pb2.Progress):
-        await tell(item)
-    return item
-
-
-async def _collect(chunk: link_pb2.Chunk, stream: Stream, limit: int, tell: Tell) -> None:
-    sections = list(chunk.pieces.sections)
-    if sum(sections) > limit:
-        raise too_large(sum(sections), limit, "maxPayloadBytes", "result", Started.YES)
-    assembler = Assembler(sections)
-    try:
-        await _gather(stream, assembler, tell)
-        fill(chunk.payload, assembler)
-    except ValueError as error:
-        message = f"the pieces of a payload don't make it up: {error}"
-        raise WorkerLost(message, started=Started.YES, details={"how": "stream broken"}) from error
-    chunk.ClearField("pieces")
-
-
-async def _gather(stream: Stream, assembler: Assembler, tell: Tell) -> None:
-    while not assembler.complete:
-        item = await _take(stream, tell)
-        if not isinstance(item, Piece):
-            raise error_of(item) or WorkerLost("the stream broke off within a payload", details={"how": "stream broken"})
-        with contextlib.suppress(Cut):  # The stream says why.
-            await item.gather(assembler, stream.moved)
-
-
-def fill(skeleton: common_pb2.Payload, assembler: Assembler) -> None:
-    """Give a payload its bytes."""
-    data, *attached = assembler.contents()
-    skeleton.data = bytes(data)
-    for attachment, content in zip(skeleton.attachments, attached, strict=True):
-        attachment.data = bytes(content)

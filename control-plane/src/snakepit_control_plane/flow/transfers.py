@@ -12,7 +12,8 @@ from collections.abc import Callable
 from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow.open_calls import OpenCalls
-from snakepit_control_plane.flow.streams import Stream, take_whole
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.whole_payloads import take_whole
 from snakepit_control_plane.model.call import Call, Stage, result_frame
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.quotas import Limits

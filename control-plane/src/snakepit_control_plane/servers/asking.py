@@ -17,7 +17,8 @@ from snakepit.errors import Cancelled, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.nested import Target
-from snakepit_control_plane.flow.streams import Stream, take_whole
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.whole_payloads import take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.nesting import nest_of

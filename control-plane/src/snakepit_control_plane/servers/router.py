@@ -17,7 +17,8 @@ from snakepit.errors import InvalidArguments
 from snakepit.v1 import common_pb2, link_pb2, router_pb2, router_pb2_grpc
 from snakepit_control_plane.authentication.gate import Metadata
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.flow.streams import Stream, Tell, take_whole
+from snakepit_control_plane.flow.streams import Stream
+from snakepit_control_plane.flow.whole_payloads import Tell, take_whole
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.shares import address_of
