@@ -170,6 +170,7 @@ class OpenCalls(OpenCount):
                 stage.freed(call, now)
             for stage in call.passed():
                 stage.ended(call, now)
+            call.stages = None  # Who runs under a key is known to a stage of its own: a circle, with all that the call has.
 
     # ---- the queue's end
 

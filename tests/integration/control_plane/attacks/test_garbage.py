@@ -56,6 +56,14 @@ async def test_a_refusal_leaves_a_few_objects(
     assert (server.garbage - before) / TIMES < MOST_OBJECTS
 
 
+async def test_a_call_under_a_key_leaves_as_few(server: Plane, channel: grpc.aio.Channel) -> None:
+    router = Caller(channel).router
+    before = server.garbage
+    for number in range(TIMES):
+        await router.Execute(executing(idempotency_key=f"key {number}"))
+    assert (server.garbage - before) / TIMES < MOST_OBJECTS
+
+
 async def test_a_bulk_lane_that_is_hung_up_leaves_none(server: Plane, channel: grpc.aio.Channel) -> None:
     link = await ByHand(channel).open(lane=True)
     with link.lane():
