@@ -8,7 +8,6 @@ import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-import grpc
 from grpc_health.v1 import _async as aio
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -18,9 +17,9 @@ from snakepit._names import new_id
 from snakepit._telemetry import tracing
 from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
+from snakepit._wire import serving
 from snakepit._wire.channels import server_options
 from snakepit._wire.dial import parse_target
-from snakepit._wire.headers import bound_headers
 from snakepit._wire.health import HealthServer
 from snakepit.v1 import access_pb2, call_pb2, fleet_pb2, link_pb2, pool_pb2, replica_pb2, router_pb2, session_pb2, tool_pb2
 from snakepit_control_plane.authentication import make_gate
@@ -99,8 +98,7 @@ class Running:
         # No connection outlives the lingering: gRPC dials another replica in time, and loses no call. A stream goes on as long as it likes.
         age = ("grpc.max_connection_age_ms", max(1, int(settings.linger_seconds * 1000 * CONNECTION_SHARE)))
         most = ("grpc.max_allowed_incoming_connections", settings.max_connections)
-        bound_headers()
-        self._grpc = grpc.aio.server(options=[*server_options(), most, *([age] if settings.linger_seconds else [])])
+        self._grpc = serving.server(options=[*server_options(), most, *([age] if settings.linger_seconds else [])])
         self.telemetry.watch(self.flow.loop, self.flow.pools, lambda: not store.problem)
         self._metrics = MetricsServer(self.telemetry.registry.application())
         self._push = otlp.begin(self.telemetry.registry, "snakepit-control-plane")

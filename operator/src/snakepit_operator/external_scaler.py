@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import grpc
 import msgspec
 
-from snakepit._wire.headers import bound_headers
+from snakepit._wire import serving
 from snakepit.spec.fields import SnakePool
 from snakepit_operator.externalscaler import externalscaler_pb2 as pb
 from snakepit_operator.externalscaler import externalscaler_pb2_grpc
@@ -56,8 +56,7 @@ class ExternalScaler(externalscaler_pb2_grpc.ExternalScalerServicer):
         self._pools = pools
         self._streams: set[asyncio.Event] = set()
         self._ending = False
-        bound_headers()
-        self._server = grpc.aio.server(options=_options(), maximum_concurrent_rpcs=STREAMS + REQUESTS)
+        self._server = serving.server(options=_options(), maximum_concurrent_rpcs=STREAMS + REQUESTS)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError when the port is taken."""

@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio  # type: ignore[attr-defined]  # its stubs leave the module out
 
-from snakepit._wire.headers import bound_headers
+from snakepit._wire import serving
 
 READY = "ready"
 STARTED = "started"
@@ -76,8 +75,7 @@ class HealthServer:
         self.address = address
         self._variable = variable
         self._servicer = _Servicer(patience)
-        bound_headers()
-        self._server = grpc.aio.server(options=_options(connections))
+        self._server = serving.server(options=_options(connections))
 
     async def start(self) -> None:
         """Raises OSError when the port is taken."""

@@ -1,0 +1,47 @@
+"""Streams that are taken back as soon as they are opened, the rapid reset: nothing is left of one, whoever opened it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from hostile.wire import END_HEADERS, HEADERS, PING, RST, dial, frame, headers, opening, send
+from support.attack import Plane
+from support.control_plane import PATIENCE_SECONDS, Caller
+
+pytestmark = pytest.mark.timeout(120)
+
+CONNECTIONS, STREAMS = 20, 1000
+MOST_KEPT = 1.0
+"""MiB, of 20,000 streams: 96 bytes of each would be twice as much."""
+
+PONG = frame(PING, 1, 0, b"all read")
+
+
+def reset(port: int, path: str) -> None:
+    """Many streams of one connection, all of which the server has read."""
+    pairs = [frame(HEADERS, END_HEADERS, id_, headers(path)) + frame(RST, 0, id_, bytes(4)) for id_ in range(1, 2 * STREAMS, 2)]
+    with dial(port, opening()) as sock:
+        sock.settimeout(PATIENCE_SECONDS)
+        assert send(sock, b"".join(pairs) + frame(PING, 0, 0, b"all read"))
+        heard = b""
+        while PONG not in heard:
+            heard = heard[-len(PONG) :] + (more := sock.recv(1 << 16))
+            assert more, "it has hung up"
+
+
+@pytest.mark.parametrize("path", ["/snakepit.v1.RouterService/Execute", "/snakepit.v1.RouterService/ExecuteStream", "/made.up/Name"])
+async def test_streams_that_are_reset_leave_nothing(server: Plane, good: Caller, path: str) -> None:
+    port = int(server.address.rpartition(":")[2])
+    await asyncio.to_thread(reset, port, path)
+    await good.call("echo", {"n": 1})
+    before = server.held
+    for _ in range(CONNECTIONS):
+        await asyncio.to_thread(reset, port, path)
+    await good.call("echo", {"n": 2})  # It came after all of them, and so was looked at after them.
+    until = time.monotonic() + PATIENCE_SECONDS
+    while (kept := server.held - before) > MOST_KEPT:
+        assert time.monotonic() < until, f"{kept:.1f} MiB are left of {CONNECTIONS * STREAMS} streams"
+        await asyncio.sleep(0.1)
