@@ -77,8 +77,8 @@ class SimulatedBulk:
 
     patience: float | None = None
 
-    def __init__(self, sock: Socket, turns: Turns | None = None) -> None:
-        """`turns`: a message here is taken in one."""
+    def __init__(self, sock: Socket, turns: Turns | None = None, endings: Turns | None = None) -> None:
+        """`turns`, `endings`: a message here is taken in one, and so is an end."""
         self._sock = sock
         sock.connection.is_bulk = True
         self._broken: LaneBroken | None = None
