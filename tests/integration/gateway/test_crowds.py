@@ -124,6 +124,17 @@ async def test_a_proxy_has_no_share_and_its_callers_have_each_their_own(server: 
         assert (await crowd.ask(asks % others, of="127.0.0.2")).status_code == 404
 
 
+async def test_of_a_long_way_by_proxies_the_end_is_looked_at(server: Running) -> None:
+    """Each address on it is looked for among proxies: half a MiB of them would be a third of a second of everybody's."""
+    asks = ASKS.replace(b"\r\n\r\n", b"\r\n%s\r\n")
+    proxy, caller = b"X-Forwarded-For: 127.0.0.2\r\n", b"X-Forwarded-For: 203.0.113.1, 198.51.100.7\r\n"
+    async with crowding(server, max_requests=100, max_requests_per_address=1, proxies=("127.0.0.2/32",)) as crowd:
+        await crowd.run(1, of="127.0.0.2", head=caller)
+        for way in (caller, proxy * 100 + caller, caller + proxy * 10):
+            assert "198.51.100.7" in (await told(crowd, 429, of="127.0.0.2", data=asks % way)).json()["detail"]
+        assert (await crowd.ask(asks % (caller + proxy * 100), of="127.0.0.2")).status_code == 404
+
+
 async def test_a_small_body_is_not_waited_for_without_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.3)
     async with crowding(server) as crowd:
