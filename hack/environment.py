@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -46,7 +47,9 @@ FORKED = {
     "JE_ARROW_MALLOC_CONF": "libarrow's allocator: without a thread of its own, so that what imports pandas or pyarrow can be forked",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "`torch.cuda.is_available()` looks without using CUDA, which a fork could not use any more",
 }
-LIBRARIES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+Row = tuple[str, str, str]
+"""Names with a space between, the default, and what it says."""
+LIBRARIES: Mapping[str, tuple[Row, ...]] = {
     "who calls": (
         ("SNAKEPIT_SERVER", f"`{DEFAULT_SERVER}`", "the control plane: `host:port`, or `dns:///host:port` for all addresses of a name"),
         (
@@ -91,25 +94,14 @@ LIBRARIES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ),
     ),
 }
-"""Names with a space between, the default, and what it says."""
-WANTED = frozenset(
-    {
-        "SNAKEPIT_SERVER",
-        "SNAKEPIT_TOKEN_FILE",
-        "SNAKEPIT_CA_FILE",
-        "SNAKEPIT_LOG_LEVEL",
-        "SNAKEPIT_LOG_FORMAT",
-        raised.VARIABLE,
-        THREADS_VARIABLE,
-        *forking.ENVIRONMENT,
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "SNAKEPIT_LANE_LISTEN",
-        "SNAKEPIT_GATEWAY_MAX_HELD_BYTES",
-        "SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS",
-        "SNAKEPIT_LARGE_BYTES",
-        "SNAKEPIT_MAX_NESTED_CALLS",
-    }
-)
+WANTED: Mapping[str, frozenset[str]] = {
+    "who calls": frozenset({"SNAKEPIT_SERVER", "SNAKEPIT_TOKEN_FILE", "SNAKEPIT_CA_FILE"}),
+    "the worker": frozenset({"SNAKEPIT_LOG_LEVEL", "SNAKEPIT_LOG_FORMAT", raised.VARIABLE, THREADS_VARIABLE, *forking.ENVIRONMENT}),
+    "every program": frozenset({"SNAKEPIT_LOG_LEVEL", "SNAKEPIT_LOG_FORMAT", "OTEL_EXPORTER_OTLP_ENDPOINT"}),
+    "the control plane": frozenset({"SNAKEPIT_LANE_LISTEN"}),
+    "the gateway": frozenset({"SNAKEPIT_GATEWAY_MAX_HELD_BYTES", "SNAKEPIT_GATEWAY_AUTHORIZATION_SERVERS"}),
+    "the agent": frozenset({"SNAKEPIT_LARGE_BYTES", "SNAKEPIT_MAX_NESTED_CALLS"}),
+}
 """Those that somebody may want to set."""
 
 _VARIABLE = r"[A-Z]+(?:_[A-Z]+)+"
@@ -119,24 +111,26 @@ _NAMED = re.compile(rf" ?\(({_VARIABLE}(?:(?:, | and ){_VARIABLE})*)(?:, by defa
 def page() -> str:
     """The page as it is, with today's tables."""
     text = PAGE.read_text()
-    tables = {place: [_row(names.split(), default, said) for names, default, said in told] for place, told in LIBRARIES.items()}
-    tables |= {place: [row for kind in kinds for row in rows(kind)] for place, kinds in PARTS.items()}
+    tables: dict[str, Iterable[Row]] = {**LIBRARIES, **{place: itertools.chain(*map(rows, kinds)) for place, kinds in PARTS.items()}}
     for place, table in tables.items():
-        text = filled(text, place, HEAD + "".join(table), of="docs/environment.md")
+        wanted = WANTED.get(place, frozenset())
+        text = filled(text, place, HEAD + "".join(written(row, wanted) for row in table), of="docs/environment.md")
     return text
 
 
-def rows(kind: type) -> Iterator[str]:
+def rows(kind: type) -> Iterator[Row]:
     """Of the fields of one class, in their order."""
     defaults = dict(_defaults(kind))
     for name, said in _docstrings(kind):
         if (named := _NAMED.search(said)) is not None:
             default = named[2] or (_shown(defaults[name]) if name in defaults else "required")
-            yield _row(re.findall(_VARIABLE, named[1]), default, _NAMED.sub("", said))
+            yield " ".join(re.findall(_VARIABLE, named[1])), default, _NAMED.sub("", said)
 
 
-def _row(variables: Sequence[str], default: str, said: str) -> str:
-    names = (f"**`{each}`**" if each in WANTED else f"`{each}`" for each in variables)
+def written(row: Row, wanted: Set[str]) -> str:
+    """As a line of the page."""
+    variables, default, said = row
+    names = (f"**`{each}`**" if each in wanted else f"`{each}`" for each in variables.split())
     return f"| {', '.join(names)} | {default} | {_what(said)} |\n"
 
 

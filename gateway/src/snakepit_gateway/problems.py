@@ -52,7 +52,7 @@ class ForeignOrigin(SnakepitError, reason="FOREIGN_ORIGIN", status=Status.PERMIS
 
 
 class GatewayFull(SnakepitError, reason="GATEWAY_FULL", status=Status.UNAVAILABLE, started=Started.NO):
-    """As many requests run as may, or they hold as many bytes as may, of large ones for as long as one waits; `details["limit"]` names the
+    """As many requests run as may, or bodies hold as many bytes as may (a large one has waited for room); `details["limit"]` names the
     limit."""
 
 
