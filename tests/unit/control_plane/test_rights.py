@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -17,7 +18,7 @@ from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authorization import rights as rights_module
 from snakepit_control_plane.authorization.audit import Audit
 from snakepit_control_plane.authorization.reviews import ASK_SECONDS
-from snakepit_control_plane.authorization.rights import PAUSE_SECONDS, Rights, Unanswerable, Unreachable
+from snakepit_control_plane.authorization.rights import MOST_AGAIN, PAUSE_SECONDS, Rights, Unanswerable, Unreachable
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.policy.rights import (
     AWAY_SECONDS,
@@ -328,6 +329,87 @@ def test_nobody_answers_when_no_other_question_is_answered_either() -> None:
             await world.allowed(right=CHANGE_SESSION)
         await asyncio.sleep(PAUSE_SECONDS)
         assert await world.allowed(right=CHANGE_SESSION)
+
+    played(play)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["one was answered last", "nothing was ever answered"])
+def test_two_questions_that_always_fail_keep_others_out_for_a_pause_at_most(known: bool) -> None:
+    async def play(world: World) -> None:
+        if known:
+            assert await world.allowed(right=MAINTAIN)
+            await asyncio.sleep(KEPT_SECONDS + 1)
+        world.server.fails_on = dict.fromkeys((CALL, MAINTAIN), ServerUnavailable("500"))
+        for right in (MAINTAIN, CALL):
+            with contextlib.suppress(ServerUnavailable):
+                await world.allowed(right=right)
+        assert world.rights.is_away
+        with pytest.raises(ServerUnavailable):
+            await world.allowed(right=CHANGE_SESSION)
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
+        assert await world.allowed(right=CHANGE_SESSION)
+
+    played(play)
+
+
+def test_a_right_that_is_taken_is_gone_soon_though_two_others_can_not_be_asked_for() -> None:
+    async def play(world: World) -> None:
+        assert [await world.allowed(right=right) for right in (CHANGE_SESSION, MAINTAIN)] == [True, True]
+        await asyncio.sleep(KEPT_SECONDS + 1)
+        world.server.denies = {CHANGE_SESSION}
+        world.server.fails_on = dict.fromkeys((CALL, MAINTAIN), ServerUnavailable("500"))
+        for right in (MAINTAIN, CALL):
+            with contextlib.suppress(ServerUnavailable):
+                await world.allowed(right=right)
+        assert await world.allowed(right=CHANGE_SESSION), "nobody answers, so the last answer holds"
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
+        assert not await world.allowed(right=CHANGE_SESSION)
+
+    played(play)
+
+
+def test_when_somebody_answers_again_those_who_were_refused_first_are_asked_about_at_once() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed()
+        world.server.away = True
+        for right in (MAINTAIN, CHANGE_SESSION):
+            with pytest.raises(ServerUnavailable):
+                await world.allowed(right=right)
+        assert world.rights.is_away
+        world.server.away = False
+        await asyncio.sleep(PAUSE_SECONDS + BIT)
+        assert [await world.allowed(right=right) for right in (MAINTAIN, CHANGE_SESSION)] == [True, True]
+
+    played(play)
+
+
+def test_of_many_questions_that_fail_slowly_a_few_are_asked_again_at_a_time_and_each_in_its_turn() -> None:
+    async def play(world: World) -> None:
+        callers = [Caller(str(number), str(number)) for number in range(3 * MOST_AGAIN)]
+        assert [await world.allowed(each) for each in callers] == [True] * len(callers)
+        await asyncio.sleep(KEPT_SECONDS + 1)
+        world.server.fails, world.server.slow = Unanswerable("403"), ASK_SECONDS
+        await asyncio.gather(*[world.allowed(each) for each in callers])
+        world.server.asked.clear()
+        for _ in range(3):
+            before = len(world.server.asked)
+            await asyncio.sleep(PAUSE_SECONDS)
+            assert len(world.server.asked) - before <= MOST_AGAIN
+        assert {subject for subject, _, _ in world.server.asked} == {each.subject for each in callers}
+        world.server.fails = None
+        assert await world.allowed(Caller("somebody", "new"))
+
+    played(play)
+
+
+@pytest.mark.parametrize("error", [Unreachable("refused"), Unanswerable("403")])
+def test_an_error_that_many_are_told_keeps_none_of_their_frames(error: ServerUnavailable) -> None:
+    async def play(world: World) -> None:
+        world.server.fails = error
+        for _ in range(20):
+            with pytest.raises(ServerUnavailable) as refused:
+                await world.allowed()
+        assert len(refused.traceback) < 10
 
     played(play)
 

@@ -2,7 +2,7 @@
 
 How long is `policy.rights`' to say. A call waits for an answer only where none is known. A question that fails may fail for what it asks:
 then it alone is not asked for a while, and its own last answer holds. Two that fail one after the other say that nobody answers, and so
-does whoever can't be reached. Then one question goes on being asked: so it is known when that ends, whoever calls meanwhile.
+does whoever can't be reached. Then a question goes on being asked, one that somebody wants to know: so it is known when that ends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from snakepit._values.strings import quoted
 from snakepit.errors import ServerUnavailable
@@ -31,6 +32,9 @@ DOUBTS = 2
 MOST_KEPT = 8192
 AT_A_TIME = 8
 """Questions that are being asked; others wait for their turn, and give up where nobody answers."""
+
+MOST_AGAIN = AT_A_TIME // 2
+"""Questions that fail of which so many are asked again after each pause, in turns: they may take long, and others need turns, too."""
 
 MOST_ASKED = 1024
 """That are asked or wait: a gateway may bring hundreds of callers at once. Who brings one more is told to come back."""
@@ -76,6 +80,8 @@ class Rights(Access):
         self._trying: asyncio.TimerHandle | None = None
         # What was answered last: whether anybody answers is asked with this, as a question that failed may fail for what it asks.
         self._answered: tuple[Key, Caller] | None = None
+        # What somebody wanted to know last, while nobody answers, and it hasn't failed: what was answered last may be what fails.
+        self._wanted: tuple[Key, Caller] | None = None
 
     @property
     def kept(self) -> int:
@@ -100,17 +106,20 @@ class Rights(Access):
         if fresh is Freshness.AGING and not fails:
             with contextlib.suppress(ServerUnavailable):  # Too many are asked for: the next call asks.
                 self._start(key, caller)
+        elif fresh is Freshness.AGING:
+            self._want(key, caller)
         return kept.answer
 
     async def answer(self, caller: Caller, right: Right, pool: str) -> Answer:
         """See `access.Access`."""
         if (answer := self.known(caller, right, pool)) is not None:
             return answer
-        if self._away is not None:
-            raise self._away
         key = (caller.subject, caller.groups, right, pool)
+        if self._away is not None:
+            self._want(key, caller)
+            raise _again(self._away)
         if key in self._failing:
-            raise self._failing[key][0]
+            raise _again(self._failing[key][0])
         try:
             return await asyncio.shield(self._start(key, caller))
         except ServerUnavailable:
@@ -147,7 +156,7 @@ class Rights(Access):
     async def _look(self, key: Key, caller: Caller, again: bool) -> Answer:
         async with self._turns:
             if self._away is not None and not again:
-                raise self._away
+                raise _again(self._away)
             asked = self._clock()
             try:
                 answer = await self._ask(caller, key[2], key[3])
@@ -172,24 +181,28 @@ class Rights(Access):
 
     def _failed(self, key: Key, caller: Caller, error: Exception) -> None:
         unavailable = error if isinstance(error, ServerUnavailable) else ServerUnavailable(f"rights can't be asked for: {error!r}")
-        if key not in self._failing:
+        if key not in self._failing and self._away is None:
             log.warning("whether %s may %s of %s can't be asked for, and the last answer goes on: %s", *_words(key), unavailable)
-        if len(self._failing) < MOST_KEPT:
-            self._failing[key] = unavailable, caller
         if isinstance(unavailable, Unanswerable):
             self._somebody_answers()
         else:
             self._doubt(key, unavailable)
+        self._failing.pop(key, None)  # It is the last one to be asked again.
+        if len(self._failing) < MOST_KEPT:
+            self._failing[key] = unavailable, caller
         if self._trying is None:
             self._try_again_later()
 
     def _somebody_answers(self) -> None:
-        self._away = None
+        if self._away is not None:
+            self._away = None
+            self._failing.clear()  # What has failed meanwhile may not have failed for what it asks.
         self._doubts.clear()
 
     def _doubt(self, key: Key, error: ServerUnavailable) -> None:
         """Whether anybody answers: another question says so, and it is asked now if there is one that was answered."""
-        self._doubts.add(key)
+        if len(self._doubts) < DOUBTS:
+            self._doubts.add(key)
         if isinstance(error, Unreachable) or len(self._doubts) >= DOUBTS:
             if self._away is None:
                 log.warning("rights can't be asked for, and the last answers go on: %s", error)
@@ -200,8 +213,12 @@ class Rights(Access):
     def _try_again_later(self) -> None:
         self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again)
 
+    def _want(self, key: Key, caller: Caller) -> None:
+        if key not in self._failing:
+            self._wanted = key, caller
+
     def _try_again(self) -> None:
-        """One question, while nobody answers; else all that fail, for as long as their last answers hold. The others' next callers ask."""
+        """One question, while nobody answers; else some that fail, for as long as their last answers hold. The others' next callers ask."""
         self._trying = None
         if self._away is None:
             self._failing = {key: failed for key, failed in self._failing.items() if self._holds(key)}
@@ -209,11 +226,12 @@ class Rights(Access):
             return
         self._try_again_later()
         if self._away is None:
-            for key, (_, caller) in list(self._failing.items()):
+            for key, (_, caller) in list(islice(self._failing.items(), MOST_AGAIN)):
                 self._ask_again(key, caller)
         else:
             key, (_, caller) = next(iter(self._failing.items()))
-            self._ask_again(*(self._answered or (key, caller)))
+            self._ask_again(*(self._wanted or self._answered or (key, caller)))
+            self._wanted = None
 
     def _holds(self, key: Key) -> bool:
         kept = self._kept.get(key)
@@ -222,6 +240,11 @@ class Rights(Access):
     def _ask_again(self, key: Key, caller: Caller) -> None:
         with contextlib.suppress(ServerUnavailable):  # Too many are asked for: it is asked the next time.
             self._start(key, caller, again=True)
+
+
+def _again(error: ServerUnavailable) -> ServerUnavailable:
+    """To be raised to one more caller, without the frames of those before: an error keeps all that it has passed."""
+    return error.with_traceback(None)
 
 
 def _words(key: Key) -> tuple[str, Right, str]:
