@@ -58,18 +58,26 @@ def given_up(result: link_pb2.Result) -> bool:
 def kept(result: link_pb2.Result, limits: Limits) -> bytes:
     """What repeats of the call are answered with: the result, or why it can't be given again."""
     most, limit = limits.kept_result
-    copy = link_pb2.Result()
-    copy.CopyFrom(result)
-    copy.id, copy.call_id = 0, ""
-    size = copy.ByteSize() + sum(copy.pieces.sections)
-    if size <= most:
-        return copy.SerializeToString()
+    size, data = _without_ids(result, most)
+    if data is not None:
+        return data
     error = PayloadTooLarge(
         f"the call has run, but its result of {size} bytes was over the {most} that are kept under an idempotency key ({limit})",
         started=Started.YES,
         details={"limit": limit, "bytes": str(most)},
     )
-    return link_pb2.Result(error=to_frame(error), worker=copy.worker, incarnation=copy.incarnation).SerializeToString()
+    return link_pb2.Result(error=to_frame(error), worker=result.worker, incarnation=result.incarnation).SerializeToString()
+
+
+def _without_ids(result: link_pb2.Result, most: int) -> tuple[int, bytes | None]:
+    """Its size without them, and itself, unless it is larger than `most`. They are taken out meanwhile: a copy may have megabytes."""
+    ids = result.id, result.call_id
+    result.id, result.call_id = 0, ""
+    try:
+        size = result.ByteSize() + sum(result.pieces.sections)
+        return size, result.SerializeToString() if size <= most else None
+    finally:
+        result.id, result.call_id = ids
 
 
 def orphaned() -> bytes:
