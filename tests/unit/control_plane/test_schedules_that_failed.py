@@ -15,6 +15,7 @@ from snakepit_control_plane.authentication import Gate
 from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.fleet.fleet import REMEMBERED_SECONDS, Fleet
 from snakepit_control_plane.flow.flow import Flow
+from snakepit_control_plane.flow.sessions.upkeep import TOUCH_SECONDS
 from snakepit_control_plane.model.call import SENT, Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule
@@ -34,7 +35,7 @@ READY = pool_pb2.WORKER_STATE_READY
 
 
 class Store(MemoryStore):
-    """Keeps no leases while it is away, and knows no sessions while it is `broken`."""
+    """Keeps no leases and touches no sessions while it is away, and knows no sessions while it is `broken`."""
 
     broken = False
 
@@ -45,6 +46,11 @@ class Store(MemoryStore):
         if self.problem:
             raise StoreUnavailable(self.problem)
         return await super().renew_leases(pool, seconds)
+
+    async def touch_sessions(self, pool: str, sessions: Mapping[str, str]) -> list[SessionRecord | None]:
+        if self.problem:
+            raise StoreUnavailable(self.problem)
+        return await super().touch_sessions(pool, sessions)
 
 
 class Replica:
@@ -250,7 +256,8 @@ def test_a_call_that_must_wait_for_its_retiring_worker_until_the_store_is_back_l
     run(program())
 
 
-def test_a_session_that_another_replica_has_moved_while_the_store_was_away_from_this_one_is_not_called_where_it_was() -> None:
+@pytest.mark.parametrize("waits", [False, True], ids=["a call comes then", "a call has waited"])
+def test_a_session_that_another_replica_has_moved_while_the_store_was_away_from_this_one_is_not_called_where_it_was(waits: bool) -> None:
     """Its former agent, cut off with this replica and declared lost meanwhile, ran it, and its state was refused. (A node was cut off.)"""
 
     async def program() -> None:
@@ -259,17 +266,57 @@ def test_a_session_that_another_replica_has_moved_while_the_store_was_away_from_
         await replica.bound_session("agent")
         replica.submit("s")
         await asyncio.sleep(0.1)
+        if waits:
+            replica.submit("s")
         assert kinds(sent) == ["call"]
-        replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
+        answer = link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id))
+        if not waits:
+            replica.flow.outcomes.answered(capsule, answer)
         replica.store.problem = "it is away"
         await replica.link("other", elsewhere, name="d")
         known = await replica.store.get_session(POOL, "s")
         await replica.store.bind_session(known, "d/0", "life of other", "other")
         replica.store.problem = ""
         replica.store.returns += 1
-        replica.submit("s")
+        if waits:
+            replica.flow.outcomes.answered(capsule, answer)
+            replica.flow.outcomes.give_slots_out()
+        else:
+            replica.submit("s")
         await asyncio.sleep(0.1)
         assert (kinds(sent), kinds(elsewhere)) == (["call"], ["call"])
+        await replica.stop()
+
+    run(program())
+
+
+def test_sessions_that_were_used_while_the_store_was_away_live_on_from_then() -> None:
+    """All were forgotten when one was called: those that nobody called again expired as if they had not been used. (Found by reading.)"""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        for session in ("s", "other"):
+            await replica.bound_session("agent", session)
+        upkeep = asyncio.create_task(replica.flow.sessions.upkeep.run())
+
+        async def call(session: str) -> None:
+            replica.submit(session)
+            await asyncio.sleep(0.1)
+            replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent.pop().call.id)))
+
+        await call("s")
+        await asyncio.sleep(TOUCH_SECONDS)
+        replica.store.problem = "it is away"
+        await asyncio.sleep(100)
+        await call("s")
+        used = replica.flow.clock()
+        replica.store.problem = ""
+        replica.store.returns += 1
+        await call("other")
+        await asyncio.sleep(2 * TOUCH_SECONDS)
+        assert (await replica.store.get_session(POOL, "s")).last_used >= used - 0.2
+        upkeep.cancel()
         await replica.stop()
 
     run(program())

@@ -97,12 +97,17 @@ class Fence:
 class SessionEntry:
     """`active`: calls whose turn it is; `waiting`: those behind them, in order."""
 
-    __slots__ = ("active", "asking", "busy", "dirty", "fresh", "id", "in_use", "last_used", "lost", "pool", "record", "released", "waiting")
+    __slots__ = (
+        "active", "asking", "busy", "dirty", "fresh", "id", "in_use",
+        "last_used", "lost", "pool", "record", "released", "returns", "waiting",
+    )  # fmt: skip
 
     def __init__(self, pool: str, session: str) -> None:
         self.pool = pool
         self.id = session
         self.record: SessionRecord | None = None
+        # How many times the store had come back when the record was read: what was read before another time may be otherwise.
+        self.returns = 0
         # The binding that its agent has let go: no call under it any more.
         self.released: Fence | None = None
         # The binding whose worker's end a call has been told of.

@@ -54,7 +54,6 @@ class Sessions(Stage):
         self.beside = Tasks()
         """Questions to the store, and work that no call waits for."""
         self.not_theirs: Callable[[Caller, str, str], None] = lambda who, pool, session: None
-        self._returns = store.returns
 
     # ---- a call comes in
 
@@ -64,8 +63,6 @@ class Sessions(Stage):
         if not session:
             self.dispatcher.take(pool, call, now)
             return
-        if self.store.returns != self._returns:
-            self._doubt_all()
         entry = self.entries.get((pool.name, session))
         if entry is None:
             entry = self.entries[pool.name, session] = SessionEntry(pool.name, session)
@@ -85,12 +82,6 @@ class Sessions(Stage):
             if call.in_turn:
                 entry.waiting.move_to_end(call, last=False)
             self._know(entry)
-
-    def _doubt_all(self) -> None:
-        """The store was away, perhaps from this replica alone: others may have moved sessions, whose agents they have declared lost."""
-        self._returns = self.store.returns
-        for pool, session in list(self.entries):
-            self.upkeep.forget(pool, session)
 
     def _look_whose(self, pool: Pool, entry: SessionEntry, call: Call, now: float) -> None:
         """What is known here says that the session is somebody else's. Its refusal is as late as that of one which isn't there, waits for
@@ -256,6 +247,7 @@ class Sessions(Stage):
 
     async def _fresh(self, entry: SessionEntry) -> SnakepitError | None:
         """Read the session's record; what was wrong, where something was."""
+        entry.returns = self.store.returns
         try:
             entry.record = await self.store.get_session(entry.pool, entry.id)
             entry.fresh = True
