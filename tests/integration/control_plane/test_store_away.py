@@ -1,5 +1,7 @@
 """What goes on while the store is away, and what fails at once."""
 
+from typing import Any
+
 import grpc
 import pytest
 
@@ -8,7 +10,9 @@ from snakepit.errors import (
     PoolNotReady,
     StoreUnavailable,
 )
+from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.server import make_store
+from snakepit_control_plane.store.memory import MemoryStore
 from support.control_plane import Caller, calling, eventually, replica
 from support.redis_server import redis_server
 from support.simulated_agent import POOL, simulated_agent
@@ -48,6 +52,19 @@ async def test_redis_absent_at_the_start_is_no_reason_not_to_serve() -> None:
             assert (await Caller(channel).call("echo")).worker
             with pytest.raises(StoreUnavailable):
                 await Caller(channel).create("s")
+
+
+async def test_a_client_hears_with_its_welcome_that_the_replica_has_started_without_its_store() -> None:
+    """Before it can send a call there. Later, the first one would be on its way already."""
+    store, hello = MemoryStore(), link_pb2.Hello(protocol=1, role=link_pb2.ROLE_CLIENT)
+    store.problem = "it is away"
+    async with replica(store) as server, grpc.aio.insecure_channel(server.address) as channel:
+        stream = link_pb2_grpc.LinkServiceStub(channel).Link()
+        await stream.write(link_pb2.LinkRequest(frames=[link_pb2.Frame(hello=hello)]))
+        first: Any = await stream.read()
+        assert [frame.WhichOneof("kind") for frame in first.frames] == ["welcome", "replica_status"]
+        assert first.frames[1].replica_status.store_unavailable
+        stream.cancel()
 
 
 async def test_a_replica_that_starts_without_its_store_does_not_say_that_there_is_no_pool_before_it_can_know() -> None:

@@ -333,11 +333,11 @@ class Fleet:
             tasks.create_task(self.roster.run(), name="roster")
             _, pause = LOOKS_SECONDS
             while True:
+                self.standing.look()
                 due = self.flow.clock() + pause
                 await asyncio.sleep(pause)
                 now = self.flow.clock()
                 self.flow.telemetry.lag.look(now, now - due)
-                self.standing.look()
                 pause = self.monitor.tick(now, now - due)
                 self._measure(now)
 

@@ -138,11 +138,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
         try:
             if self.bulk.leaves:
                 await abort(context, Draining("this replica has stopped: dial another"))
-            await context.write(self._welcome(protocol, offered.said))
+            await context.write(self._welcome(protocol, offered.said, peer.role))
             if stopping:
                 link.send(link_pb2.Frame(go_away=link_pb2.GoAway()))
-            if self.fleet.standing.lacks_store and peer.role == ClientPeer.role:
-                link.send(self._standing())
             await in_turns(first.frames[1:], partial(peer.on_frames, link), self._turns[peer.role])
             log.debug("%s closed: %s", link.name, await self._run(link, peer, offered, read, context))
         finally:
@@ -183,7 +181,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             return ClientPeer(self.flow, link, caller, self._door, address_of(context.peer()), self._turns[ClientPeer.role])
         raise InvalidArguments(f"hello.role {hello.role} is unknown: use ROLE_CLIENT or ROLE_AGENT")
 
-    def _welcome(self, protocol: int, lane: link_pb2.Lane) -> link_pb2.LinkResponse:
+    def _welcome(self, protocol: int, lane: link_pb2.Lane, role: str) -> link_pb2.LinkResponse:
+        """With what a client must know before its first call."""
         welcome = link_pb2.Welcome(
             protocol=protocol,
             version=__version__,
@@ -192,7 +191,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             max_large_payload_bytes=self.flow.limits.max_large_payload_bytes,
             lane=lane,
         )
-        return link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome)])
+        besides = [self._standing()] if self.fleet.standing.lacks_store and role == ClientPeer.role else []
+        return link_pb2.LinkResponse(frames=[link_pb2.Frame(welcome=welcome), *besides])
 
     async def _run(self, link: links.Link, peer: Peer, offered: _Offered, read: Callable[[], Awaitable[Any]], context: Context) -> str:
         """Until the link ends: on the lane, if the peer comes there; on the stream, if a client says something here."""
