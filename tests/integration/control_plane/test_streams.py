@@ -2,12 +2,15 @@
 
 import asyncio
 
-from snakepit import Client
+import grpc
+import pytest
+
+from snakepit import Client, ToolNotFound
 from snakepit._wire.bulk import LaneBroken
 from snakepit.client.stream import AT_ONCE
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
-from support.control_plane import Caller, collect, eventually, waiting
+from support.control_plane import PATIENCE_SECONDS, Caller, collect, eventually, waiting
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 from support.simulated_tools import payload
 
@@ -26,6 +29,15 @@ async def test_streams_arrive_in_order_and_queue_like_unary_calls(server: Runnin
         assert [chunk.index for chunk in chunks] == [0, 1, 2, 3, 4, 5]
         assert [chunk.last for chunk in chunks] == [False] * 5 + [True]
         await caller.call("echo")
+
+
+async def test_a_stream_that_asks_for_progress_and_is_refused_at_once_is_told(server: Running, caller: Caller) -> None:
+    """Its end waited for more progress, for ever."""
+    async with simulated_agent(server.address), Client(server.address) as client, asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(grpc.aio.AioRpcError, match="has no tool 'made up'"):
+            await collect(caller.stream("made up", {}, progress=True))
+        with pytest.raises(ToolNotFound):
+            [_ async for _ in client.pool(POOL).stream("made up", on_progress=lambda fraction, message: None)]
 
 
 async def test_a_slow_consumer_holds_back_its_own_stream_only(server: Running, caller: Caller) -> None:

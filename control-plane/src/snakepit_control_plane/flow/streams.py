@@ -66,10 +66,10 @@ class Stream:
         self._error: common_pb2.Error | None = None
 
     def watch(self, calls: OpenCalls, call: Call) -> None:
-        """The pool's idle time holds, and ends the call."""
+        """The pool's idle time holds, and ends the call. It may have been refused already."""
         if call.pool is not None:
             self.idle_seconds = call.pool.spec.call.stream_idle_seconds
-        self._hears_progress = call.message.progress
+        self._hears_progress = call.message.progress and not self.last_came
         self._on_stall = lambda error: calls.cancel(call, error)
 
     # ---- the agent's side
