@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
 
-from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer
+from snakepit._wire.bulk import LAST, OPEN
+from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer, Serve
 
 pytestmark = pytest.mark.timeout(120)
 
 COUNT = 200
 
 
-async def serve(call: BulkCall) -> None:
+CALL = b"all that there is to say"
+
+
+async def nobody_calls(call: BulkCall) -> None:
     raise AssertionError("nobody calls")
 
 
 @contextlib.asynccontextmanager
-async def idle_lanes() -> AsyncIterator[tuple[BulkServer, BulkGroup, list[socket.socket]]]:
+async def idle_lanes(serve: Serve = nobody_calls) -> AsyncIterator[tuple[BulkServer, BulkGroup, list[socket.socket]]]:
     """A group whose lanes wait for calls, and their other ends."""
     server = BulkServer()
     group = BulkGroup(server, "link of client x", serve)
@@ -45,6 +50,24 @@ async def most_ended_at_once(server: BulkServer) -> int:
 
 async def test_lanes_whose_other_ends_hang_up_together_end_one_in_a_turn() -> None:
     async with idle_lanes() as (server, _, others):
+        for each in others:
+            each.close()
+        assert await most_ended_at_once(server) == 1
+
+
+async def test_lanes_whose_other_ends_hang_up_while_they_wait_for_an_answer_end_one_in_a_turn() -> None:
+    begun = list[BulkCall]()
+
+    async def serve(call: BulkCall) -> None:
+        begun.append(call)
+        await asyncio.Event().wait()
+
+    async with idle_lanes(serve) as (server, _, others):
+        for each in others:
+            each.sendall(struct.pack("<IB", len(CALL), OPEN | LAST) + CALL)
+        async with asyncio.timeout(60):
+            while len(begun) < COUNT:
+                await asyncio.sleep(0)
         for each in others:
             each.close()
         assert await most_ended_at_once(server) == 1

@@ -12,6 +12,7 @@ or FAILED, and then the lane may be used for another one. Who wants no more of a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -135,10 +136,9 @@ class Bulk:
 
     async def until_hangup(self) -> None:
         """Returns when the other end, which has nothing to say, has gone."""
-        try:
+        with contextlib.suppress(LaneBroken):
             await self._until_readable(1)
-        except LaneBroken:
-            return
+            await self._its_ending()
 
     async def receive_into(self, view: memoryview) -> int:
         """What is there, at least a byte; it is there before anybody else runs. Raises LaneBroken."""
@@ -152,12 +152,16 @@ class Bulk:
                 await self._until_readable(len(view))
                 continue
             if not size:
-                if self._endings is not None:
-                    await self._endings.turn()
+                await self._its_ending()
                 raise self.abort("the other end has hung up")
             if isinstance(self._sock, Secured):
                 self._turn += self._sock.beside
             return size
+
+    async def _its_ending(self) -> None:
+        """The other end has hung up: wait until it is this one's turn to end."""
+        if self._endings is not None:
+            await self._endings.turn()
 
     async def _large(self, size: int) -> bytes:
         """As it comes: what is announced takes no memory before."""
