@@ -87,6 +87,7 @@ def _limits() -> Rows:
         ),
         ("the headers of a request", _size(bounds.MAX_HEADER_BYTES)),
         ("how long they may take to come, and a new connection may bring nothing; then it is hung up", f"{server.HEAD_SECONDS:g} s"),
+        ("what comes in a body or behind it beside its bytes, such as trailers, which nobody reads", _size(server.MOST_HEAD_BYTES)),
         ("how long a connection that nobody uses is kept", f"{server.IDLE_SECONDS:g} s"),
         ("requests that run (`SNAKEPIT_GATEWAY_MAX_REQUESTS`); one more is GATEWAY_FULL", f"{Settings.max_requests:,}"),
         (

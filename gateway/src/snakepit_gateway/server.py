@@ -20,7 +20,8 @@ IDLE_SECONDS = 75
 close what the other one is about to use."""
 
 MOST_HEAD_BYTES = 512 * 1024
-"""Of what has come before the headers are complete; who sends less and too much is told so by `bounds`."""
+"""Of what has come before the headers are complete; who sends less and too much is told so by `bounds`. Also of what comes within a body
+or behind it, and isn't the body."""
 
 
 HEAD_SECONDS = 30.0
@@ -50,10 +51,13 @@ class Config(uvicorn.Config):
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, which would collect whatever comes of a request's head, and wait for it for ever: one that doesn't end is cut off."""
+    """uvicorn's, which would collect whatever comes of a request's head, and behind its body, and wait for it for ever: what doesn't end is
+    cut off."""
 
-    _came: int | None = 0
-    """Bytes of what is to be a head; None: those that come are of a body."""
+    _came = 0
+    """Bytes since the last request was whole; within a body, since its last ones."""
+    _in_body = False
+    """A head is whole, and not all that belongs to it has come."""
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -70,18 +74,19 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._came is not None:
-            self._came += len(data)
-            if self._came > MOST_HEAD_BYTES:
-                self.send_400_response("The headers are too large.")
-                return
-        super().data_received(data)
-        if self._came:
-            self._wait_for_head()
+        self._came += len(data)
+        if self._came <= MOST_HEAD_BYTES:
+            super().data_received(data)
+            if self._came:
+                self._wait_for_head()
+        elif self._in_body:  # Its answer may have begun.
+            self.hang_up()
+        else:
+            self.send_400_response("The headers are too large.")
 
     def _wait_for_head(self) -> None:
         """But not while a request runs, whose answer it would take along."""
-        if self in self._idle and self._late is None:
+        if self in self._idle and self._late is None and not self._in_body:
             self._late = self.loop.call_later(HEAD_SECONDS, self.hang_up)
 
     def _leave_idle(self) -> None:
@@ -117,13 +122,21 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._came = None
+        self._came, self._in_body = 0, True
         self._leave_idle()
         keep_last_forwarded(self.headers)
         super().on_headers_complete()
 
-    def on_message_complete(self) -> None:
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # Else it is a trailer, which nobody reads.
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
         self._came = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._came, self._in_body = 0, False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

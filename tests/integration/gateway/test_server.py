@@ -50,7 +50,12 @@ class Serving:
         async def large(_: Request) -> Response:
             return Response(b"x" * LARGE, headers={"Connection": "close"})
 
-        app = Starlette(routes=[Route("/", quick), Route("/slow", slow), Route("/large", large)])
+        async def told(request: Request) -> Response:
+            body = await request.body()
+            return PlainTextResponse(f"{body.decode()} {[name.decode() for name, _ in request.scope['headers']]}")
+
+        routes = [Route("/", quick), Route("/slow", slow), Route("/large", large), Route("/told", told, methods=["POST"])]
+        app = Starlette(routes=routes)
         self.server = Server(app, Settings(listen="127.0.0.1:0", **settings), self.leaving)
 
     @property
@@ -159,6 +164,52 @@ async def test_who_is_hung_up_on_and_reads_slowly_gets_all() -> None:
         await eventually(lambda: connection.transport.get_write_buffer_size() < before, "more is on its way")
         connection._see_off(before)  # type: ignore[union-attr]  # noqa: SLF001  # as when UNREAD_SECONDS are over
         assert len(await reader.read(-1)) == LARGE - LARGE // 2
+        writer.close()
+
+
+CHUNKED = b"POST /told HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2;of=two\r\nhi\r\n0\r\n"
+
+
+async def test_what_comes_behind_a_body_is_passed_over() -> None:
+    async with serving() as made:
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        for _ in range(2):
+            writer.write(CHUNKED + b"Digest: none\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            answer = b"hi ['host', 'transfer-encoding']"
+            assert await reader.readexactly(len(answer)) == answer
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [CHUNKED, CHUNKED.replace(b"0\r\n", b"0\r\nDigest: "), CHUNKED.replace(b"0\r\n", b"1;")],
+    ids=["trailers", "one trailer", "an extension of a chunk"],
+)
+async def test_what_comes_beside_a_body_without_end_is_cut_off(begun: bytes) -> None:
+    async with serving() as made:
+        _, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        writer.write(begun)
+        line = b"a: b\r\n" if begun == CHUNKED else b"a" * 8
+
+        async def go_on() -> None:
+            while True:
+                writer.write(line * 10_000)
+                await writer.drain()
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(go_on(), 20)
+        await eventually(lambda: not made.server.server_state.connections, "it is hung up on")
+        writer.close()
+
+
+async def test_a_body_has_no_such_bound() -> None:
+    async with serving() as made:
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        size = 2 * server_module.MOST_HEAD_BYTES
+        writer.write(CHUNKED.replace(b"0\r\n", b"1\r\na\r\n" * size + b"0\r\n\r\n"))
+        await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readexactly(size))[2:] == b"a" * (size - 2)
         writer.close()
 
 
