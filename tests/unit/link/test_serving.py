@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled, and has no stubs
 
 from snakepit._wire import serving
 
@@ -48,3 +50,60 @@ def test_all_of_two_loops_calls_end_though_one_of_them_hears_of_all() -> None:
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert found == [MESSAGES, MESSAGES]
+
+
+class Steps:
+    """A batch as grpcio's coroutine has it: `core` tells how it went, and then what came is parsed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, unread: Exception | None = None) -> None:
+        self.core: Any = None
+        self.gave_back = False
+        self._unread = unread
+        monkeypatch.setattr(serving, "_execute_batch", self.execute)
+
+    async def execute(self, call: object, operations: object, loop: Any) -> None:
+        self.core = loop.create_future()
+        await self.core
+        self.gave_back = True
+        if self._unread is not None:
+            raise self._unread
+
+    def start(self) -> asyncio.Future[None]:
+        return serving._to_its_end(None, (), asyncio.get_running_loop())  # noqa: SLF001  # what grpcio is given
+
+
+UNREAD, GONE = ValueError("it can't be parsed"), ConnectionError("the stream was reset")
+
+
+@pytest.mark.parametrize("unread", [None, UNREAD], ids=["parsed", "unread"])
+@pytest.mark.parametrize("failed", [None, GONE], ids=["done", "failed"])
+async def test_whoever_waits_for_a_batch_is_told_how_it_went(
+    monkeypatch: pytest.MonkeyPatch, failed: Exception | None, unread: Exception | None
+) -> None:
+    steps = Steps(monkeypatch, unread)
+    ended = steps.start()
+    assert not ended.done()
+    if failed is None:
+        steps.core.set_result(None)
+    else:
+        steps.core.set_exception(failed)
+    assert steps.gave_back
+    assert ended.exception() is (failed or unread)
+
+
+async def test_a_batch_that_nobody_waits_for_gives_back_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(monkeypatch)
+    steps.start().cancel()
+    assert not steps.core.cancelled()
+    steps.core.set_result(None)
+    assert steps.gave_back
+
+
+def test_of_a_grpcio_that_nobody_has_looked_at_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def begin() -> None:
+        await serving.server().stop(0)
+
+    monkeypatch.setattr(cygrpc, "execute_batch", "its own")
+    monkeypatch.setattr(grpc, "__version__", "1.86.0")
+    asyncio.run(begin())
+    assert cygrpc.execute_batch == "its own"
