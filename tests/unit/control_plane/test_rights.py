@@ -316,6 +316,34 @@ def test_one_question_that_finds_nobody_there_is_enough() -> None:
     played(play)
 
 
+def test_where_one_of_many_connections_is_refused_others_are_kept_out_for_a_question_at_most() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed()
+        world.server.fails_on[MAINTAIN] = Unreachable("one of three API servers has gone")
+        with pytest.raises(Unreachable):
+            await world.allowed(right=MAINTAIN)
+        await asyncio.sleep(BIT)
+        assert not world.rights.is_away
+        assert await world.allowed(right=CHANGE_SESSION)
+
+    played(play)
+
+
+def test_two_questions_that_fail_together_beside_others_are_asked_once_in_a_pause_however_often_their_callers_come() -> None:
+    async def play(world: World) -> None:
+        assert await world.allowed()
+        failing = (MAINTAIN, CHANGE_SESSION)
+        world.server.fails_on = dict.fromkeys(failing, ServerUnavailable("500"))
+        for number in range(20):
+            with pytest.raises(ServerUnavailable):
+                await asyncio.gather(*[world.allowed(right=right) for right in failing])
+            await asyncio.sleep(BIT)
+            assert await world.allowed(Caller("somebody", f"new-{number}"))
+        assert [world.server.count(right) for right in failing] == [1, 1]
+
+    played(play)
+
+
 def test_nobody_answers_when_no_other_question_is_answered_either() -> None:
     async def play(world: World) -> None:
         assert await world.allowed()

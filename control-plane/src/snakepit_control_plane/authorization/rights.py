@@ -73,6 +73,7 @@ class Rights(Access):
         self._asking: dict[Key, asyncio.Task[Answer]] = {}
         self._turns = asyncio.Semaphore(AT_A_TIME)
         self._away: ServerUnavailable | None = None
+        self._away_since = 0.0
         # Questions that failed when they were asked last, within a pause; or for longer, while their last answers hold.
         self._failing: dict[Key, tuple[ServerUnavailable, Caller]] = {}
         # Those that failed since somebody answered.
@@ -194,21 +195,22 @@ class Rights(Access):
             self._try_again_later()
 
     def _somebody_answers(self) -> None:
-        if self._away is not None:
-            self._away = None
+        if self._away is not None and self._clock() - self._away_since >= PAUSE_SECONDS:
             self._failing.clear()  # What has failed meanwhile may not have failed for what it asks.
+        self._away = None
         self._doubts.clear()
 
     def _doubt(self, key: Key, error: ServerUnavailable) -> None:
         """Whether anybody answers: another question says so, and it is asked now if there is one that was answered."""
         if len(self._doubts) < DOUBTS:
             self._doubts.add(key)
+        if self._away is None and self._answered is not None and self._answered[0] not in self._doubts:
+            self._ask_again(*self._answered)
         if isinstance(error, Unreachable) or len(self._doubts) >= DOUBTS:
             if self._away is None:
                 log.warning("rights can't be asked for, and the last answers go on: %s", error)
+                self._away_since = self._clock()
             self._away = error
-        elif self._answered is not None and self._answered[0] not in self._doubts:
-            self._ask_again(*self._answered)
 
     def _try_again_later(self) -> None:
         self._trying = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._try_again)
