@@ -85,7 +85,7 @@ def _limits() -> Rows:
             "how long a body may take to come, a large one when it has room",
             f"{bounds.PATIENCE_SECONDS:g} s, and a second more for each {_size(bounds.SLOWEST_BYTES_PER_SECOND)}",
         ),
-        ("the headers of a request", _size(bounds.MAX_HEADER_BYTES)),
+        ("the headers of a request", f"{_size(bounds.MAX_HEADER_BYTES)}, and {server.MOST_HEADERS:,} of them"),
         ("how long they may take to come, and a new connection may bring nothing; then it is hung up", f"{server.HEAD_SECONDS:g} s"),
         ("what comes in a body or behind it beside its bytes, such as trailers, which nobody reads", _size(server.MOST_HEAD_BYTES)),
         ("how long a connection that nobody uses is kept", f"{server.IDLE_SECONDS:g} s"),

@@ -22,6 +22,8 @@ close what the other one is about to use."""
 MOST_HEAD_BYTES = 512 * 1024
 """Of what has come before the headers are complete; who sends less and too much is told so by `bounds`. Also of what comes within a body
 or behind it, and isn't the body."""
+MOST_HEADERS = 1000
+"""Of a request, with its trailers. Each is work, also the shortest: a quarter of a MiB of those kept everybody waiting for 15 ms."""
 
 
 HEAD_SECONDS = 30.0
@@ -58,6 +60,8 @@ class Protocol(HttpToolsProtocol):
     """Bytes since the last request was whole; within a body, since its last ones."""
     _in_body = False
     """A head is whole, and not all that belongs to it has come."""
+    _headers = 0
+    """Of this request, so far."""
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -75,14 +79,12 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._came += len(data)
-        if self._came <= MOST_HEAD_BYTES:
-            super().data_received(data)
-            if self._came:
-                self._wait_for_head()
-        elif self._in_body:  # Its answer may have begun.
-            self.hang_up()
-        else:
+        if self._came > MOST_HEAD_BYTES:
             self.send_400_response("The headers are too large.")
+            return
+        super().data_received(data)
+        if self._came:
+            self._wait_for_head()
 
     def _wait_for_head(self) -> None:
         """But not while a request runs, whose answer it would take along."""
@@ -114,11 +116,13 @@ class Protocol(HttpToolsProtocol):
             self.hang_up()
 
     def send_400_response(self, msg: str) -> None:
-        super().send_400_response(msg)
+        """But not into an answer that has begun."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            super().send_400_response(msg)
         self.hang_up()
 
     def on_message_begin(self) -> None:
-        self._came = self._came or 1
+        self._came, self._headers = self._came or 1, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -128,6 +132,9 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers += 1
+        if self._headers > MOST_HEADERS:
+            raise ValueError("too many headers")  # The parser stops, and uvicorn refuses it.
         if not self._in_body:  # Else it is a trailer, which nobody reads.
             super().on_header(name, value)
 

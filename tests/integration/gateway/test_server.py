@@ -203,6 +203,15 @@ async def test_what_comes_beside_a_body_without_end_is_cut_off(begun: bytes) -> 
         writer.close()
 
 
+@pytest.mark.parametrize(("count", "status"), [(1000, 200), (1001, 400)])
+async def test_a_request_has_so_many_headers(count: int, status: int) -> None:
+    async with serving() as made:
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        writer.write(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * count + b"\r\n")
+        assert (await reader.readline()).split()[1] == str(status).encode()
+        writer.close()
+
+
 async def test_a_body_has_no_such_bound() -> None:
     async with serving() as made:
         reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
