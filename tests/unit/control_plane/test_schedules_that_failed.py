@@ -290,6 +290,25 @@ def test_a_session_that_another_replica_has_moved_while_the_store_was_away_from_
     run(program())
 
 
+def test_calls_of_known_sessions_go_on_while_the_store_is_away_for_a_second_time() -> None:
+    """They were refused where nobody had called in between. (Found by reading.)"""
+
+    async def program() -> None:
+        replica, sent = Replica(), []
+        capsule = await replica.link("agent", sent)
+        await replica.bound_session("agent")
+        replica.submit("s")
+        await asyncio.sleep(0.1)
+        replica.flow.outcomes.answered(capsule, link_pb2.Frame(result=link_pb2.Result(id=sent[0].call.id)))
+        replica.store.returns += 1
+        replica.store.problem = "it is away again"
+        replica.submit("s")
+        assert kinds(sent) == ["call", "call"]
+        await replica.stop()
+
+    run(program())
+
+
 def test_sessions_that_were_used_while_the_store_was_away_live_on_from_then() -> None:
     """All were forgotten when one was called: those that nobody called again expired as if they had not been used. (Found by reading.)"""
 

@@ -56,7 +56,7 @@ class Binding:
             self._dispatcher.undo(call, error)
 
     def _place(self, pool: Pool, entry: SessionEntry, call: Call, now: float, offered: Worker | None) -> None:
-        if entry.returns != self._store.returns and not entry.busy:
+        if entry.returns != self._store.returns and not entry.busy and not self._store.problem:
             # The store was away, perhaps from this replica alone: others may have moved the session, whose agent they have declared lost.
             entry.record = None
         if entry.record is None or entry.must_wait(call):
