@@ -22,7 +22,7 @@ import snakepit
 from snakepit._telemetry import tracing
 from tests.bench.cpu import family, ran_seconds
 from tests.bench.plane import Plane, plane
-from tests.bench.rounds import ROUNDS, TEXT, chosen, closed_loop, median, say
+from tests.bench.rounds import ROUND_SECONDS, ROUNDS, TEXT, chosen, closed_loop, median, say
 from tests.bench.rows import Row, Target
 
 NOTHING, FEW, MANY = "nothing sampled", "1 % sampled", "10 % sampled"
@@ -33,16 +33,15 @@ FEW_TARGET = Target("≤", 1.03)
 SAMPLED = Target("≤", 3)
 """Times the CPU time of a call without traces: 3 %, where one in a hundred is sampled."""
 
-EXPORT = {"OTEL_BSP_SCHEDULE_DELAY": "2000"}
-EXPORTED_SECONDS = 2.5
-"""A round waits until its spans are away, which is part of what they cost. By default they would go each five seconds."""
+SECONDS = 5 * ROUND_SECONDS
+"""Spans go each five seconds, which costs the same whether they are many or few."""
+EXPORTED_SECONDS = 5.5
+"""A round waits until its spans are away, which is part of what they cost."""
 
 FOLLOW = {"OTEL_TRACES_SAMPLER": "parentbased_always_off"}
 """The caller alone begins traces. Without `parentbased` nobody would make a span of one that it has begun."""
 WITHOUT = ("without", "without, again")
 WARM_UP_SECONDS = 1.0
-TURNS = 3
-"""So often each side is measured with one set of programs, in any order."""
 
 
 async def rows() -> list[Row]:
@@ -58,17 +57,14 @@ async def rows() -> list[Row]:
 
 
 async def _round(callers: int, spans_go: Mapping[str, str]) -> dict[str, float]:
-    async with plane() as one, plane() as other, plane(environment={**spans_go, **EXPORT, **FOLLOW}) as traced:
+    async with plane() as one, plane() as other, plane(environment={**spans_go, **FOLLOW}) as traced:
         sides = {name: partial(_micros, *without, callers, {}) for name, without in zip(WITHOUT, (one, other), strict=True)}
         for name, share in SHARES.items():
             variables = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(share)}
-            sides[name] = partial(_micros, *traced, callers, {**spans_go, **EXPORT, **variables})
+            sides[name] = partial(_micros, *traced, callers, {**spans_go, **variables})
         for _, pool in (one, other, traced):
             await closed_loop(partial(pool.call, "echo", {"text": TEXT}, timeout=30), callers, WARM_UP_SECONDS)
-        found: dict[str, list[float]] = {name: [] for name in sides}
-        for name in (each for _ in range(TURNS) for each in random.sample(list(sides), len(sides))):
-            found[name].append(await sides[name]())
-        return {name: mean(each) for name, each in found.items()}
+        return {name: await sides[name]() for name in random.sample(list(sides), len(sides))}
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +101,7 @@ async def _micros(running: Plane, pool: snakepit.Pool, callers: int, variables: 
     pids = [os.getpid(), *parts, *(pid for each in running.keepers for pid in family(each.pid))]
     with _tracing(variables):
         before = sum(map(ran_seconds, pids))
-        load = await closed_loop(partial(pool.call, "echo", {"text": TEXT}, timeout=30), callers)
+        load = await closed_loop(partial(pool.call, "echo", {"text": TEXT}, timeout=30), callers, SECONDS)
         await asyncio.sleep(EXPORTED_SECONDS)
         return (sum(map(ran_seconds, pids)) - before) / len(load.latencies) * 1e6
 
