@@ -134,6 +134,7 @@ def _sampled(callers: int, rounds: list[dict[str, float]]) -> Row:
         against=f"{NOTHING}, the same programs",
         value=median(each[FEW] / each[NOTHING] for each in rounds),
         target=FEW_TARGET,
+        note=f"rounds of {SECONDS:g} s, as spans go each five",
     )
 
 
