@@ -119,8 +119,12 @@ class Connections:
         still = (peer for peer in gone if self._known.get(peer) == known.get(peer))  # Whoever has shown one meanwhile is left alone.
         return Counter(known.get(peer, "") for peer in still if _hang_up(there[peer], peer, self._ports()))
 
+    def _is_unproven(self, owner: str) -> bool:
+        """Those that say they are an agent's. Where that is proven, a subject may be called so."""
+        return not self._proven and owner.startswith(AGENTS)
+
     def _beyond(self, known: Mapping[str, str]) -> list[str]:
-        agents = {peer: owner for peer, owner in known.items() if owner.startswith(AGENTS) and not self._proven}
+        agents = {peer: owner for peer, owner in known.items() if self._is_unproven(owner)}
         others = {peer: owner for peer, owner in known.items() if peer not in agents}
         return [*beyond(others, share_of(self._most)), *beyond(agents, share_of(self._most, AGENTS_SHARE))]
 
@@ -129,7 +133,7 @@ class Connections:
         for owner in gone.keys() - self._said:
             self._said[owner] = now
             whose = f"of {quoted(owner)}" if owner else "that have shown no token"
-            share = AGENTS_SHARE if owner.startswith(AGENTS) and not self._proven else SHARE
+            share = AGENTS_SHARE if self._is_unproven(owner) else SHARE
             most = f"{share:.0%} of {'maxConnections' if owner else 'what others leave of maxConnections'}, {self._most}"
             log.warning("%d connections %s are hung up: such may be %s. It is said once a minute", gone[owner], whose, most)
 
