@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
+from typing import Any
 
 from indents import widened
 from mkdocs.config.defaults import MkDocsConfig
@@ -26,6 +27,9 @@ SOURCES = "sources"
 VERSION = "MIKE_DOCS_VERSION"
 """What `mike deploy` sets."""
 MERMAID = ROOT / ".venv-docs/mermaid.min.js"
+PICTURES_CSS = "pictures.css"
+WIDE_ENOUGH = ".picture { overflow-x: auto; } .picture .mermaid { min-width: 32rem; }\n"
+"""Hardly less than the text of a page has on a desktop: there nothing is scrolled."""
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?:#(?P<anchor>[^)\s]*))?\)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".lua": "lua", ".sh": "sh", ".toml": "toml", ".json": "json", ".proto": "proto"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n\n"
@@ -37,9 +41,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     if VERSION in os.environ:  # only there a list of versions lies beside the site
         config["extra"]["version"] = {"provider": "mike"}
     if MERMAID.exists():  # else the theme would fetch one from elsewhere
-        fence = {"name": "mermaid", "class": "mermaid", "format": fence_code_format}
+        fence = {"name": "mermaid", "class": "mermaid", "format": _picture}
         config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
         config["extra_javascript"].append(MERMAID.name)
+        config["extra_css"].append(PICTURES_CSS)
     return config
 
 
@@ -50,12 +55,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, _page_of(path), content=_source(path, sorted(anchors))))
     if MERMAID.exists():
         files.append(File.generated(config, MERMAID.name, abs_src_path=str(MERMAID)))
+        files.append(File.generated(config, PICTURES_CSS, content=WIDE_ENOUGH))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """The page with its links as the site has them, and its lists as MkDocs reads them."""
     return widened(_led(markdown, _origin(page.file.src_uri)))
+
+
+def _picture(*args: Any, **options: Any) -> str:
+    """Within a frame that can be scrolled: on a phone a picture keeps a size at which it can be read."""
+    return f'<div class="picture">{fence_code_format(*args, **options)}</div>'
 
 
 def _origin(uri: str) -> str:

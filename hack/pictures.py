@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from places import in_place
+from places import DOCS, filled
 
 from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import common_pb2, pool_pb2
@@ -18,15 +18,22 @@ Lines = Iterator[str]
 
 
 def pages() -> dict[str, str]:
-    """Pages as they are, each with today's picture, by their names in docs/."""
+    """Pages as they are, each with today's pictures, by their names in docs/."""
     drawn = {
-        "workers.md": ("the table of states", of_workers()),
-        "architecture.md": ("the states of a call", of_calls()),
-        "concepts/calls.md": ("the states of a call", of_calls()),
-        "concepts/capsules.md": ("the ladder of a capsule", of_capsules(HeartbeatSpec())),
-        "concepts/sessions.md": ("what is done with a session's call", of_sessions()),
+        "workers.md": {"the table of states": of_workers()},
+        "architecture.md": {"the states of a call": of_calls()},
+        "concepts/calls.md": {"the states of a call": of_calls()},
+        "concepts/capsules.md": {"the ladder of a capsule": of_capsules(HeartbeatSpec())},
+        "concepts/sessions.md": {f"a session's call, {name}": of_sessions(those) for name, those in AFFINITIES.items()},
     }
-    return {name: in_place(name, place, picture) for name, (place, picture) in drawn.items()}
+    return {name: _with(name, pictures) for name, pictures in drawn.items()}
+
+
+def _with(name: str, pictures: Mapping[str, str]) -> str:
+    text = (DOCS / name).read_text()
+    for place, picture in pictures.items():
+        text = filled(text, place, picture, of=f"docs/{name}")
+    return text
 
 
 def of_workers() -> str:
@@ -64,22 +71,22 @@ def _silence_until(verdict: int, heartbeat: HeartbeatSpec) -> float:
 
 
 AFFINITIES = {
-    "hint": common_pb2.AFFINITY_HINT,
-    "strict_queue": common_pb2.AFFINITY_STRICT_QUEUE,
-    "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST,
+    "hint": {"hint": common_pb2.AFFINITY_HINT},
+    "strict": {"strict_queue": common_pb2.AFFINITY_STRICT_QUEUE, "strict_fail_fast": common_pb2.AFFINITY_STRICT_FAIL_FAST},
 }
+"""A picture each: in one, the words at its arrows would lie on each other."""
 
 
-def of_sessions() -> str:
-    """For each thing that may be so of a session's worker, what `choose` says, with each affinity."""
+def of_sessions(affinities: Mapping[str, common_pb2.Affinity]) -> str:
+    """For each thing that may be so of a session's worker, what `choose` says, with each of these affinities."""
     lines = ["```mermaid", "flowchart LR"]
     lines += [f'    {state.name}["{state.value}"]' for state in BindingState]
-    chosen = {(state, name): choose(state, AffinityRequest(value)) for state in BindingState for name, value in AFFINITIES.items()}
+    chosen = {(state, name): choose(state, AffinityRequest(value)) for state in BindingState for name, value in affinities.items()}
     lines += [f'    {action.name}(["{action.value}"])' for action in dict.fromkeys(chosen.values())]
     for state in BindingState:
-        for action in dict.fromkeys(chosen[state, name] for name in AFFINITIES):
-            names = [name for name in AFFINITIES if chosen[state, name] is action]
-            label = "" if len(names) == len(AFFINITIES) else f"|{', '.join(names)}|"
+        for action in dict.fromkeys(chosen[state, name] for name in affinities):
+            names = [name for name in affinities if chosen[state, name] is action]
+            label = "" if len(names) == len(affinities) else f"|{', '.join(names)}|"
             lines.append(f"    {state.name} -->{label} {action.name}")
     return "\n".join([*lines, "```", ""])
 

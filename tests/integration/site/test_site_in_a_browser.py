@@ -81,3 +81,15 @@ def test_pictures_are_drawn(page: Page, url: str, name: str) -> None:
         box = drawings.nth(at).bounding_box()
         assert box is not None
         assert box["height"] > 200, "Mermaid's word for a mistake is smaller"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_on_a_phone_a_picture_keeps_its_size_and_the_page_its_width(page: Page, url: str, name: str) -> None:
+    if not PICTURES.exists():
+        pytest.skip("there is no Mermaid in .venv-docs: npm was not there when make site made that")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{url}/{name.removesuffix('.md')}.html")
+    drawings = page.locator("div.mermaid")
+    expect(drawings).to_have_count(len(blocks(f"docs/{name}", "mermaid")), timeout=READY_MS)
+    assert [width for width in drawings.evaluate_all("all => all.map(each => each.offsetWidth)") if width < 600] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
