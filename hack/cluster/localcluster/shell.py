@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 CONTAINED = (*ENDS_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -30,6 +31,21 @@ def output(*argv: str | Path, environment: Mapping[str, str] | None = None, seco
     if done.returncode != 0:
         raise Failure(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
+
+
+def fed(command: Sequence[str], write: Callable[[IO[bytes]], None]) -> None:
+    """Run a command whose input is written by `write`."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        try:
+            with process.stdin as pipe:
+                write(pipe)
+        except BrokenPipeError:
+            pass  # It has ended, and says why.
+        message = process.stderr.read().decode()
+    if process.returncode != 0:
+        raise Failure(f"`{' '.join(command)}` failed: {message.strip()}")
 
 
 def succeeds(*argv: str | Path) -> bool:

@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from localcluster import images, loading, released
-from localcluster.images import Naming
+from localcluster import released
 from localcluster.shell import Failure
 
 DIGEST, CONFIGURATION = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -46,15 +45,3 @@ def test_a_release_of_another_commit_is_refused(checkout: Path, tmp_path: Path) 
 def test_a_folder_without_a_release_says_what_makes_one(checkout: Path, tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"no release in .*: `make release` puts one into dist/"):
         released.read(tmp_path, checkout)
-
-
-def test_an_image_that_has_another_name_already_is_not_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no buildah that could copy it."""
-    manifest = json.dumps({"mediaType": "m", "config": {"digest": CONFIGURATION}, "layers": []}).encode()
-    pool = loading.Pool(tmp_path)
-    (tmp_path / "manifests/of-another-name.json").write_bytes(manifest)
-    for each in (loading.digest_of(manifest), CONFIGURATION):
-        pool.path(each).touch()
-    monkeypatch.setattr(images, "inspect", lambda name: {"FromImageID": CONFIGURATION.removeprefix("sha256:")})
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert pool.take(Naming(tag="1.2.3").of("agent")) == loading.descriptor_of(manifest)
