@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -109,6 +110,24 @@ def test_a_failure_is_one_sentence_on_stderr_and_a_status_that_says_what_may_be_
     assert (code, out) == (status, "")
     assert sentence in err
     assert err.count("\n") == 1, err
+
+
+def test_a_token_file_that_cant_be_read_is_what_is_said_and_not_that_nobody_answers(  # type: ignore[no-untyped-def]
+    snakepit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(missing := tmp_path / "token"))
+    said = f"snakepit: UNAUTHENTICATED: the token file {missing} can't be read: No such file or directory: mend its path or its mode\n"
+    assert snakepit("pools") == (ExitStatus.USAGE, "", said)
+    missing.write_bytes(b"\xff")
+    assert "can't be read: it is no text" in snakepit("pools")[2]
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_has_an_address(snakepit) -> None:  # type: ignore[no-untyped-def]
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        code, _, err = snakepit("pools", "--server", "{}:{}".format(*deaf.getsockname()))
+    assert code == ExitStatus.NEVER_STARTED
+    assert "the name has no address" not in err
+    assert re.search(r"\((nothing has been heard from there|\S+ did not answer the Hello within 5 s)\)$", err.rstrip())
 
 
 def test_a_failure_is_an_object_where_json_was_asked_for(snakepit) -> None:  # type: ignore[no-untyped-def]

@@ -199,6 +199,11 @@ class Dialer:
             self._look = None
 
     @property
+    def is_dialling(self) -> bool:
+        """Is any address known?"""
+        return bool(self._dialling)
+
+    @property
     def all_linked(self) -> bool:
         """Is there an open link to each address that the name has?"""
         return bool(self._dialling) and self._dialling.keys() <= self.replicas.keys()

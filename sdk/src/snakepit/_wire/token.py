@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from snakepit._wire.status import Metadata
-from snakepit.errors import SnakepitError, Started, Unauthenticated
+from snakepit.errors import Started, Unauthenticated
 
 MOUNTED = Path("/var/run/secrets/snakepit/token")
 """Where a caller's pod has its token, by the snippet of docs/security.md."""
@@ -43,13 +43,14 @@ class Token:
         self._last = ""
 
     def read(self) -> str:
-        """The token, or the last one if the file can't be read now; empty: there is none. Raises SnakepitError if it never could."""
+        """The token, or the last one if the file can't be read now; empty: there is none. Raises Unauthenticated if it never could."""
         if self._file is not None:
             try:
                 self._last = self._file.read_text().strip()
-            except OSError as error:
+            except (OSError, UnicodeDecodeError) as error:
                 if not self._last:
-                    raise SnakepitError(f"the token file {self._file} can't be read: {error.strerror}", started=Started.NO) from None
+                    why = getattr(error, "strerror", None) or "it is no text"
+                    raise Unauthenticated(f"the token file {self._file} can't be read: {why}: mend its path or its mode") from None
         return self._last
 
     def metadata(self) -> Metadata:

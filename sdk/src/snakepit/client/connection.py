@@ -150,7 +150,7 @@ class Connection:
         """As `again`; `twice`: would it do no harm if it ran again?"""
         if isinstance(failure, NotWritten):
             if not tries.still_unsent():
-                raise tries.told(local_errors.no_server(self.peers.target, self.peers.dialer.last_error))
+                raise tries.told(self.peers.no_server())
             return
         tries.avoided.add(peer)  # By this call alone: whether others may take its link, the link says.
         if isinstance(failure, ReplicaLost):

@@ -45,11 +45,12 @@ def of_another_loop() -> SnakepitError:
     )
 
 
-def no_server(target: str, last: SnakepitError | None) -> SnakepitError:
-    """Why no link could be opened; a refusal by a server that is there comes as it is."""
+def no_server(target: str, last: SnakepitError | None, *, is_dialling: bool = False) -> SnakepitError:
+    """Why no link could be opened; a refusal by a server that is there comes as it is. `is_dialling`: an address is known."""
     if last is not None and _says_it_all(last):
         return last
-    why = f" ({_cause(last.message)})" if last is not None else " (the name has no address)"
+    without = "nothing has been heard from there" if is_dialling else "the name has no address"
+    why = f" ({without if last is None else _cause(last.message)})"
     asked = "is `snakepit dev` running"
     if may_be_the_network(last):
         asked = "is this pod's namespace labelled snakepit.dev/caller=true (docs/security.md)"

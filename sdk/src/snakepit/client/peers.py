@@ -18,6 +18,7 @@ from snakepit._wire.trust import Trust
 from snakepit.client import local_errors
 from snakepit.client.peer import Peer
 from snakepit.client.renewals import Renewals
+from snakepit.errors import SnakepitError
 from snakepit.v1 import link_pb2
 
 REFUSED_SECONDS = 0.5
@@ -182,7 +183,11 @@ class Peers:
             patience = REFUSED_BY_A_NETWORK_SECONDS if local_errors.may_be_the_network(error) else REFUSED_SECONDS
             refused = error is not None and not self._ever_open and min(self.dialer.failed_at, now() - patience) > begin
             if now() >= end or refused or self.stopped:
-                raise local_errors.no_server(self.target, error)
+                raise self.no_server()
+
+    def no_server(self) -> SnakepitError:
+        """Why there is no link."""
+        return local_errors.no_server(self.target, self.dialer.last_error, is_dialling=self.dialer.is_dialling)
 
     def sweep_soon(self) -> None:
         """A replica may say nothing of a deadline: one look at all calls now and then, instead of a timer for each."""
