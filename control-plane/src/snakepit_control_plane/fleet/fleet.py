@@ -273,7 +273,7 @@ class Fleet:
         gone = pool.update(capsule, report.workers, now, report.leaving)
         self.roster.reported(pool)
         self._count_recycled(pool, capsule, report)
-        self._ended(pool, gone, now)
+        self.flow.sessions.workers_gone(pool, gone, now)
         # What changes with each heartbeat, such as ages, is no news.
         workers = ((each.incarnation, each.state, each.reason) for each in report.workers)
         news = (capsule.draining, capsule.told_to_drain, capsule.ready_workers, *workers)
@@ -319,11 +319,6 @@ class Fleet:
             for worker in [each for each in capsule.everyone if each in pool.queue.pinned]:
                 self.flow.dispatcher.freed(pool, worker, now)
             self.flow.dispatcher.pump(pool, now)
-
-    def _ended(self, pool: Pool, gone: list[Worker], now: float) -> None:
-        for worker in gone:
-            pool.ends[pool.why_gone(worker.id, worker.incarnation)] += 1
-        self.flow.sessions.workers_gone(pool, gone, now)
 
     # ---- time
 
@@ -374,7 +369,7 @@ class Fleet:
     def _gone(self, pool: Pool, capsule: Capsule, why: str) -> None:
         now = self.flow.clock()
         self.flow.agents.senders.pop(capsule, None)
-        self._ended(pool, pool.remove(capsule, why, now), now)
+        self.flow.sessions.workers_gone(pool, pool.remove(capsule, why, now), now)
         self.changes.tell(pool.name)
 
     async def stop(self) -> None:

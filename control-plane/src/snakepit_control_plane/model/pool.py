@@ -69,8 +69,8 @@ class Pool:
         self.means: dict[str, float] = {}
         # How many lives have ended, and how.
         self.ends: Counter[str] = Counter()
-        # Why lives have ended, for strict sessions that ask after them.
-        self._gone: OrderedDict[str, str] = OrderedDict()
+        # Why lives have ended, for strict sessions that ask after them; and whether that is counted in `ends`.
+        self._gone: OrderedDict[str, tuple[str, bool]] = OrderedDict()
         self.records: PoolRecords | None = None
         self._wall = wall
         self.objectives = None if spec.slo is None else Objectives(spec.slo, now, wall)
@@ -94,16 +94,21 @@ class Pool:
     def has_gone(self, incarnation: str) -> bool:
         return incarnation in self._gone
 
-    def note_end(self, incarnation: str, why: str) -> None:
-        """That life of a worker has ended."""
-        self._gone[incarnation] = why
+    def note_end(self, incarnation: str, why: str, *, counts: bool = False) -> None:
+        """That life of a worker has ended. `counts`: in `ends`, but once. A capsule that was given up comes back to say that its workers
+        have ended: then why they had been given up stands."""
+        if not incarnation or self._gone.get(incarnation, ("", False))[1]:
+            return
+        if counts:
+            self.ends[why] += 1
+        self._gone[incarnation] = why, counts
         if len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
 
     def why_gone(self, worker: str, incarnation: str) -> str:
         """In the words of SESSION_WORKER_UNAVAILABLE: recycled, oom, crashed, evicted, scaled down, lost."""
         leaving = self.find(worker, incarnation)
-        return self._gone.get(incarnation, "lost") if leaving is None else why_leaving(leaving)
+        return self._gone.get(incarnation, ("lost", False))[0] if leaving is None else why_leaving(leaving)
 
     def update(
         self, capsule: Capsule, infos: Iterable[pool_pb2.Worker], now: float, leaving: Iterable[pool_pb2.Worker] = ()
@@ -170,7 +175,7 @@ class Pool:
         if self.workers.get(worker.id) is worker:
             del self.workers[worker.id]
         self.leaving.pop(worker.incarnation, None)
-        self.note_end(worker.incarnation, why)
+        self.note_end(worker.incarnation, why, counts=True)
 
     def trusts_leases(self, now: float) -> bool:
         """Has an agent without a lease been silent? One that ran out while the store was away is renewed by whoever hears the agent."""
