@@ -12,8 +12,9 @@ PAGE = """# Metrics
 Generated from `sdk/src/snakepit/_telemetry/metrics/` by `make docs`; don't edit. This is every metric of every
 component, as a scrape of `/metrics` names it. [Observe](observe.md) says where they are served.
 
-`pool` is always `namespace/name`. No label names a session, a call or a caller. Each replica of the control plane
-counts what it does itself: sum over replicas. What each of them sees whole is told so: take the largest.
+`pool` is always `namespace/name`, or empty for calls to a pool that there is not. No label names a session, a call or a
+caller. Each replica of the control plane counts what it does itself: sum over replicas. What each of them sees whole is
+told so: take the largest.
 
 A histogram has the classic buckets that are told beside it, or
 [finer ones](monitoring.md#native-histograms-and-exemplars) for a Prometheus that takes native histograms.

@@ -84,6 +84,64 @@ async def test_a_key_runs_once_in_the_phases_and_waits_in_the_queue_as_any_call_
     assert sum(sum(minute.queue_seconds) for minute in history.minutes) == 1
 
 
+@pytest.mark.parametrize("result_first", [True, False])
+async def test_a_stream_has_run_until_its_tool_ended_whether_its_result_or_its_last_chunk_comes_first(
+    server: Running, caller: Caller, result_first: bool
+) -> None:
+    pipes: list[asyncio.Task[int]] = []
+
+    async def letters(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        pipes.append(asyncio.create_task(agent.pipe(call, [link_pb2.Chunk(payload=payload("a")), link_pb2.Chunk(index=1, last=True)])))
+        if not result_first:
+            await agent.gate.wait()
+        return link_pb2.Result(run_seconds=0.0001)
+
+    async with simulated_agent(server.address, tools={"letters": letters}) as agent:
+        stream = caller.stream("letters", {})
+        await stream.read()
+        if result_first:
+            await eventually(lambda: not agent.running)
+        assert (await stream.read()).last
+        await eventually(lambda: not server.flow.calls.count)
+        found = await scrape(server)
+        agent.let_go()
+        await asyncio.gather(*pipes)
+        records = server.flow.pools[POOL].records
+        assert records is not None
+        (record,) = records
+    name = "snakepit_call_phase_duration_seconds"
+    sums = {phase: found[f"{name}_sum", (phase, "letters")] for phase in ("queue", "run", "overhead")}
+    assert {found[f"{name}_count", (phase, "letters")] for phase in sums} == {1}
+    assert (sums["run"] == pytest.approx(0.0001)) == result_first
+    assert sums["run"] == pytest.approx(record.run_seconds)
+    assert 0 < sums["run"] <= found["snakepit_call_duration_seconds_sum", ("letters",)]
+
+
+async def test_a_call_that_runs_again_has_waited_for_its_first_run_too(server: Running, caller: Caller) -> None:
+    async def fatal(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        if len(agent.calls) == 2:
+            asyncio.get_running_loop().call_soon(agent.replace_worker, call.worker)
+            await asyncio.Event().wait()
+        return link_pb2.Result(run_seconds=0.0001)
+
+    async with simulated_agent(server.address, tools={"hang": hang, "fatal": fatal}, idempotent=frozenset({"fatal"})) as agent:
+        busy = caller.start("hang")
+        await eventually(lambda: agent.running)
+        again = caller.start("fatal")
+        await eventually(lambda: waiting(server) == 1)
+        queued = time.monotonic()
+        await caller.create("s")  # Something takes its time meanwhile.
+        least = time.monotonic() - queued
+        agent.let_go()
+        await asyncio.gather(busy, again)
+        found = await scrape(server)
+    assert [call.tool for call in agent.calls] == ["hang", "fatal", "fatal"]
+    name = "snakepit_call_phase_duration_seconds"
+    assert found[f"{name}_sum", ("queue", "fatal")] >= least
+    (history,) = [pool.records.history for pool in server.flow.pools.values() if pool.records is not None]
+    assert sum(sum(minute.queue_seconds) for minute in history.minutes) == 1
+
+
 async def test_a_call_that_never_ran_has_no_phases(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         await outcome(caller.start("no-such-tool"))
@@ -152,6 +210,16 @@ async def test_sessions_are_counted_as_they_are_created_and_move(server: Running
     assert found["snakepit_sessions_created_total", ()] == 1
     moved = {labels: value for (name, labels), value in found.items() if name == "snakepit_sessions_moved_total"}
     assert moved == {("busy",): 1, ("rebind",): 1}
+
+
+async def test_a_session_that_was_bound_to_no_worker_does_not_move_when_it_is_let_go(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address):
+        await caller.create("s")
+        await caller.rebind("s")
+        await caller.call("echo", session_id="s")
+        for _ in range(2):
+            await caller.rebind("s")
+    assert counted(server, "snakepit_sessions_moved_total", pool=POOL, reason="rebind") == 1
 
 
 async def test_a_strict_session_whose_worker_crashed_is_lost_once_however_many_calls_are_told(server: Running, caller: Caller) -> None:

@@ -260,6 +260,8 @@ class OpenCalls(OpenCount):
         """Labels come from what is known here, never from what a caller made up."""
         outcome, seconds = outcome_of(result), now - call.request.came_at
         name, tool, pool, place, span = "", "", call.pool, call.place, call.span
+        if call.request.is_stream:
+            result.run_seconds = call.ran_for(outcome, now)
         if pool is not None:
             name, tool = pool.name, call.tool if call.tool in pool.tools else ""
             if (records := pool.records) is None:
@@ -269,7 +271,7 @@ class OpenCalls(OpenCount):
             if pool.objectives is not None:
                 started = result.error.started if outcome != "OK" else 0
                 pool.objectives.count(outcome, started, seconds, now, is_stream=call.request.is_stream)
-        waited = 0.0 if place is None else place.waited
+        waited = 0.0 if place is None else place.before + place.waited
         # One that was never sent is given the outcome of another caller's, of its idempotency key.
         ran = result.run_seconds if call.worker is not None or call.attempts is not None else 0.0
         self._telemetry.answered(name, tool, outcome, seconds, waited, ran, "" if span is None else span.traceparent)

@@ -174,7 +174,7 @@ class Outcomes:
         tried = call.tried()
         tried.reruns += 1
         if call.place is not None:
-            call.place.waited = 0.0
+            call.place.begin_anew()
         if call.nest is not None:
             call.nest.abandon_children()
         self._telemetry.reruns.add(pool.name)

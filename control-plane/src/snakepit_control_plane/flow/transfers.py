@@ -75,6 +75,7 @@ class Transfers(Stage):
     def _trail(self, capsule: Capsule, call: Call, result: link_pb2.Result) -> None:
         """A stream's slot is free; its chunks have their own way, and may still be on it. Its sink answers the call."""
         call.passes(self)
+        call.ran = result.run_seconds
         capsule.trailing[result.id] = call
         assert call.sink is not None
         call.sink.heard_all()

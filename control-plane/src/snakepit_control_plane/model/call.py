@@ -269,6 +269,8 @@ class Call:
     worker: Worker | None = None
     """That it is on; and was, until it goes to another one."""
     expected: float = 0.0
+    ran: float = 0.0
+    """Of a stream: how long its tool ran, in seconds, as the Result says, which may come before its last chunk is taken."""
     ahead: bool = False
     """As its frame says: it waits for a slot at its worker."""
     sent_at: float = 0.0
@@ -307,8 +309,12 @@ class Call:
         """That one ran for it, and has ended: where it went and what it waited for a worker is told as this one's own."""
         before = run.attempts or Attempts()
         if run.place is not None:
-            place_of(self).waited += run.place.waited
+            place_of(self).waited += run.place.before + run.place.waited
         self.attempts = Attempts(sent=before.sent + 1, legs=[*before.legs, run.leg(now, "")])
+
+    def ran_for(self, outcome: str, now: float) -> float:
+        """How long a stream's tool ran, in seconds; 0 where nobody says so. Where its last chunk was there before its Result: until now."""
+        return self.ran or (now - self.sent_at if self.state is SENT and outcome in ("OK", "TOOL_ERROR") else 0.0)
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""

@@ -37,7 +37,8 @@ _arrival = attrgetter("arrival")
 class Place:
     """What the queue knows of a call that waits, or has waited. `counted`: it is among those that the queue's size bounds.
 
-    `seconds`: how long it may wait, in all; `waited`: how long it has, before it left last; `since`: when it came in last.
+    `seconds`: how long it may wait, in all; `waited`: how long it has, before it left last; `since`: when it came in last. Each run that
+    its worker's end cut off begins with a new patience: `before` is what it had waited for those.
     """
 
     counted: bool = False
@@ -45,6 +46,7 @@ class Place:
     since: float = 0.0
     seconds: float = 0.0
     waited: float = 0.0
+    before: float = 0.0
     requeued: bool = False
     """It has had its turn already: if it waits again, it goes before those that have not."""
     bytes: int = 0
@@ -52,6 +54,11 @@ class Place:
 
     def seconds_waited(self, now: float) -> float:
         return self.waited + now - self.since
+
+    def begin_anew(self) -> None:
+        """It runs again, and may wait for that as long as for the first time."""
+        self.before += self.waited
+        self.waited = 0.0
 
 
 def place_of(call: Call) -> Place:

@@ -202,7 +202,7 @@ class PoolRecords:
     def ended(self, call: Call, result: link_pb2.Result, reason: str, now: float) -> None:
         """The call is answered with that. On the path of each call: what can be done for many at once isn't done here."""
         seconds, place, uncounted = now - call.request.came_at, call.place, self._uncounted
-        uncounted.append((now, seconds, 0.0 if place is None else place.waited, reason))
+        uncounted.append((now, seconds, 0.0 if place is None else place.before + place.waited, reason))
         if len(uncounted) == COUNTED_AT_ONCE or now >= self._history.end:
             _ = self.history
         ring = self.usual if reason == "OK" and seconds <= self._history.slow_seconds else self.notable

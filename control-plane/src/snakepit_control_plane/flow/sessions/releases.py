@@ -98,7 +98,8 @@ async def rebind(sessions: Sessions, pool: Pool, session: str, uid: str = "") ->
         record = await sessions.store.unbind_session(known)
         sessions.upkeep.learned(record)
         if record.uid == known.uid and record.binding != known.binding and not record.worker:
-            sessions.telemetry.sessions_moved.add(pool.name, REBIND)
+            if known.worker:
+                sessions.telemetry.sessions_moved.add(pool.name, REBIND)
             return record
     raise WorkerBusy(f"the worker of session {session!r} can't be reached, and is not given up yet: try again", retry_after=1.0)
 

@@ -25,7 +25,7 @@ _OBJECTIVES = ("availability", "latency")
 CALLS = Metric(
     "snakepit_calls_total",
     "counter",
-    "Calls answered. `outcome`: OK, TOOL_ERROR, an error's reason, or other for an unknown one. `tool`: empty for one that isn't offered.",
+    "Calls answered. `outcome`: OK, TOOL_ERROR, an error's reason, or other for an unknown one. `pool`, `tool`: empty if there is none.",
     _US,
     ("pool", "tool", "outcome"),
     values={"outcome": OUTCOMES},
@@ -36,7 +36,7 @@ CALL_DURATION = Metric(
 CALL_PHASE_DURATION = Metric(
     "snakepit_call_phase_duration_seconds",
     "histogram",
-    "Of calls that ran: `phase` queue is what they waited for a worker, run what their tool took, overhead the rest.",
+    "Of calls whose tool came to its end: `phase` queue is what they waited for a worker, run what their tool took, overhead the rest.",
     _US,
     ("pool", "tool", "phase"),
     "seconds",
@@ -62,7 +62,7 @@ RERUNS = Metric("snakepit_reruns_total", "counter", "Calls sent again that may h
 IDEMPOTENT_CALLS = Metric(
     "snakepit_idempotent_calls_total",
     "counter",
-    "Calls with an idempotency key. `how`: ran, joined, replayed, refused.",
+    "Calls with an idempotency key. `how`: ran, which were the first of theirs and went on as any call; joined, replayed, refused.",
     _US,
     ("pool", "how"),
     values={"how": ("ran", "joined", "replayed", "refused")},
@@ -171,8 +171,8 @@ SESSIONS_REFUSED = Metric(
 SESSIONS_MOVED = Metric(
     "snakepit_sessions_moved_total",
     "counter",
-    "Sessions that this replica has bound to another worker than before. `reason`: busy, rebind, or how their worker ended: "
-    "crashed, oom, recycled, evicted, scaled down, lost.",
+    "Sessions that this replica has bound to another worker than before. `reason`: busy, or how their worker ended: crashed, oom, "
+    "recycled, evicted, scaled down, lost; or rebind, of those that were let go, wherever their next call binds them.",
     _US,
     ("pool", "reason"),
     values={"reason": ("busy", "rebind", *ENDS)},
@@ -189,7 +189,8 @@ SESSIONS_LOST = Metric(
 STATE_OPERATIONS = Metric(
     "snakepit_state_operations_total",
     "counter",
-    "Operations on sessions' state. `operation`: get, set, delete, list. `outcome`: OK, or the reason of an error.",
+    "Operations on sessions' state that came to this replica. `operation`: get, set, delete, list; what a worker has read within a second, "
+    "it doesn't ask for. `outcome`: OK, or the reason of an error.",
     _US,
     ("pool", "operation", "outcome"),
     values={"operation": ("get", "set", "delete", "list"), "outcome": ("OK", *REASONS)},
