@@ -39,7 +39,7 @@ BELOW = {"tools/call": "call", "call": "route"}
 NOT_OF_THIS_DAY = {"joined", "sent ahead", "recalled", "rejected", "sent again"}
 """What needs a race, or a second replica: tests of the units show these."""
 
-NOT_SAID_THIS_DAY = {"snakepit.gave_back", "snakepit.resend_count"}
+NOT_SAID_THIS_DAY = {"snakepit.resend_count"}
 
 pytestmark = pytest.mark.timeout(3 * BUILD_SECONDS)
 
@@ -89,12 +89,11 @@ def missing(spans: list[Seen], root: str) -> list[str]:
 
 
 def _expected(span: Seen) -> dict[str, int]:
-    """What is below it in the end, as far as it says. A call that an agent rejects may have no run there."""
+    """What is below it in the end, as far as it says. A call that an agent gives back has no span there."""
     what, _, tool = span.name.partition(" ")
-    if what == "run":
-        return {} if span.error == "WORKER_LOST" else {f"tool {tool}": 1}
     if what == "route":
-        return {f"run {tool}": sum(name.startswith("sent") for name in events(span)) - events(span).count("rejected")}
+        told = events(span)
+        return {f"tool {tool}": sum(name.startswith("sent") for name in told) - told.count("rejected") - told.count("recalled")}
     return {f"{BELOW[what]} {tool}": 1} if what in BELOW else {}
 
 
@@ -198,12 +197,12 @@ def test_every_span_of_what_came_with_a_state_of_the_trace_has_it(day: Day) -> N
 def test_a_tool_the_state_it_reads_and_what_it_calls_are_below_one_another(day: Day) -> None:
     http = "POST /v1/pools/{namespace}/{pool}/tools/{tool}"
     first, *_ = sorted(day.named("tool report"), key=lambda each: each.start)
-    way = ["tool report", "run report", "route report", "call report", http]
+    way = ["tool report", "route report", "call report", http]
     assert day.way(first) == way
     own = day.below(first, "draw the chart")
     assert own.service == AUTHOR
-    nested = day.below(day.below(day.below(own, "route totals"), "run totals"), "tool totals")
-    assert day.way(nested) == ["tool totals", "run totals", "route totals", "draw the chart", *way]
+    nested = day.below(day.below(own, "route totals"), "tool totals")
+    assert day.way(nested) == ["tool totals", "route totals", "draw the chart", *way]
     written = day.below(first, "state set")
     assert written.attributes["snakepit.state_key"] == "title"
     assert day.below(written, "store set").attributes["snakepit.session_id"] == "ada"
@@ -221,10 +220,10 @@ def test_a_call_that_runs_again_on_another_worker_has_both_runs(day: Day) -> Non
     told = events(route)
     assert (told.count("rerun"), told[-2:], told.index("sent") < told.index("rerun")) == (1, ["sent", "answered"], True)
     assert route.attributes["snakepit.tries"] == told.count("sent")
-    began = [each for each in day.named("run frail") if each.parent == route.id and "snakepit.gave_back" not in each.attributes]
-    lost, ran = sorted(began, key=lambda each: each.start)
+    lost, ran = sorted(day.named("tool frail"), key=lambda each: each.start)
+    assert {lost.parent, ran.parent} == {route.id}
     assert (lost.error, lost.attributes["snakepit.started"], ran.error) == ("WORKER_LOST", "maybe", "")
-    assert day.way(day.below(ran, "tool frail"))[1:3] == ["run frail", "route frail"]
+    assert lost.attributes["process.pid"] != ran.attributes["process.pid"]
 
 
 def test_a_wait_in_the_queue_is_the_time_between_two_events(day: Day) -> None:
@@ -252,12 +251,12 @@ def test_a_failure_has_its_reason_and_whether_the_tool_may_have_run(day: Day) ->
 def test_callers_in_every_language_are_part_of_the_trace(day: Day) -> None:
     chains = [day.way(each) for each in day.named("tool echo")]
     chains += [day.way(each) for each in day.named("tool count")]
-    assert ["tool echo", "run echo", "route echo"] in chains, "Go, by plain gRPC"
-    assert ["tool count", "run count", "route count"] in chains, "Go's stream"
-    assert ["tool count", "run count", "route count", "call count"] in chains, "Python's stream"
-    assert ["tool echo", "run echo", "route echo", "call echo", "tools/call echo"] in chains, "MCP"
+    assert ["tool echo", "route echo"] in chains, "Go, by plain gRPC"
+    assert ["tool count", "route count"] in chains, "Go's stream"
+    assert ["tool count", "route count", "call count"] in chains, "Python's stream"
+    assert ["tool echo", "route echo", "call echo", "tools/call echo"] in chains, "MCP"
 
 
 def test_a_function_that_a_client_offers_is_below_the_tool_that_asked(day: Day) -> None:
     (approve,) = day.named("tool approve")
-    assert day.way(approve) == ["tool approve", "ask approve", "tool ask", "run ask", "route ask", "call ask"]
+    assert day.way(approve) == ["tool approve", "ask approve", "tool ask", "route ask", "call ask"]

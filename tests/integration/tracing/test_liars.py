@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
-import msgspec
 import pytest
 
 from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
-from snakepit._ipc.worker import SpanFrame, StateOperation
+from snakepit._ipc.worker import StateOperation
 from snakepit._telemetry import tracing
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_agent.calls import spans
@@ -22,58 +22,59 @@ from support.simulated_tools import payload
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
-HONEST = SpanFrame("tool t", PARENT, "00f067aa0ba902b7", 1_700_000_000_000_000_000, 1_700_000_001_000_000_000, "", {"process.pid": "7"}, 7)
+BEGAN, SECONDS = 1_700_000_000_000_000_000, 0.25
 
 
 def held(traceparent: str = PARENT) -> HeldCall:
     call = HeldCall(id=7, remote=70, replica="r", incarnation="w", call_id="c", tool="t", session_id="s", traceparent=traceparent)
-    spans.begin(call, link_pb2.Call(pool="default/p"), "capsule/0")
+    spans.begin(call, link_pb2.Call(pool="default/p"), "capsule/0", 7)
     return call
 
 
-async def test_what_a_worker_measured_is_below_its_agents_span(receiver: Receiver) -> None:
+async def test_a_tools_span_is_as_long_as_its_worker_measured(receiver: Receiver) -> None:
     call = held()
-    call.span.tool_ended(HONEST)
-    call.span.end(ToolFailure("ValueError", "no", "x" * 100_000))
-    found = await receiver.until({"run t", "tool t"})
-    run, tool = found["run t"], found["tool t"]
-    assert (tool.parent_span_id, tool.span_id.hex()) == (run.span_id, HONEST.span_id)
-    assert (run.status.message, tool.status.message) == ("TOOL_ERROR", "ValueError")
-    assert said(tool)["process.pid"] == 7
+    call.span.end(call, ToolFailure("ValueError", "no", "x" * 100_000), BEGAN, SECONDS)
+    tool = (await receiver.until({"tool t"}))["tool t"]
+    assert (tool.trace_id.hex(), tool.parent_span_id.hex(), tool.span_id.hex()) == (
+        TRACE,
+        PARENT.split("-")[2],
+        call.traceparent.split("-")[2],
+    )
+    assert (tool.start_time_unix_nano, tool.end_time_unix_nano - tool.start_time_unix_nano) == (BEGAN, SECONDS * 1e9)
+    assert (tool.status.message, said(tool)["process.pid"], said(tool)["snakepit.started"]) == ("ValueError", 7, "yes")
     ((name, what),) = happened(tool)
     assert (name, len(what["exception.stacktrace"])) == ("exception", spans.MOST_TRACEBACK)
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        {"span_id": "zz"},
-        {"span_id": "0" * 16},
-        {"span_id": "f" * 17},
-        {"start_ns": -1},
-        {"end_ns": 1},
-        {"end_ns": (1 << 64) - 1},
-    ],
-    ids=lambda lie: "{}={}".format(*next(iter(lie.items()))),
-)
-async def test_a_span_that_can_not_be_is_left_out(receiver: Receiver, lie: dict[str, object]) -> None:
+@pytest.mark.parametrize("began", [-1, (1 << 63) - 1, (1 << 64) - 1])
+async def test_a_time_that_can_not_be_is_not_believed(receiver: Receiver, began: int) -> None:
+    before = time.time_ns()
     call = held()
-    call.span.tool_ended(msgspec.structs.replace(HONEST, **lie))
-    call.span.end(Payload(b"1"))
-    await receiver.until({"run t"})
-    assert not receiver.named("tool t")
+    call.span.end(call, Payload(b"1"), began, SECONDS)
+    tool = (await receiver.until({"tool t"}))["tool t"]
+    assert before <= tool.start_time_unix_nano <= tool.end_time_unix_nano <= time.time_ns()
 
 
-async def test_its_name_trace_and_attributes_are_the_agents(receiver: Receiver) -> None:
+async def test_of_a_call_whose_worker_died_the_agent_says_how_long_it_had_it(receiver: Receiver) -> None:
+    before = time.time_ns()
     call = held()
-    other = PARENT.replace(TRACE, "f" * 32)
-    lies = {"name": "tool of somebody else", "traceparent": other, "attributes": {"process.pid": "x", "snakepit.pool": "theirs"}}
-    call.span.tool_ended(msgspec.structs.replace(HONEST, **lies))
-    call.span.end(CallFailure("DEADLINE", "late", 2))
-    tool = (await receiver.until({"tool "}))["tool "]
-    assert (tool.name, tool.trace_id.hex()) == ("tool t", TRACE)
-    assert (said(tool)["snakepit.pool"], "process.pid" in said(tool)) == ("default/p", False)
-    assert (said(tool)["error.type"], said(tool)["snakepit.started"]) == ("DEADLINE", "maybe")
+    call.span.end(call, CallFailure("WORKER_LOST", "gone", 2))
+    tool = (await receiver.until({"tool t"}))["tool t"]
+    assert (said(tool)["error.type"], said(tool)["snakepit.started"], said(tool)["snakepit.worker"]) == (
+        "WORKER_LOST",
+        "maybe",
+        "capsule/0",
+    )
+    assert before <= tool.start_time_unix_nano <= tool.end_time_unix_nano <= time.time_ns()
+
+
+async def test_a_tool_that_never_began_has_no_span(receiver: Receiver) -> None:
+    never, ran = held(), held()
+    never.span.end(never, CallFailure("DEADLINE", "late", 1))
+    ran.span.end(ran, CallFailure("INVALID_ARGUMENTS", "no", 1), BEGAN, SECONDS)
+    tool = (await receiver.until({"tool t"}))["tool t"]
+    assert tool.status.message == "INVALID_ARGUMENTS", "its worker had it, and says why"
+    assert len(receiver.named("tool t")) == 1
 
 
 async def test_a_state_operation_is_of_its_calls_trace_or_of_none(receiver: Receiver) -> None:
@@ -90,10 +91,9 @@ async def test_a_state_operation_is_of_its_calls_trace_or_of_none(receiver: Rece
 
 async def test_a_reason_that_a_worker_made_up_is_no_longer_than_others_texts(receiver: Receiver) -> None:
     call = held()
-    call.span.tool_ended(HONEST)
-    call.span.end(CallFailure("R" * 100_000, "no", 1))
-    found = await receiver.until({"run t", "tool t"})
-    assert {len(found[name].status.message) for name in ("run t", "tool t")} == {spans.MOST_MESSAGE}
+    call.span.end(call, CallFailure("R" * 100_000, "no", 2), BEGAN, SECONDS)
+    tool = (await receiver.until({"tool t"}))["tool t"]
+    assert len(tool.status.message) == spans.MOST_MESSAGE
 
 
 async def test_a_reason_that_a_client_made_up_is_no_word_of_a_span_or_a_series(receiver: Receiver, server: Running) -> None:
@@ -113,15 +113,6 @@ async def test_a_reason_that_a_client_made_up_is_no_word_of_a_span_or_a_series(r
         agent.let_go()
     assert (ask.status.message, said(ask)["error.type"]) == ("INTERNAL", "INTERNAL")
     assert counted(server, "snakepit_client_tool_calls_total", pool=POOL, outcome="other") == 1
-
-
-async def test_a_call_that_goes_back_has_not_failed_and_ends_once(receiver: Receiver) -> None:
-    call = held()
-    call.span.gave_back()
-    call.span.end(CallFailure("WORKER_LOST", "gone", 2))
-    run = (await receiver.until({"run t"}))["run t"]
-    assert (run.status.code, said(run)["snakepit.gave_back"]) == (0, True)
-    assert len(receiver.named("run t")) == 1
 
 
 async def test_a_call_whose_trace_is_not_sampled_has_no_span(receiver: Receiver) -> None:

@@ -64,14 +64,14 @@ async def test_one_trace_leads_from_the_clients_call_through_router_and_agent_to
         port = free_port()
         async with dev(tmp_path, port, environment):
             await call_until_served(port, environment)
-            spans = await receiver.until({"call ", "route ", "run ", "tool "})
+            spans = await receiver.until({"call ", "route ", "tool "})
     served = spans["tool "].trace_id
     chain = {s.span_id: s for _, s in receiver.spans if s.trace_id == served}
     path, at = [], next(s for s in chain.values() if s.name.startswith("tool "))
     while at is not None:
         path.append(at.name.split()[0])
         at = chain.get(at.parent_span_id)
-    assert path == ["tool", "run", "route", "call"]
+    assert path == ["tool", "route", "call"]
     services = {service for service, s in receiver.spans if s.trace_id == served}
     assert len(services) >= 3, services
 

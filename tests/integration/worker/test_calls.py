@@ -25,7 +25,7 @@ from snakepit import (
     ToolError,
     ToolNotFound,
 )
-from snakepit._ipc.worker import STREAM_CREDIT, Begin, CancelCall, ChunkFrame, Credit, EndSession, ProgressFrame, SetLimits, SpanFrame
+from snakepit._ipc.worker import STREAM_CREDIT, Begin, CancelCall, ChunkFrame, Credit, EndSession, ProgressFrame, SetLimits
 from snakepit._values import payloads
 from snakepit.errors import BY_REASON, from_reason
 from snakepit_worker import testing
@@ -212,14 +212,13 @@ def test_a_call_past_its_deadline_never_runs(shared: LocalWorker) -> None:
     assert caught.value.started is Started.NO
 
 
-def test_a_sampled_call_leaves_a_span_and_others_do_not(shared: LocalWorker) -> None:
+def test_of_a_sampled_call_it_is_said_when_it_began_and_of_others_it_is_not(shared: LocalWorker) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
-    shared.call("add", {"a": 1}, traceparent=trace + "0")
-    assert not shared.heard.all(SpanFrame)
-    shared.call("add", {"a": 1}, traceparent=trace + "1")
-    span = shared.heard.wait(SpanFrame)
-    assert (span.name, span.traceparent, span.error) == ("tool add", trace + "1", "")
-    assert span.end_ns >= span.start_ns
+    for unsampled in ("", "-", trace + "0"):
+        assert shared.done(shared.begin("add", {"a": 1}, traceparent=unsampled)).started_ns == 0
+    before = time.time_ns()
+    done = shared.done(shared.begin("add", {"a": 1}, traceparent=trace + "1"))
+    assert before <= done.started_ns <= done.started_ns + int(done.run_seconds * 1e9) <= time.time_ns()
 
 
 def test_a_session_that_has_ended_is_new_again(agent: LocalAgent) -> None:

@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from snakepit._telemetry.making import Spans
-from snakepit._telemetry.otlp import over, written
+from snakepit._telemetry.otlp import Batch
 from snakepit._telemetry.own_spans import MOST_EVENTS, OwnSpan, OwnSpans, suffice
 from snakepit._telemetry.roots import Roots
 from snakepit._telemetry.sdk_spans import SdkSpan, sender
@@ -37,7 +37,7 @@ class Made:
         self.provider = provider = TracerProvider(id_generator=self.roots)
         processor = SimpleSpanProcessor(self.exporter)
         provider.add_span_processor(processor)
-        self.spans = Spans(provider.get_tracer("snakepit"), OwnSpans(processor, self.roots), own=own)
+        self.spans = Spans(provider.get_tracer("snakepit"), self.roots, OwnSpans(processor, self.roots) if own else None)
         self.export = self.spans.export
 
     def start(self, traceparent: str = "", tracestate: str = "", *, current: bool = False) -> Span:
@@ -46,10 +46,8 @@ class Made:
         return span
 
     @property
-    def over(self) -> list[ReadableSpan]:
-        library = InstrumentationScope("snakepit", "")
-        spans = self.exporter.get_finished_spans()
-        return [over(each, self.provider.resource, library) if isinstance(each, OwnSpan) else each for each in spans]
+    def over(self) -> Batch:
+        return Batch(self.exporter.get_finished_spans(), self.provider.resource, InstrumentationScope("snakepit", ""))
 
 
 def ended(made: Made, traceparent: str, tracestate: str, error: str) -> None:
@@ -103,10 +101,36 @@ def test_what_is_sent_of_them_is_what_the_sdk_would_write() -> None:
         ended(ours, traceparent, state, error)
     ours.export("tool t", GIVEN, STATE, "00f067aa0ba902b7", (5, 6), {"p": -1}, [SpanEvent("exception", 6, {"m": "no"})], "ValueError")
     copy_context().run(lambda: ours.start("", current=True).end("TOOL_ERROR"))
-    assert sorted(plain(written(ours.over)), key=str) == sorted(plain(encode_spans(ours.over)), key=str)
-    assert around(written(ours.over)) == around(encode_spans(ours.over))
-    assert len(plain(written(ours.over))) == 6
-    assert not written([]).resource_spans
+    assert sorted(plain(ours.over.written()), key=str) == sorted(plain(encode_spans(ours.over)), key=str)
+    assert around(ours.over.written()) == around(encode_spans(ours.over))
+    assert len(plain(ours.over.written())) == len(ours.over) == 6
+    assert not Made(own=True).over.written().resource_spans
+
+
+def test_values_that_are_equal_and_not_alike_are_not_taken_for_one_another() -> None:
+    ours = Made(own=True)
+    for value in (1, True, 1.0, "1", "é" * 100, 1 << 40, -1):
+        span = ours.start(GIVEN)
+        span.set({"a": value})
+        span.end()
+    assert plain(ours.over.written()) == plain(encode_spans(ours.over))
+
+
+def test_one_that_is_over_already_says_when_it_was_and_has_the_id_that_it_was_given(made: Made) -> None:
+    below = made.spans.below(GIVEN)
+    assert (below[:36], below[52:]) == (f"00-{TRACE}-", "-01")
+    made.export("tool t", GIVEN, STATE, below[36:52], (5, 9), {"p": -1}, [SpanEvent("exception", 8, {"m": "no"})], "ValueError")
+    (over,) = made.over
+    assert (over.start_time, over.end_time, f"{over.context.span_id:016x}") == (5, 9, below[36:52])
+    assert (dict(over.attributes), over.status.description) == ({"p": -1, "error.type": "ValueError"}, "ValueError")
+    assert [(each.name, each.timestamp) for each in over.events] == [("exception", 8)]
+    made.start(GIVEN).end()
+    assert f"{made.over[1].context.span_id:016x}" != below[36:52]
+
+
+def test_below_what_is_not_sampled_there_is_nothing(made: Made) -> None:
+    for given in ("", "-", f"{GIVEN[:-1]}0", "made up1"):
+        assert not made.spans.below(given)
 
 
 def test_half_a_character_takes_no_other_span_along() -> None:
@@ -117,7 +141,7 @@ def test_half_a_character_takes_no_other_span_along() -> None:
         span.set({"a": said})
         span.end(said)
     for order in (1, -1):
-        found = plain(written(ours.over[::order]))[::order]
+        found = plain(ours.over[::order].written())[::order]
         assert [each.name for each in found] == ["call t", "call \\ud800"]
         assert [found[1].attributes[0].value.string_value, found[1].status.message] == ["x\\udfff"] * 2
 

@@ -23,7 +23,6 @@ from snakepit._ipc.worker import (
     FromWorker,
     ProgressFrame,
     SetLimits,
-    SpanFrame,
     StateOperation,
     ToolCall,
 )
@@ -221,9 +220,9 @@ SOME_FRAMES: list[Any] = [
     CallFrame(1, "c", "echo", Payload(b"{}", attachments=(Attachment("a/b", b"x", "<f8", (1, 2)),)), metadata={"k": "v"}),
     MustSpawn("i", "because"),
     Forked("i", 12),
-    [Begin(1, 0.5), Done(1, Payload(b"1")), ProgressFrame(1, 0.5, "half")],
+    [Begin(1, 0.5), Done(1, Payload(b"1"), started_ns=1 << 60), ProgressFrame(1, 0.5, "half")],
     [Done(2, tool_error=ToolFailure("T", "m")), Done(3, failure=CallFailure("CANCELLED", "m", 1, {"a": "b"}))],
-    [StateOperation(1, 2, "set", "k", Payload(b"1")), ToolCall(1, 2, "t", Payload(b"{}")), SpanFrame("n", "t", "s", 1, 2)],
+    [StateOperation(1, 2, "set", "k", Payload(b"1")), ToolCall(1, 2, "t", Payload(b"{}"))],
     [CancelCall(1, "DEADLINE"), ToolAnswer(1, Payload(b"1")), SetLimits(1, "n")],
 ]
 

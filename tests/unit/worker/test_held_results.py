@@ -12,7 +12,7 @@ import pytest
 from snakepit._ipc import sockets
 from snakepit._ipc.frames import Payload
 from snakepit._ipc.held import MOST_FRAMES, HeldResults, left_behind
-from snakepit._ipc.worker import Done, Pong, SpanFrame
+from snakepit._ipc.worker import Done, Pong
 from snakepit_agent.workers.channel import WorkerChannel
 from snakepit_worker.channel import Channel
 from snakepit_worker.interrupts import ThreadInterrupts
@@ -59,16 +59,6 @@ async def test_what_a_worker_held_when_it_died_is_heard(ends: Ends) -> None:
     ends.outbox.close()
     ends.agent.drain()
     assert ends.heard == [first, Pong(), second, third]
-
-
-async def test_a_span_waits_in_front_of_its_result(ends: Ends) -> None:
-    span, (first, second) = SpanFrame("tool t", "-", "00f067aa0ba902b7", 1, 2, id=1), results(1, 2)
-    ends.worker.hold(span, first)
-    ends.worker.hold(second)
-    assert not ends.heard
-    ends.outbox.close()
-    ends.agent.drain()
-    assert ends.heard == [span, first, second]
 
 
 async def test_what_has_been_sent_is_not_held_any_more(ends: Ends) -> None:

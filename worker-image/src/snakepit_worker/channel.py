@@ -21,7 +21,7 @@ from snakepit._ipc.frames import CallFailure, Payload, StateAnswer, ToolAnswer, 
 from snakepit._ipc.held import HeldResults
 from snakepit._ipc.sections import spread
 from snakepit._ipc.sockets import agent_frames, encode_batch, hand_over, seal_memfd
-from snakepit._ipc.worker import MOST_BYTES, Done, FromWorker, SpanFrame, StateOperation, ToolCall, ToolDropped, ToolTaken, ToWorker
+from snakepit._ipc.worker import MOST_BYTES, Done, FromWorker, StateOperation, ToolCall, ToolDropped, ToolTaken, ToWorker
 from snakepit._values import payloads
 from snakepit.author.pending_call import PendingCall, ToolRequest
 from snakepit.errors import Started
@@ -65,13 +65,13 @@ class Channel:
             self._outbox.sendall(held.message() + message)
             held.clear()
 
-    def hold(self, *ended: SpanFrame | Done) -> None:
+    def hold(self, result: Done) -> None:
         """Let the end of a call wait for the next `send` or `flush`, where it may."""
         if (held := self._held) is not None:
             with self._lock:
-                if held.add(*ended):
+                if held.add(result):
                     return
-        self.send(*ended)
+        self.send(result)
 
     def flush(self) -> None:
         """Send what is held, if anything is."""

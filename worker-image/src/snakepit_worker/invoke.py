@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -18,9 +18,9 @@ from typing import Any
 from snakepit._ipc import callers
 from snakepit._ipc.frames import CallFailure, Payload, ToolFailure
 from snakepit._ipc.sections import LARGE_BYTES, counted, sizes, skeleton
-from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done, SpanFrame
+from snakepit._ipc.worker import Begin, CallFrame, ChunkFrame, Done
 from snakepit._names import nearest
-from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, span_id
+from snakepit._telemetry.traceparent import is_sampled
 from snakepit._values import payloads
 from snakepit.author.context import AsyncContext, Caller, CallInfo, Context, Interrupted, StateCache
 from snakepit.author.signatures import context_of_hook
@@ -99,13 +99,9 @@ class Invoker:
         usual = self.means.get(frame.tool, 1.0)
         if usual >= HOLD_SECONDS:
             self.channel.flush()
-        parent, is_traced = frame.traceparent, False
-        if parent and parent != NOT_SAMPLED:
-            frame = traces.own(frame)
-            is_traced = is_sampled(frame.traceparent)
         call = RunningCall(frame, self.channel)
+        started_ns = time.time_ns() if frame.traceparent and is_sampled(frame.traceparent) else 0
         started = time.monotonic()
-        started_ns = time.time_ns() if is_traced else 0
         self.calls.begin(call)
         self.lines.begin(frame, quick=usual < HOLD_SECONDS)
         try:
@@ -114,15 +110,16 @@ class Invoker:
             self.calls.end(call)
             self.lines.end()
         done.run_seconds = time.monotonic() - started
+        if started_ns:
+            done.started_ns = started_ns
         if done.payload is not None:
             done.sections = call.sections
         if done.failure is None and done.tool_error is None:  # which is often quicker than the work would have been
             usual = self.means[frame.tool] = self.means.get(frame.tool, done.run_seconds) * 0.8 + done.run_seconds * 0.2
-        ended = (_span(call, done, started_ns, parent), done) if started_ns else (done,)
         if call.sections or usual >= HOLD_SECONDS:
-            self.channel.send(*ended)
+            self.channel.send(done)
         else:
-            self.channel.hold(*ended)
+            self.channel.hold(done)
 
     def _outcome(self, call: RunningCall, now: float, usual: float) -> Done:
         frame = call.frame
@@ -161,7 +158,7 @@ class Invoker:
 
     def _execute(self, call: RunningCall, tool: Tool, arguments: dict[str, Any]) -> Payload | None:
         frame = call.frame
-        if frame.traceparent or frame.metadata:
+        if (frame.traceparent or frame.metadata) and traces.API in sys.modules:
             traces.make_current(frame)
         if frame.session_id:
             self.sessions.begin(frame.session_id, frame.session_uid, frame.session_epoch, lambda: self._start_session(call))
@@ -277,14 +274,6 @@ class Invoker:
         limit, name = self.limit.bytes, self.limit.name
         message = f"the result of tool {tool.name!r} has {error} bytes; the limit {name} is {limit}"
         return CallFailure("PAYLOAD_TOO_LARGE", message, int(Started.YES), {"limit": name, "bytes": str(limit)})
-
-
-def _span(call: RunningCall, done: Done, started_ns: int, parent: str) -> SpanFrame:
-    frame = call.frame
-    error = done.tool_error.type if done.tool_error else done.failure.reason if done.failure else ""
-    about = {"process.pid": str(os.getpid())}
-    own = span_id(frame.traceparent)
-    return SpanFrame(f"tool {frame.tool}", parent, own, started_ns, time.time_ns(), error, about, call.id)
 
 
 def _refusal(frame: CallFrame, reason: str, message: str, **details: str) -> Done:

@@ -1,8 +1,8 @@
-"""A call's trace inside the worker: the tool's own span, and OpenTelemetry's current context around the author's code.
+"""A call's trace inside the worker: OpenTelemetry's current context around the author's code.
 
-Nothing here needs OpenTelemetry. Where the author's code has loaded its API, the spans that it makes are below the tool's, and what it
-calls is below them; they are sampled if the caller's trace is. Their way to a collector is the author's own. The caller's baggage is
-current there, too.
+Nothing here needs OpenTelemetry. Where the author's code has loaded its API, the spans that it makes are below the tool's, which is the
+agent's to send, and what it calls is below them; they are sampled if the caller's trace is. Their way to a collector is the author's own.
+The caller's baggage is current there, too.
 """
 
 from __future__ import annotations
@@ -12,19 +12,12 @@ import secrets
 import sys
 from typing import Any
 
-import msgspec
-
 from snakepit._ipc.worker import CallFrame
 from snakepit._telemetry.propagation import BAGGAGE, TRACESTATE
-from snakepit._telemetry.traceparent import NOT_SAMPLED, is_sampled, parse, under
+from snakepit._telemetry.traceparent import NOT_SAMPLED, parse, under
 
-
-def own(frame: CallFrame) -> CallFrame:
-    """The call, which is traced, under the tool's own span, if the trace is sampled; not traced, if that is no traceparent at all."""
-    given = frame.traceparent
-    if not is_sampled(given):
-        return frame
-    return msgspec.structs.replace(frame, traceparent=under(given, secrets.token_hex(8)) if parse(given) else "")
+API = "opentelemetry.trace"
+"""Where that is loaded, the author's code may ask what is current."""
 
 
 def make_current(frame: CallFrame) -> None:
@@ -69,7 +62,7 @@ def current(traceparent: str) -> str:
 
 def _api() -> tuple[Any, Any] | None:
     """`opentelemetry.trace` and `opentelemetry.context`, where the author's code has loaded both, to their ends."""
-    trace, context = sys.modules.get("opentelemetry.trace"), sys.modules.get("opentelemetry.context")
+    trace, context = sys.modules.get(API), sys.modules.get("opentelemetry.context")
     if trace is None or context is None or not hasattr(trace, "set_span_in_context") or not hasattr(context, "attach"):
         return None
     return trace, context

@@ -31,10 +31,10 @@ class Answers:
         self._ledger.refused(held.incarnation, held.replica)
         self._uplink.send(held.replica, reject_to_wire(held.remote, reason))
 
-    def end(self, held: HeldCall, outcome: Outcome, run_seconds: float = 0.0) -> None:
+    def end(self, held: HeldCall, outcome: Outcome, run_seconds: float = 0.0, started_ns: int = 0) -> None:
         """The call is over; whoever has been answered before hears nothing more."""
         if held.span is not None:
-            held.span.end(outcome)
+            held.span.end(held, outcome, started_ns, run_seconds)
         if held.answered:
             results.drop(outcome)
         else:

@@ -111,6 +111,8 @@ class Calls:
         """The tool of a call is about to run."""
         if (held := self.of(incarnation, frame.id)) is not None:
             held.thread = frame.thread
+            if held.span is not None:
+                held.span.given_ns = time.time_ns()
 
     def on_progress(self, incarnation: str, frame: ProgressFrame) -> None:
         """The tool of a call says how far it is."""

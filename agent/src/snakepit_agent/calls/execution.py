@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from snakepit._ipc.frames import CallFailure
 from snakepit._ipc.worker import CallFrame, Done, Flush
 from snakepit._telemetry import tracing
+from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.calls import results, spans
@@ -70,13 +71,17 @@ class Execution:
         if refusal and not (in_turn and refusal == "NO_SLOT"):
             self._answers.reject(held, refusal)
             return False
-        if held.traceparent and tracing.follows(held.traceparent):
-            spans.begin(held, call, self._supervisor.processes.worker_id(held.incarnation))
+        if (given := held.traceparent) and given != NOT_SAMPLED and tracing.follows(given):
+            self._trace(held, call)
         now = time.monotonic()
         self._ledger.admit(held, now)
         if self._is_exclusive:
             self._leasing.take(held, now, within=call.turn == link_pb2.TURN_WITHIN_PARENT)
         return True
+
+    def _trace(self, held: HeldCall, call: link_pb2.Call) -> None:
+        if (seat := self._seats.of(held.incarnation)) is not None:
+            spans.begin(held, call, self._supervisor.processes.worker_id(held.incarnation), seat.pid)
 
     def start(self, held: HeldCall, call: link_pb2.Call) -> None:
         """Hand the call to its worker, large arguments first."""
@@ -145,7 +150,7 @@ class Execution:
         outcome = self._answers.checked(held, done.payload or done.tool_error or done.failure, done.sections)
         if done.sections:
             self._channels[held.incarnation].ended(held.id)
-        self._answers.end(held, outcome, run_seconds)
+        self._answers.end(held, outcome, run_seconds, done.started_ns)
         if held.at_end:
             held.ended()
 
@@ -168,8 +173,6 @@ class Execution:
         if self._ledger.release(held.id) is None:
             return
         self._leasing.give_back(held)
-        if held.span is not None:
-            held.span.gave_back()
         held.ended()
 
     def give_back(self, ids: Iterable[int], reason: str) -> None:
@@ -185,8 +188,6 @@ class Execution:
     def never_started(self, held: HeldCall, outcome: CallFailure) -> None:
         """End the call, which did not run, with that outcome."""
         if held.id in self._ledger.calls:
-            if held.span is not None:
-                held.span.end(outcome)
             self.release(held)
             self._answers.end(held, outcome)
 

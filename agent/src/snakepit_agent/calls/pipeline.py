@@ -117,9 +117,6 @@ class Pipeline:
                 self.calls.on_begin(incarnation, frame)
             case worker_ipc.ProgressFrame():
                 self.calls.on_progress(incarnation, frame)
-            case worker_ipc.SpanFrame():
-                if (call := self.calls.of(incarnation, frame.id)) is not None and call.span is not None:
-                    call.span.tool_ended(frame)
 
     def worker_died(self, incarnation: str, exit_: Exit) -> None:
         """Its death is proven; its channel is still there."""

@@ -1,19 +1,21 @@
-"""The spans of one call in its capsule: the agent's own, and the tool's, which its worker has measured.
+"""The span of one call in its capsule: the tool's, measured by its worker, below which is all that the tool does.
 
 Made only where this process traces, and for calls whose trace is sampled. A worker's frames are what its process says, in which the
-author's code runs too: of a span it says no more than when, and which id.
+author's code runs too: of a span it says no more than when its tool ran.
 """
 
 from __future__ import annotations
 
-import re
+import time
+from dataclasses import dataclass
 
 from snakepit._ipc.frames import CallFailure, ToolFailure
-from snakepit._ipc.worker import SpanFrame, StateOperation
+from snakepit._ipc.worker import StateOperation
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.propagation import TRACESTATE
 from snakepit._telemetry.span import Span, SpanEvent
-from snakepit.errors import Started, ToolError
+from snakepit._telemetry.traceparent import span_id
+from snakepit.errors import Started
 from snakepit.v1 import link_pb2
 from snakepit_agent.link.translate import Outcome
 from snakepit_agent.model.call import HeldCall
@@ -21,75 +23,53 @@ from snakepit_agent.model.call import HeldCall
 MOST_MESSAGE, MOST_TRACEBACK = 1024, 16 * 1024
 """Characters of an exception's, or of a reason, that a span has."""
 
-_ID = re.compile(r"[0-9a-f]{16}")
 _LATEST_NS = 1 << 63
 _TRACE_ID = len("00-") + 32
 """So far a traceparent says of which trace it is."""
 
 
-class CallSpans:
-    """Of one call that this capsule holds; ended once."""
+@dataclass(slots=True)
+class CallSpan:
+    """Of one call that this capsule holds, made when its tool has ended. `sender`: the traceparent that came with it. `given_ns`: when the
+    tool began as far as its agent knows, in Unix ns."""
 
-    __slots__ = ("_about", "_name", "_span", "_tool", "traceparent", "tracestate")
+    sender: str
+    tracestate: str
+    pool: str
+    worker: str
+    pid: int
+    given_ns: int
 
-    def __init__(self, span: Span, name: str, about: dict[str, str]) -> None:
-        self.traceparent, self.tracestate = span.traceparent, span.tracestate
-        self._span: Span | None = span
-        self._name, self._about = name, about
-        self._tool: SpanFrame | None = None
-
-    def tool_ended(self, frame: SpanFrame) -> None:
-        """The worker says when the tool ran; how it ended comes next."""
-        if _ID.fullmatch(frame.span_id) and int(frame.span_id, 16) and 0 < frame.start_ns <= frame.end_ns < _LATEST_NS:
-            self._tool = frame
-
-    def gave_back(self) -> None:
-        """The call never began here, and goes elsewhere: nothing has failed."""
-        if self._span is not None:
-            self._span.set({spans.GAVE_BACK: True})
-            self._span.end()
-            self._span = None
-
-    def end(self, outcome: Outcome) -> None:
-        """The call is over."""
-        if self._span is None:
-            return
+    def end(self, held: HeldCall, outcome: Outcome, started_ns: int = 0, run_seconds: float = 0.0) -> None:
+        """The call is over. `started_ns`: as its worker says, Unix ns; 0: it said nothing, and has died, or was never given the call."""
         error, started = _failed(outcome)
-        if self._tool is not None:
-            self._export_tool(self._tool, outcome, error, started)
-        self._span.end(error, started)
-        self._span = None
-
-    def _export_tool(self, frame: SpanFrame, outcome: Outcome, error: str, started: str) -> None:
-        about: dict[str, str | int] = {**self._about}
-        if (process := frame.attributes.get(spans.PROCESS_ID, "")).isdecimal() and len(process) < 10:
-            about[spans.PROCESS_ID] = int(process)
-        events = []
-        if isinstance(outcome, ToolFailure):
-            error = outcome.type[:MOST_MESSAGE]
-            events.append(SpanEvent(spans.EXCEPTION, frame.end_ns, _exception(outcome)))
+        if not started_ns and started == Started.NO:
+            return
+        end_ns = started_ns + int(run_seconds * 1e9)
+        if not 0 < started_ns <= end_ns < _LATEST_NS:
+            started_ns, end_ns = self.given_ns, time.time_ns()
+        about: dict[str, str | int] = {**spans.of_call(self.pool, held.tool, held.call_id, held.session_id), spans.WORKER: self.worker}
+        about[spans.PROCESS_ID] = self.pid
         if error:
             about[spans.STARTED] = started
         tracing.export_span(
-            f"tool {self._name}",
-            self.traceparent,
-            frame.start_ns,
-            frame.end_ns,
+            f"tool {held.tool}",
+            self.sender,
+            started_ns,
+            end_ns,
             tracestate=self.tracestate,
-            span_id=frame.span_id,
+            span_id=span_id(held.traceparent),
             error=error,
             attributes=about,
-            events=events,
+            events=[SpanEvent(spans.EXCEPTION, end_ns, _exception(outcome))] if isinstance(outcome, ToolFailure) else (),
         )
 
 
-def begin(held: HeldCall, call: link_pb2.Call, worker: str) -> None:
+def begin(held: HeldCall, call: link_pb2.Call, worker: str, pid: int) -> None:
     """Of a call that has been admitted, if its trace is sampled; what comes of it belongs under its span."""
-    about = {**spans.of_call(call.pool, held.tool, held.call_id, held.session_id), spans.WORKER: worker}
-    span = tracing.start_span(f"run {held.tool}", held.traceparent, about, tracestate=call.metadata.get(TRACESTATE, ""))
-    if span is not None:
-        held.span = CallSpans(span, held.tool, about)
-        held.traceparent = span.traceparent
+    if below := tracing.below(held.traceparent):
+        held.span = CallSpan(held.traceparent, call.metadata.get(TRACESTATE, ""), call.pool, worker, pid, time.time_ns())
+        held.traceparent = below
 
 
 def state(pool: str, held: HeldCall, operation: StateOperation) -> Span | None:
@@ -114,10 +94,10 @@ def end_state(span: Span, failure: CallFailure | None) -> None:
 
 
 def _failed(outcome: Outcome) -> tuple[str, str]:
-    """Its reason, and whether the tool may have run; empty: it has not failed."""
+    """Its reason, or the class of its exception, and whether the tool may have run; empty: it has not failed."""
     if isinstance(outcome, CallFailure):
         return outcome.reason[:MOST_MESSAGE], Started.of(outcome.started)
-    return (ToolError.reason, Started.YES) if isinstance(outcome, ToolFailure) else ("", "")
+    return (outcome.type[:MOST_MESSAGE], Started.YES) if isinstance(outcome, ToolFailure) else ("", "")
 
 
 def _exception(failure: ToolFailure) -> dict[str, str]:

@@ -11,7 +11,7 @@ import os
 import socket
 
 from snakepit._ipc.sockets import BATCH_HEAD, FramingError, encode, hand_over, one_batch, open_memfd, write_batch_head
-from snakepit._ipc.worker import HELD, Done, SpanFrame
+from snakepit._ipc.worker import HELD, Done
 
 BYTES = 32 * 1024
 MOST_FRAMES = 32
@@ -31,11 +31,11 @@ class HeldResults:
         self._end = BATCH_HEAD
         self.count = 0
 
-    def add(self, *ended: SpanFrame | Done) -> bool:
-        """Let the result, and what comes before it, wait; False where it has no room."""
-        encoded = b"".join(map(encode, ended))
+    def add(self, result: Done) -> bool:
+        """Let the result wait; False where it has no room."""
+        encoded = encode(result)
         end = self._end + len(encoded)
-        count = self.count + len(ended)
+        count = self.count + 1
         if end > BYTES or count > MOST_FRAMES:
             return False
         self._memory[self._end : end] = encoded
@@ -53,9 +53,9 @@ class HeldResults:
         self._end, self.count = BATCH_HEAD, 0
 
 
-def left_behind(descriptor: int) -> list[SpanFrame | Done]:
+def left_behind(descriptor: int) -> list[Done]:
     """In the agent: what a worker that has ended still held. Some of it may have come before. Nothing, where its code has broken it."""
     try:
-        return [frame for frame in one_batch(os.pread(descriptor, BYTES, 0)) if isinstance(frame, SpanFrame | Done)]
+        return [frame for frame in one_batch(os.pread(descriptor, BYTES, 0)) if isinstance(frame, Done)]
     except (OSError, FramingError):
         return []

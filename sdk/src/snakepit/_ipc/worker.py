@@ -82,7 +82,8 @@ class Begin(Frame, tag="begin"):
 class Done(Frame, tag="done"):
     """The end of a call: one of `payload`, `tool_error`, `failure`; of a stream: none of them after its last chunk, or the error.
 
-    `sections`: the payload is a skeleton; its bytes are in a memfd that came before, on the way back of the inbox.
+    `sections`: the payload is a skeleton; its bytes are in a memfd that came before, on the way back of the inbox. `started_ns`: where the
+    call is traced, when it began, in Unix ns: the agent makes its span, so the author's image needs no OpenTelemetry.
     """
 
     id: int
@@ -91,6 +92,7 @@ class Done(Frame, tag="done"):
     failure: CallFailure | None = None
     run_seconds: float = 0.0
     sections: tuple[int, ...] = ()
+    started_ns: int = 0
 
 
 class ChunkFrame(Frame, tag="chunk"):
@@ -152,20 +154,6 @@ class ToolDropped(Frame, tag="tool-dropped"):
     operation_id: int
 
 
-class SpanFrame(Frame, tag="span"):
-    """The finished span of the call `id`, in front of its `Done`, which says how it ended: the agent exports it, so the author's image
-    needs no OpenTelemetry. Times: Unix ns."""
-
-    name: str
-    traceparent: str
-    span_id: str
-    start_ns: int
-    end_ns: int
-    error: str = ""
-    attributes: dict[str, str] = {}
-    id: int = 0
-
-
 # ---- outbox: agent -> worker
 
 
@@ -211,9 +199,7 @@ class Stop(Frame, tag="stop"):
     """No more calls will come: `on_drain`, `teardown`, exit 0."""
 
 
-FromWorker = (
-    Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | Pong | StateOperation | ToolCall | ToolTaken | ToolDropped | SpanFrame
-)
+FromWorker = Ready | Failed | Begin | Done | ChunkFrame | ProgressFrame | Pong | StateOperation | ToolCall | ToolTaken | ToolDropped
 ToWorker = CancelCall | StateAnswer | ToolChunk | ToolAnswer | Credit | SetLimits | EndSession | Flush | Ping | Stop
 
 MOST_BYTES = 8 * 1024 * 1024

@@ -9,20 +9,21 @@ from opentelemetry import trace
 
 from snakepit._telemetry import sdk_spans
 from snakepit._telemetry.span import Attributes, Span, SpanEvent
-from snakepit._telemetry.traceparent import is_sampled
+from snakepit._telemetry.traceparent import is_sampled, under
 
 if TYPE_CHECKING:
     from snakepit._telemetry.own_spans import OwnSpans
+    from snakepit._telemetry.roots import Roots
 
 
 class Spans:
-    """Those that this process makes; see `tracing` for what they are given. `sends`: where we have set up where spans go; `own`: ours
+    """Those that this process makes; see `tracing` for what they are given. `roots`: where we have set up where spans go; `own`: where ours
     do all that its variables ask for."""
 
-    def __init__(self, tracer: trace.Tracer, sends: OwnSpans | None = None, *, own: bool = False) -> None:
+    def __init__(self, tracer: trace.Tracer, roots: Roots | None = None, own: OwnSpans | None = None) -> None:
         self._tracer = tracer
-        self._sends = sends
-        self._own = sends if own else None
+        self._roots = roots
+        self._own = own
 
     def start(self, name: str, traceparent: str, attributes: Attributes, kind: str, tracestate: str, *, current: bool) -> Span | None:
         parent = None
@@ -33,6 +34,11 @@ class Spans:
             if made is not None:
                 return made
         return self._sdks(name, parent, attributes, kind, current=current)
+
+    def below(self, traceparent: str) -> str:
+        if not is_sampled(traceparent) or (parent := sdk_spans.sender(traceparent, "")) is None:
+            return ""
+        return under(parent.traceparent, sdk_spans.new_span_id())
 
     def _sdks(self, name: str, parent: sdk_spans.Sender | None, attributes: Attributes, kind: str, *, current: bool) -> Span:
         context = None if parent is None else sdk_spans.within(parent)
@@ -53,8 +59,11 @@ class Spans:
         events: Sequence[SpanEvent],
         error: str,
     ) -> None:
-        if self._sends is None or not is_sampled(traceparent) or (parent := sdk_spans.sender(traceparent, tracestate)) is None:
+        if self._roots is None or (parent := sdk_spans.sender(traceparent, tracestate)) is None:
             return
-        span = self._sends.under(parent, name, attributes, span_id=span_id)
-        span.start_ns, span.events = times[0], [*events]
-        span.over(times[1], error)
+        if self._own is None:
+            self._roots.next_span(int(span_id, 16))
+            made = self._tracer.start_span(name, sdk_spans.within(parent), attributes=attributes, start_time=times[0])
+            sdk_spans.SdkSpan(made).over(times[1], events, error)
+        else:
+            self._own.under(parent, name, attributes, span_id=span_id).over(times, events, error)

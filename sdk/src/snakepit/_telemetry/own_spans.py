@@ -7,8 +7,7 @@ done as can be: of a hundred calls one is sampled, and code that runs so rarely 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from random import getrandbits
+from collections.abc import Mapping, Sequence
 from time import time_ns
 
 from opentelemetry.context import get_current
@@ -16,7 +15,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from snakepit._telemetry.roots import Roots
-from snakepit._telemetry.sdk_spans import Sender
+from snakepit._telemetry.sdk_spans import Sender, new_span_id
 from snakepit._telemetry.span import Attributes, SpanEvent
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 from snakepit._telemetry.traceparent import under
@@ -91,10 +90,15 @@ class OwnSpan:
         if not self.end_ns:
             if error and started:
                 self.attributes[STARTED] = started
-            self.over(time_ns(), error)
+            self._over(time_ns(), error)
 
-    def over(self, end_ns: int, error: str) -> None:
-        """It has ended then, and goes where this process's spans go."""
+    def over(self, times: tuple[int, int], events: Sequence[SpanEvent], error: str) -> None:
+        """It began and ended then, and that is all."""
+        self.start_ns = times[0]
+        self.events += events
+        self._over(times[1], error)
+
+    def _over(self, end_ns: int, error: str) -> None:
         self.end_ns = end_ns
         if error:
             self.error = self.attributes[ERROR_TYPE] = error
@@ -110,14 +114,10 @@ class OwnSpans:
 
     def under(self, sender: Sender, name: str, said: Attributes, kind: str = "internal", span_id: str = "") -> OwnSpan:
         """Below that one. `span_id`: its own, where it has one."""
-        return OwnSpan(self._processor, name, under(sender.traceparent, span_id or _new_id()), sender, said, kind)
+        return OwnSpan(self._processor, name, under(sender.traceparent, span_id or new_span_id()), sender, said, kind)
 
     def root(self, name: str, said: Attributes, kind: str) -> OwnSpan | None:
         """Of a new trace; None: only the SDK can say whether it is one, and whether it is sampled."""
         if get_current() or not (trace_id := self._roots.begun()):
             return None
-        return OwnSpan(self._processor, name, f"00-{trace_id:032x}-{_new_id()}-{_ROOT_FLAGS}", None, said, kind)
-
-
-def _new_id() -> str:
-    return f"{getrandbits(64) or 1:016x}"
+        return OwnSpan(self._processor, name, f"00-{trace_id:032x}-{new_span_id()}-{_ROOT_FLAGS}", None, said, kind)

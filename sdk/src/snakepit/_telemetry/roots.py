@@ -57,6 +57,14 @@ class Roots(RandomIdGenerator):
         """Of a new trace."""
         return self._pop() or super().generate_trace_id()
 
-    def _pop(self) -> int:
-        trace: int = self._chosen.__dict__.pop("trace", 0)
-        return trace
+    def next_span(self, id_: int) -> None:
+        """This thread's next span has that id: it was known before there was a span."""
+        self._chosen.span = id_
+
+    def generate_span_id(self) -> int:
+        """Of a new span."""
+        return self._pop("span") or super().generate_span_id()
+
+    def _pop(self, what: str = "trace") -> int:
+        chosen: int = self._chosen.__dict__.pop(what, 0)
+        return chosen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from random import getrandbits
 from typing import NamedTuple
 
 from opentelemetry import trace
@@ -10,7 +12,7 @@ from opentelemetry.context import Context, attach
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from snakepit._telemetry.span import Attributes
+from snakepit._telemetry.span import Attributes, SpanEvent
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 from snakepit._telemetry.traceparent import is_plain, span_id, trace_id
 
@@ -51,12 +53,18 @@ class SdkSpan:
         attach(trace.set_span_in_context(self._span))
 
     def end(self, error: str = "", started: str = "") -> None:
+        if error and started:
+            self._span.set_attribute(STARTED, started)
+        self.over(None, (), error)
+
+    def over(self, end_ns: int | None, events: Sequence[SpanEvent], error: str) -> None:
+        """It has ended then, None: now; that is what happened to it."""
+        for each in events:
+            self._span.add_event(each.name, each.attributes, each.at_ns)
         if error:
             self._span.set_status(Status(StatusCode.ERROR, error))
             self._span.set_attribute(ERROR_TYPE, error)
-            if started:
-                self._span.set_attribute(STARTED, started)
-        self._span.end()
+        self._span.end(end_ns)
 
 
 class Sender(NamedTuple):
@@ -80,6 +88,11 @@ def _read(traceparent: str, tracestate: str) -> Sender | None:
     found = _propagator().extract({"traceparent": traceparent, "tracestate": tracestate}, Context())
     said = trace.get_current_span(found).get_span_context()
     return Sender(_text(said, said.trace_flags & _KEPT), said.trace_state) if said.is_valid and said.trace_flags.sampled else None
+
+
+def new_span_id() -> str:
+    """At random, as a traceparent has it."""
+    return f"{getrandbits(64) or 1:016x}"
 
 
 def context_of(traceparent: str, parent: Sender | None) -> SpanContext:

@@ -20,7 +20,6 @@ TRIES = "snakepit.tries"
 QUEUE_SECONDS = "snakepit.queue_seconds"
 RUN_SECONDS = "snakepit.run_seconds"
 STATE_KEY = "snakepit.state_key"
-GAVE_BACK = "snakepit.gave_back"
 ERROR_TYPE = "error.type"
 PROCESS_ID = "process.pid"
 RPC_SYSTEM, RPC_METHOD = "rpc.system.name", "rpc.method"
@@ -44,7 +43,6 @@ ATTRIBUTES = {
     QUEUE_SECONDS: "Seconds for which the call waited in queues, in all.",
     RUN_SECONDS: "Seconds for which the tool ran, as its worker measured it.",
     STATE_KEY: "The key of the session's state. Values are never part of a trace.",
-    GAVE_BACK: "True where the call never began here, and went to another worker.",
     ERROR_TYPE: "On a failure: its [reason](errors.md); of a tool's own span, the class of its exception; of HTTP, the status.",
     PROCESS_ID: "The worker's process.",
     RPC_SYSTEM: "Always `snakepit`.",
@@ -113,18 +111,11 @@ ROUTE = Kind(
     (*_CALL, RPC_SYSTEM, RPC_METHOD, EPOCH, WORKER, TRIES, QUEUE_SECONDS, RUN_SECONDS, *_FAILED),
     _WAY,
 )
-RUN = Kind(
-    "run {tool}",
-    "snakepit-agent",
-    "internal",
-    "The call at its capsule's agent: from its coming until the worker has done with it.",
-    (*_CALL, WORKER, GAVE_BACK, *_FAILED),
-)
 TOOL_SPAN = Kind(
     "tool {tool}",
     "snakepit-agent",
     "internal",
-    "The author's code, measured in the worker. Your own spans are below it.",
+    "The author's code, from its begin to its end in the worker. Your own spans are below it.",
     (*_CALL, WORKER, PROCESS_ID, *_FAILED),
     (EXCEPTION,),
 )
@@ -166,7 +157,7 @@ MCP = Kind(
     also="snakepit-client",
 )
 
-TABLE = (HTTP, MCP, CALL, ROUTE, RUN, TOOL_SPAN, STATE, STORE, ASK, OFFERED)
+TABLE = (HTTP, MCP, CALL, ROUTE, TOOL_SPAN, STATE, STORE, ASK, OFFERED)
 """From the caller to the tool."""
 
 

@@ -108,21 +108,27 @@ def start_span(
     return spans.start(name, traceparent, attributes or {}, kind, tracestate, current=current)
 
 
+def below(traceparent: str) -> str:
+    """The traceparent of a span below that one, which is exported when it is over; empty: the sender doesn't sample its trace, or that is
+    no traceparent. Only where this process traces."""
+    return "" if _tracing.spans is None else _tracing.spans.below(traceparent)
+
+
 def export_span(
     name: str,
     traceparent: str,
     start_ns: int,
     end_ns: int,
     *,
+    span_id: str,
     tracestate: str = "",
-    span_id: str = "",
     error: str = "",
     attributes: Attributes | None = None,
     events: Sequence[SpanEvent] = (),
 ) -> None:
     """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent.
 
-    `tracestate`: as for `start_span`.
+    `span_id`: that of what `below` gave; `tracestate`: as for `start_span`.
     """
     if _tracing.spans is not None:
         _tracing.spans.export(name, traceparent, tracestate, span_id, (start_ns, end_ns), attributes or {}, events, error)
@@ -165,5 +171,6 @@ def _set_up(service_name: str) -> None:
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}), id_generator=roots)
     processor = BatchSpanProcessor(Exporter(provider, _SCOPE))
     provider.add_span_processor(processor)
-    _tracing.spans = Spans(provider.get_tracer(_SCOPE), OwnSpans(processor, roots), own=suffice(os.environ))
+    own = OwnSpans(processor, roots) if suffice(os.environ) else None
+    _tracing.spans = Spans(provider.get_tracer(_SCOPE), roots, own)
     _tracing.provider, _tracing.roots = provider, roots
