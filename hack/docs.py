@@ -48,12 +48,13 @@ ERRORS_INTRO = """# Errors
 
 Generated from `sdk/src/snakepit/errors.py` by `make docs`; don't edit.
 
-Every failure of a call or a request is one of these. In Python it is an exception of that class, with `.reason`,
-`.status`, `.started`, `.details`, `.retry_after` (seconds) and `.call_id`. Over plain gRPC it is the status, with a
-`google.rpc.ErrorInfo` (domain `snakepit.dev`, the reason, the details and `started`, there in capitals) and, where
-waiting helps, a `google.rpc.RetryInfo`. What doesn't fit into gRPC's trailers (a message over 1,200 bytes) ends with
-an ellipsis. Over HTTP it is that status with [a problem](http.md#what-went-wrong), which has all of it, and
-`Retry-After`.
+Every failure of a call or a request is one of these.
+
+| by | a failure is |
+|---|---|
+| Python | an exception of that class, with `.reason`, `.status`, `.started`, `.details`, `.retry_after` (seconds) and `.call_id` |
+| plain gRPC | that status, with a `google.rpc.ErrorInfo` (domain `snakepit.dev`): the reason, the details, and `started` in capitals. Where waiting helps, a `google.rpc.RetryInfo` is beside it. A message over 1,200 bytes ends with an ellipsis, as it doesn't fit into gRPC's trailers |
+| HTTP | that status, with [a problem](http.md#what-went-wrong), which has all of it, and `Retry-After` |
 
 "Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe`
 and `yes` are not, unless the tool can run twice. The column has what it can be:
