@@ -53,8 +53,11 @@ Every failure of a call or a request is one of these.
 | by | a failure is |
 |---|---|
 | Python | an exception of that class, with `.reason`, `.status`, `.started`, `.details`, `.retry_after` (seconds) and `.call_id` |
-| plain gRPC | that status, with a `google.rpc.ErrorInfo` (domain `snakepit.dev`): the reason, the details, and `started` in capitals. Where waiting helps, a `google.rpc.RetryInfo` is beside it. A message over 1,200 bytes ends with an ellipsis, as it doesn't fit into gRPC's trailers |
+| plain gRPC | that status, with a `google.rpc.ErrorInfo` (domain `snakepit.dev`): the reason, the details, `started` in capitals |
 | HTTP | that status, with [a problem](http.md#what-went-wrong), which has all of it, and `Retry-After` |
+
+By plain gRPC a `google.rpc.RetryInfo` is beside it where waiting helps. There a message over 1,200 bytes ends with an
+ellipsis, as it doesn't fit into gRPC's trailers.
 
 "Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe`
 and `yes` are not, unless the tool can run twice. The column has what it can be:
