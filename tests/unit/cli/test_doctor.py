@@ -18,9 +18,10 @@ from snakepit.cli.doctor.facts import REFUSED, Address, Token, Way
 from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Policy, Pool, Workload
 from snakepit.cli.doctor.replicas import Heard, are_neighbours, of_replicas
 from snakepit.client.findings import Finding
-from snakepit.client.views import ReplicaInfo
+from snakepit.client.views import PoolInfo, ReplicaInfo, WorkerInfo
 from snakepit.errors import Unauthenticated
 from snakepit_operator.model import Reason
+from snakepit_operator.views import START_FAULTS
 from support.stuck import ROWS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -163,6 +164,62 @@ def test_what_a_part_that_is_away_does_to_each_pool_is_said_once() -> None:
     away, each = Finding("operator", Code.OPERATOR_AWAY, "60 s"), Finding("a/b", "StoreUnavailable", "as its condition says")
     assert pools.merged([store, away], [pod, each]) == [store, away, pod]
     assert pools.merged([], [each]) == [each]
+
+
+# ---- a pool, by what the control plane says
+
+
+COUNTS = {"desired_capsules": 2, "live_capsules": 2, "busy_slots": 0, "total_slots": 0, "queue_depth": 0, "sessions": 0, "generation": 1}
+NUMBERS = ("slots", "running", "served", "restarts", "rss_bytes", "setup_seconds", "oldest_running_seconds", "age_seconds", "pid")
+
+
+def workers(*ids: str, **changed: Any) -> list[WorkerInfo]:
+    usual = {"incarnation": "x", "state": "backoff", "liveness": "live", "reason": "SetupFailed", "message": "KeyError: 'MODEL'"}
+    return [WorkerInfo(**{**usual, "id": each, **dict.fromkeys(NUMBERS, 0), **changed}) for each in ids]
+
+
+def fleet(found: list[WorkerInfo], reason: str = "Ready", message: str = "") -> list[Finding]:
+    available = reason == "Ready"
+    info = PoolInfo(name="a/b", available=available, reason=reason, message=message, ready_workers=int(available), **COUNTS)  # type: ignore[arg-type]
+    return pools.of_fleet(info, found)
+
+
+def test_what_keeps_a_pool_from_serving_is_said_once_with_its_traceback_and_what_to_do() -> None:
+    said = "KeyError: 'MODEL' (2 of 2 capsules are there, with 0 ready workers); what to do: mend the adapter"
+    failing = workers("b-0/0", "b-0/1", "b-1/0", traceback="Traceback ...")
+    assert fleet(failing, "SetupFailed", "KeyError: 'MODEL'") == [Finding("a/b", "SetupFailed", said, "Traceback ...")]
+    other = workers("b-1/1", reason="Crashed", message="exit code 7")
+    assert [each.about for each in fleet([*failing, *other], "SetupFailed", "KeyError: 'MODEL'")] == ["a/b", "b-1/1"]
+
+
+def test_what_several_workers_of_a_pool_that_serves_have_is_said_of_the_first() -> None:
+    (found,) = fleet(workers("b-0/0", "b-0/1", "b-1/0"))
+    assert (found.about, found.message) == ("b-0/0", "KeyError: 'MODEL' (and the same of 2 more); what to do: mend the adapter")
+    assert len(fleet([*workers("b-0/0"), *workers("b-0/1", message="another")])) == 2
+
+
+def test_workers_that_are_starting_are_no_alarm_where_others_serve_and_one_where_none_does() -> None:
+    starting = [
+        *workers("b-0/0", state="starting", reason="Starting", message="setup() has been running for 3 s"),
+        *workers("b-0/1", state="starting", reason="Starting", message="setup() has been running for 5 s"),
+    ]
+    assert {each.severity for each in fleet(starting)} == {"note"}
+    (found,) = fleet(starting, "Starting", "setup() has been running for 3 s")
+    assert (found.about, found.severity) == ("a/b", "error")
+    assert found.message.endswith("what to do: wait; if it stays so, `snakepit logs` of the pool says what it does")
+
+
+def test_a_worker_that_cant_start_for_want_of_memory_needs_more_of_it() -> None:
+    (found,) = fleet(workers("b-0/0", reason="OutOfMemory", message="killed"))
+    assert (
+        found.message == "killed; what to do: raise the memory limit of the container `worker` in spec.template, or let setup() need less"
+    )
+
+
+@pytest.mark.parametrize("reason", [*sorted(START_FAULTS), "Crashed", "NoCapsule", "NoWorker", "NotForked", "KeeperLost"])
+def test_whatever_keeps_workers_from_starting_has_what_to_do(reason: str) -> None:
+    for found in (*fleet(workers("b-0/0", reason=reason)), *fleet([], reason, "so")):
+        assert re.search(r"; what to do: \S", found.message)
 
 
 # ---- a cluster

@@ -169,6 +169,7 @@ WORDS: dict[Code, tuple[Made, Made]] = {
     Code.SESSIONS_NEARLY_FULL: (pool(sessions_mark=80), pool()),
     Code.CAPSULES_MISSING: (pool(desired_capsules=2), pool()),
     Code.CAPSULE_SILENT: (of_workers(liveness="suspect"), of_workers()),
+    Code.STARTING: (of_workers(state="starting", reason="Starting", message="setup() has been running for 3 s"), of_workers()),
     Code.OUT_OF_MEMORY: (worker(ended="OutOfMemory (137)"), worker(ended="OutOfMemory (137)", age_seconds=3600.0)),
     Code.CONTROL_PLANE_AWAY: (cluster(OWN, workload("control-plane", 0)), cluster(OWN, workload("control-plane", 1))),
     Code.GATEWAY_AWAY: (cluster(OWN, workload("gateway", 0)), cluster(OWN, workload("gateway", 1))),

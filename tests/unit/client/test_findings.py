@@ -72,5 +72,10 @@ def test_a_worker_that_is_started_again_is_found_with_why_the_one_before_ended()
     assert (found.reason, found.message) == ("OutOfMemory", "it is started again, as the worker ended: oom")
 
 
+def test_a_worker_that_is_in_its_setup_for_the_first_time_is_a_note_and_nobody_says_that_it_is_started_again() -> None:
+    (found,) = of_pool(pool(), [worker(state="starting", reason="Starting", message="setup() has been running for 3 s")])
+    assert found == Finding("digits-0/0", "Starting", "setup() has been running for 3 s", severity="note")
+
+
 def test_a_capsule_that_is_silent_is_found_by_its_workers() -> None:
     assert [each.reason for each in of_pool(pool(), [worker(liveness="suspect")])] == ["CapsuleSilent"]

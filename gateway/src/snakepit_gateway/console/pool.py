@@ -78,7 +78,7 @@ async def gather(viewer: Viewer, request: Request) -> Context:
         "counts": counts(workers),
         "nodes": picture.nodes(workers),
         "restarted": picture.restarted(workers),
-        "findings": [each for each in of_pool(top["info"], workers) if each.about != name],
+        "findings": [each for each in of_pool(top["info"], workers) if each.about != name and each.severity == "error"],
         "causes": list(causes(workers)),
         "queue": picture.queue(waiting),
         "history": history,

@@ -13,6 +13,7 @@ CAPSULE_SILENT = "CapsuleSilent"
 QUEUE_FULL = "QueueFull"
 SESSIONS_FULL = "SessionsFull"
 SESSIONS_NEARLY_FULL = "SessionsNearlyFull"
+STARTING = "Starting"
 """Reasons of findings; others are those of pools and workers."""
 
 FEWER_SESSIONS = "delete some, shorten session.ttlSeconds, or raise session.maxSessions"
@@ -94,6 +95,8 @@ def _of_worker(worker: WorkerInfo) -> Finding | None:
         return Finding(worker.id, CAPSULE_SILENT, f"{said}; if it stays silent, another takes its place")
     if worker.traceback or worker.state not in _IN_ORDER:
         return Finding(worker.id, worker.reason or worker.state, worker.message or f"it is in {worker.state}", worker.traceback)
+    if worker.state == _STARTING and worker.reason == STARTING:
+        return Finding(worker.id, STARTING, worker.message, severity="note")
     if worker.state == _STARTING and worker.reason:
         return Finding(worker.id, worker.reason, f"it is started again, as {worker.message}")
     return None

@@ -51,6 +51,7 @@ class Code(enum.StrEnum):
     SESSIONS_NEARLY_FULL = findings.SESSIONS_NEARLY_FULL
     CAPSULES_MISSING = findings.CAPSULES_MISSING
     CAPSULE_SILENT = findings.CAPSULE_SILENT
+    STARTING = findings.STARTING
     OUT_OF_MEMORY = "OutOfMemory"
     CONTROL_PLANE_AWAY = "ControlPlaneAway"
     GATEWAY_AWAY = "GatewayAway"

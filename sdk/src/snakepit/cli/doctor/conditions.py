@@ -26,6 +26,8 @@ ADVICE: Mapping[str, str] = {
     "FailedMount": "make the Secret or ConfigMap, or mend its name in spec.template",
     "CreateContainerConfigError": "make the Secret or ConfigMap, or mend its name in spec.template",
     "CrashLoopBackOff": f"`kubectl logs {_POD} -c worker --previous` has its last words",
+    "ImportFailed": "put the module where workers run, as a rule into the image, or mend the import",
+    "AdapterInvalid": "mend spec.worker.adapter, or the class that it names",
     "SetupFailed": "mend the adapter",
     "SetupTimeout": "the agent's log has the stacks; or raise agent.setupTimeoutSeconds of the chart",
     "SuccessorFailed": "mend the adapter: the worker that should be replaced serves on meanwhile",

@@ -28,7 +28,7 @@ from snakepit.cli.reach import Reach
 from snakepit.cli.release import chosen, services
 from snakepit.cli.target import Target
 from snakepit.client import Client
-from snakepit.client.findings import Finding, of_pool
+from snakepit.client.findings import Finding
 from snakepit.errors import InvalidArguments, PoolNotFound, ServerUnavailable, SnakepitError
 
 AT_ONCE = 16
@@ -145,7 +145,7 @@ async def _one(client: Client, name: str, subject: str) -> list[Finding]:
 async def _pool(client: Client, name: str) -> list[Finding]:
     # Both at one time: a worker that has just started would else be missed by the one or the other.
     info, workers = await asyncio.gather(client.pool(name).info(), client.pool(name).workers())
-    return [*of_pool(info, workers), *of_pools.killed_for_memory(workers)]
+    return of_pools.of_fleet(info, workers)
 
 
 async def _or_said(name: str, looking: Awaitable[list[Finding]]) -> list[Finding]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from snakepit._names import nearest
 from snakepit.cli.doctor.codes import Code
-from snakepit.cli.doctor.conditions import NOT_OF_CAPSULES
-from snakepit.client.findings import Finding
+from snakepit.cli.doctor.conditions import ADVICE, NOT_OF_CAPSULES
+from snakepit.client.findings import Finding, of_pool
 from snakepit.client.views import PoolInfo, WorkerInfo
 
 CALL = "create snakepools/call"
@@ -62,11 +64,48 @@ def too_many(late: int, all_: int, seconds: float) -> Finding:
     return Finding("pools", Code.NOT_LOOKED_AT, said, severity="note")
 
 
+def of_fleet(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
+    """What is wrong with it, by what the control plane says: each cause once, with what to do."""
+    return [*map(_advised, _each_once(pool, of_pool(pool, workers))), *_of_several(killed_for_memory(workers))]
+
+
+def _each_once(pool: PoolInfo, found: Sequence[Finding]) -> Iterator[Finding]:
+    """What keeps all of a pool from serving is said of the pool alone, with the author's traceback."""
+    own = next((each for each in found if each.about == pool.name and each.reason == pool.reason), None)
+    same = [each for each in found if own is not None and each is not own and _is_same(each, pool)]
+    if own is not None:
+        traceback = next((each.traceback for each in same if each.traceback), "")
+        yield msgspec.structs.replace(own, traceback=traceback)
+    yield from _of_several([each for each in found if each is not own and each not in same])
+
+
+def _is_same(worker: Finding, pool: PoolInfo) -> bool:
+    """How long it has been starting is another figure for each worker."""
+    return worker.reason == pool.reason and (worker.reason == Code.STARTING or worker.message.endswith(pool.message))
+
+
+def _of_several(found: Iterable[Finding]) -> Iterator[Finding]:
+    """What several have is said of the first."""
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for each in found:
+        alike.setdefault((each.reason, each.message, each.traceback), []).append(each)
+    for first, *others in alike.values():
+        more = f" (and the same of {len(others)} more)" if others else ""
+        yield msgspec.structs.replace(first, message=first.message + more)
+
+
+def _advised(finding: Finding) -> Finding:
+    if finding.reason in _SAYS_WHAT_TO_DO:
+        return finding
+    what = _ADVICE.get(finding.reason) or ADVICE.get(finding.reason) or _LOOK_AT_LOGS
+    return msgspec.structs.replace(finding, message=f"{finding.message}; what to do: {what}")
+
+
 def killed_for_memory(workers: Iterable[WorkerInfo]) -> list[Finding]:
     """Workers whose life before this one ended lately for want of memory."""
     killed = [each for each in workers if each.ended.startswith(Code.OUT_OF_MEMORY) and each.age_seconds < _RECENTLY_SECONDS]
-    advice = "raise the memory limit of the container `worker` in spec.template, or let calls need less"
-    return [Finding(each.id, Code.OUT_OF_MEMORY, f"its last life ended for want of memory ({each.ended}): {advice}") for each in killed]
+    said = "its last life ended for want of memory"
+    return [Finding(each.id, Code.OUT_OF_MEMORY, f"{said} ({each.ended}): {_MORE_MEMORY}, or let calls need less") for each in killed]
 
 
 def merged(fleets: Iterable[Finding], clusters: Sequence[Finding]) -> list[Finding]:
@@ -86,6 +125,16 @@ def _is_own(finding: Finding) -> bool:
     return finding.reason in _FLEETS_OWN or finding.reason.isupper()
 
 
+_MORE_MEMORY = "raise the memory limit of the container `worker` in spec.template"
+_LOOK_AT_LOGS = "`snakepit logs` of the pool has its last words"
+_ADVICE: Mapping[str, str] = {
+    Code.STARTING: "wait; if it stays so, `snakepit logs` of the pool says what it does",
+    Code.OUT_OF_MEMORY: f"{_MORE_MEMORY}, or let setup() need less",
+    "NoCapsule": "the conditions of its SnakePool say why, and so does `snakepit --kube doctor`",
+}
+"""Where it is other advice than for the same reason of a condition, or there is no such condition."""
+_SAYS_WHAT_TO_DO = frozenset((Code.CAPSULES_MISSING, Code.CAPSULE_SILENT, Code.QUEUE_FULL, Code.SESSIONS_FULL, Code.SESSIONS_NEARLY_FULL))
+"""Reasons of findings whose own sentence says it."""
 _EXPLAIN_NOTHING = NOT_OF_CAPSULES | {Code.PODS_MISSING, Code.POOL_UNSEEN, Code.POOL_UNWATCHED, Code.ANOTHER_RELEASE}
 _FLEETS_OWN = frozenset(
     {
