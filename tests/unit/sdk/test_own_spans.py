@@ -57,7 +57,7 @@ def ended(made: Made, traceparent: str, tracestate: str, error: str) -> None:
     span.set({"b": True, "f": 0.5, "n": 8})
     span.event("sent", {"w": "é"}, 1_700_000_000_000_000_000)
     span.event("answered", None, 1_700_000_000_000_000_001)
-    span.end(error, "maybe")
+    span.end(error, "maybe", lambda: ({"n": 9, "later": "yes"}, [SpanEvent("known later", 1_700_000_000_000_000_002, {"w": 1})]))
 
 
 @pytest.fixture(params=[True, False], ids=["ours", "the SDK's"])
@@ -150,10 +150,10 @@ def test_what_is_said_at_once_is_in_order_and_the_last_of_too_many_events_are_ke
     span = made.start(GIVEN)
     for number in range(MOST_EVENTS + 5):
         span.event(str(number))
-    span.end()
+    span.end(more=lambda: ({}, [SpanEvent("more", 1, {})]))
     (over,) = made.over
-    assert [each.name for each in over.events] == [str(number) for number in range(5, MOST_EVENTS + 5)]
-    assert over.start_time <= over.events[0].timestamp <= over.events[-1].timestamp <= over.end_time
+    assert [each.name for each in over.events] == [*(str(number) for number in range(6, MOST_EVENTS + 5)), "more"]
+    assert over.start_time <= over.events[0].timestamp <= over.events[-2].timestamp <= over.end_time
 
 
 def test_nothing_is_added_to_one_that_has_ended(made: Made) -> None:
@@ -162,7 +162,7 @@ def test_nothing_is_added_to_one_that_has_ended(made: Made) -> None:
     span.rename("late")
     span.set({"late": 1})
     span.event("late")
-    span.end("LATE")
+    span.end("LATE", "", lambda: ({"late": 1}, []))
     (over,) = made.over
     assert (over.name, dict(over.attributes), list(over.events)) == ("call t", {"a": "x", "n": 7}, [])
     assert over.status.is_unset

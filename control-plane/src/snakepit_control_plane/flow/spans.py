@@ -7,10 +7,11 @@ says too; nothing is noted on the way.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from snakepit._telemetry import spans, tracing
 from snakepit._telemetry.propagation import TRACESTATE
-from snakepit._telemetry.span import Attributes, Span
+from snakepit._telemetry.span import Attributes, Span, SpanEvent
 from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._wire.status import from_frame
 from snakepit.errors import Started, ToolError
@@ -71,15 +72,19 @@ def stored(pool: str, request: link_pb2.StateRequest) -> Span | None:
 def end(call: Call, span: Span, result: link_pb2.Result, outcome: str, now: float) -> None:
     """The call is answered. `now`: of the loop's clock."""
     record = record_of(call, result, outcome, now)
-    to_wall = time.time() - now
+    more = partial(_more, record, time.time() - now)
+    if outcome == "OK":
+        span.end(more=more)
+    else:
+        span.end(outcome, Started.YES if result.HasField("tool_error") else _started(record.started), more)
+
+
+def _more(record: Record, to_wall: float) -> tuple[Attributes, list[SpanEvent]]:
+    events = []
     for each in way(record, ended=True):
         said = {spans.WORKER: each.worker, spans.REASON: each.reason}
-        span.event(each.what, {name: text for name, text in said.items() if text}, int((to_wall + each.at) * 1e9))
-    span.set(_figures(record))
-    if outcome == "OK":
-        span.end()
-    else:
-        span.end(outcome, Started.YES if result.HasField("tool_error") else _started(record.started))
+        events.append(SpanEvent(each.what, int((to_wall + each.at) * 1e9), {name: text for name, text in said.items() if text}))
+    return _figures(record), events
 
 
 def _figures(record: Record) -> Attributes:

@@ -90,13 +90,14 @@ class Batch(Sequence[ReadableSpan]):
 
 
 def _over(span: OwnSpan, resource: Resource, library: InstrumentationScope) -> ReadableSpan:
+    attributes, events = span.told()
     return ReadableSpan(
         name=span.name,
         context=context_of(span.traceparent, span.parent),
         parent=None if span.parent is None else span.parent.context,
         resource=resource,
-        attributes=span.attributes,
-        events=[Event(each.name, each.attributes, each.at_ns) for each in span.events],
+        attributes=attributes,
+        events=[Event(each.name, each.attributes, each.at_ns) for each in events],
         kind=_KINDS[span.kind],
         status=Status(StatusCode.ERROR, span.error) if span.error else _UNSET,
         start_time=span.start_ns,
@@ -107,15 +108,16 @@ def _over(span: OwnSpan, resource: Resource, library: InstrumentationScope) -> R
 
 def _write(spans: Any, span: OwnSpan) -> None:
     traceparent, parent = span.traceparent, span.parent
+    attributes, events = span.told()
     made = spans.add()
-    _say(made, _named(span.name, span.kind, is_root=parent is None), span.attributes)
+    _say(made, _named(span.name, span.kind, is_root=parent is None), attributes)
     made.trace_id, made.span_id = bytes.fromhex(trace_id(traceparent)), bytes.fromhex(span_id(traceparent))
     made.start_time_unix_nano, made.end_time_unix_nano = span.start_ns, span.end_ns
     if parent is not None:
         made.parent_span_id = bytes.fromhex(span_id(parent.traceparent))
         if parent.state is not None:
             made.trace_state = parent.state.to_header()
-    for each in span.events:
+    for each in events:
         event = made.events.add()
         _say(event, _happened(each.name), each.attributes)
         event.time_unix_nano = each.at_ns

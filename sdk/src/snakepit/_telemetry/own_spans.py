@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from snakepit._telemetry.roots import Roots
 from snakepit._telemetry.sdk_spans import Sender, new_span_id
-from snakepit._telemetry.span import Attributes, SpanEvent
+from snakepit._telemetry.span import Attributes, More, SpanEvent
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 from snakepit._telemetry.traceparent import under
 
@@ -48,7 +48,7 @@ class OwnSpan:
     Nothing is added to one that has ended: the exporter's thread may be reading it.
     """
 
-    __slots__ = ("attributes", "end_ns", "error", "events", "kind", "name", "parent", "processor", "start_ns", "traceparent")
+    __slots__ = ("attributes", "end_ns", "error", "events", "kind", "more", "name", "parent", "processor", "start_ns", "traceparent")
 
     context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     """All that a processor asks of one: whether it is sampled."""
@@ -61,6 +61,7 @@ class OwnSpan:
         self.start_ns = time_ns()
         self.end_ns = 0
         self.error = ""
+        self.more: More | None = None
 
     @property
     def is_recording(self) -> bool:
@@ -85,9 +86,10 @@ class OwnSpan:
             del self.events[0]
         self.events.append(SpanEvent(name, time_ns() if at_ns is None else at_ns, attributes or {}))
 
-    def end(self, error: str = "", started: str = "") -> None:
+    def end(self, error: str = "", started: str = "", more: More | None = None) -> None:
         """Idempotent."""
         if not self.end_ns:
+            self.more = more
             if error and started:
                 self.attributes[STARTED] = started
             self._over(time_ns(), error)
@@ -103,6 +105,13 @@ class OwnSpan:
         if error:
             self.error = self.attributes[ERROR_TYPE] = error
         self.processor.on_end(self)  # type: ignore[arg-type]  # Exporter makes what it says of it
+
+    def told(self) -> tuple[Attributes, Sequence[SpanEvent]]:
+        """All that is to be said of one that is over."""
+        if self.more is None:
+            return self.attributes, self.events
+        attributes, events = self.more()
+        return {**self.attributes, **attributes}, [*self.events, *events][-MOST_EVENTS:]
 
 
 class OwnSpans:

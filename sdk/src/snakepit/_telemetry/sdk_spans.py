@@ -12,7 +12,7 @@ from opentelemetry.context import Context, attach
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from snakepit._telemetry.span import Attributes, SpanEvent
+from snakepit._telemetry.span import Attributes, More, SpanEvent
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 from snakepit._telemetry.traceparent import is_plain, span_id, trace_id
 
@@ -52,10 +52,12 @@ class SdkSpan:
         """What this task, or this context, does from now on belongs under it."""
         attach(trace.set_span_in_context(self._span))
 
-    def end(self, error: str = "", started: str = "") -> None:
+    def end(self, error: str = "", started: str = "", more: More | None = None) -> None:
+        attributes, events = more() if more is not None and self.is_recording else ({}, ())
+        self.set(attributes)
         if error and started:
             self._span.set_attribute(STARTED, started)
-        self.over(None, (), error)
+        self.over(None, events, error)
 
     def over(self, end_ns: int | None, events: Sequence[SpanEvent], error: str) -> None:
         """It has ended then, None: now; that is what happened to it."""

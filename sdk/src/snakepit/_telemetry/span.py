@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Attributes = Mapping[str, str | int | float | bool]
+
+
+class SpanEvent(NamedTuple):
+    """What happened to it, at that Unix time."""
+
+    name: str
+    at_ns: int
+    attributes: Attributes
+
+
+More = Callable[[], tuple[Attributes, Sequence[SpanEvent]]]
+"""What else is to be said of a span that is over: asked for when it is sent, by another thread."""
 
 
 class Span(Protocol):
@@ -31,13 +43,5 @@ class Span(Protocol):
     def event(self, name: str, attributes: Attributes | None = None, at_ns: int | None = None) -> None:
         """Something happened: now, or at that Unix time in nanoseconds."""
 
-    def end(self, error: str = "", started: str = "") -> None:
+    def end(self, error: str = "", started: str = "", more: More | None = None) -> None:
         """Finish the span. `error` is the reason of a failure, e.g. POOL_SATURATED; `started`: may its tool have run (yes, no, maybe)?"""
-
-
-class SpanEvent(NamedTuple):
-    """Of a span that is over already."""
-
-    name: str
-    at_ns: int
-    attributes: Attributes
