@@ -86,12 +86,17 @@ class AsCaller(Pools):
 class Client(Pools):
     """Links to every control-plane replica behind `server` and spreads calls over them.
 
+    One client serves a whole program; it belongs to one event loop.
+
     `server` is host:port, dns:///host:port for all addresses of a name, or several of these with commas between; default
     SNAKEPIT_SERVER, else localhost:7800.
+
     `token_file` (default SNAKEPIT_TOKEN_FILE, else the token that is mounted into a caller's pod) holds a bearer token and is read
-    again whenever it is needed. `connect_timeout` in seconds bounds every wait for an open link. `lanes` False, or SNAKEPIT_LANES=off:
-    everything travels over the one address, as through a port-forward, where each lane would be tried in vain; then no payload is
-    larger than maxPayloadBytes. One client serves a whole program; it belongs to one event loop.
+    again whenever it is needed. `connect_timeout` in seconds bounds every wait for an open link.
+
+    `lanes` False, or SNAKEPIT_LANES=off: everything travels over the one address, as through a port-forward, where each lane would be
+    tried in vain; then no payload is larger than maxPayloadBytes.
+
     `ca_file` (default SNAKEPIT_CA_FILE, else the one that is mounted into a caller's pod) has the certificates of the CAs that may
     speak for the control plane: with it all travels through TLS, without one, or with "off", it doesn't. `tls_server_name` (default
     SNAKEPIT_TLS_SERVER_NAME, else the host of `server`) is whom its certificate must name.
