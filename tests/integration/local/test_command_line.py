@@ -85,13 +85,13 @@ def test_call_streams_piece_by_piece(snakepit) -> None:  # type: ignore[no-untyp
 
 
 FAILURES = [
-    (("call", "sample", "fail", "message=gone"), "LookupError: gone (started: yes)", ExitStatus.RAISED),
+    (("call", "sample", "fail", "message=gone"), "LookupError: gone (started: yes, call ", ExitStatus.RAISED),
     (("call", "nowhere", "echo"), "default/nowhere", ExitStatus.USAGE),
     (("call", "sample", "ecko"), "echo", ExitStatus.USAGE),
     (("call", "sample", "add", "a=x"), "argument `a` is a whole number, and 'x' is none: write a=3 (started: no)", ExitStatus.USAGE),
     (("call", "sample", "add", "a"), "key=value", ExitStatus.USAGE),
     (("call", "sample", "sleep", "seconds=20", "--timeout", "0.2"), "(started: ", ExitStatus.TIMEOUT),
-    (("call", "sample", "exit", "code=3"), "(started: maybe)", ExitStatus.MAY_HAVE_RUN),
+    (("call", "sample", "exit", "code=3"), "(started: maybe, call ", ExitStatus.MAY_HAVE_RUN),
     (("call", "sample", "echo", "--server", NOBODY), "(connection refused) (started: no)", ExitStatus.NEVER_STARTED),
     (("session", "get", "sample", "nobody"), "nobody", ExitStatus.USAGE),
     (("drain", "nowhere-0/0"), "nowhere-0/0", ExitStatus.USAGE),

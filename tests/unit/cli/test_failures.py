@@ -17,9 +17,12 @@ from snakepit.errors import (
     PoolNotFound,
     PoolNotReady,
     PoolSaturated,
+    QueueTimeout,
+    ServerUnavailable,
     SnakepitError,
     Started,
     ToolError,
+    ToolNotFound,
     Unauthenticated,
     WorkerLost,
 )
@@ -54,6 +57,20 @@ def test_nothing_that_may_have_started_is_ever_called_safe_to_try_again() -> Non
     for kind in BY_REASON.values():
         for started in (Started.MAYBE, Started.YES, Started.UNKNOWN):
             assert exit_status(kind("a sentence", started=started)) in (ExitStatus.MAY_HAVE_RUN, ExitStatus.TIMEOUT), kind
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ToolError("KeyError", "a", ""), "started: yes, call c0ffee"),
+        (QueueTimeout("it waited"), "started: no, call c0ffee"),
+        (ServerUnavailable("nobody answers"), "started: no"),
+        (ToolNotFound("no such tool"), "started: no"),
+    ],
+)
+def test_people_are_told_which_call_it_was_where_something_is_known_of_it(error: SnakepitError, told: str) -> None:
+    error.call_id = "c0ffee"
+    assert failures.of_started(error) == told
 
 
 def test_people_are_told_one_sentence_and_programs_an_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from snakepit.cli.output import Output, as_json, as_yaml
-from snakepit.errors import DeadlineExceeded, PayloadTooLarge, SnakepitError, Started, Status, ToolError
+from snakepit.errors import DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, Status, ToolError
 
 
 class ExitStatus(enum.IntEnum):
@@ -84,8 +84,12 @@ def fields(error: Exception) -> dict[str, Any]:
 
 
 def of_started(error: SnakepitError) -> str:
-    """A note that tells people whether the tool may have run. Programs have a field for it."""
-    return f"{_STARTED}{error.started}"
+    """A note that tells people whether the tool may have run, and which call it was. Programs have fields for it.
+
+    Without an id: what the control plane never got, and what fails again whatever is known of it.
+    """
+    is_known = error.call_id and not isinstance(error, ServerUnavailable) and exit_status(error) is not ExitStatus.USAGE
+    return f"{_STARTED}{error.started}" + (f", call {error.call_id}" if is_known else "")
 
 
 def tell(error: Exception, output: Output) -> int:
