@@ -54,6 +54,26 @@ class Talking(Adapter):
             logging.getLogger("mine").exception("it went wrong")
 
     @tool
+    def log_more(self, text: str) -> None:
+        """With whatever programs add to their records, also what nobody should."""
+
+        class Odd(float):
+            """As numpy's float64."""
+
+        more = {"user": "ada", "size": Odd(1.5), "call": "forged", "level": "forged", "half": "\ud800", "huge": 10**40, "long": "x" * 5_000}
+        logging.getLogger("mine").info(text, extra=more)
+
+    @tool
+    def log_wrongly(self, text: str) -> None:
+        logging.getLogger("mine").warning("%d of it", text)
+
+    @tool
+    def raise_beside(self, text: str) -> None:
+        thread = threading.Thread(target=self._raise, args=(text,), name="helper")
+        thread.start()
+        thread.join()
+
+    @tool
     def raise_deeply(self, text: str) -> None:
         self._raise(text)
 

@@ -35,7 +35,9 @@ async def test_a_killed_worker_fails_its_call_at_once_and_is_replaced(control: R
         (successor,) = await control.until(lambda: [w for w in control.workers() if w.pid not in (0, worker.pid) and w.state == 2])
         assert successor.incarnation != worker.incarnation
         assert successor.restarts == 1
-        assert f"worker {worker.id} ended: signal 9 (SIGKILL: killed) (serving)" in caplog.messages
+        words = f"worker {worker.id} ended: signal 9 (SIGKILL: killed) (serving)"
+        (told,) = [each for each in caplog.records if each.getMessage() == words]
+        assert vars(told)["worker"] == worker.id
         assert await control.value(control.call(successor, "echo", {"value": 2})) == 2
         assert (await control.rejected(control.call(worker, "echo"))).reason == "WORKER_GONE"
 

@@ -118,6 +118,51 @@ def test_a_line_without_an_end_comes_out_at_the_end_of_its_call(worker: LocalWor
     assert log.line("no end")["call"] != log.line("next")["call"]
 
 
+def test_what_follows_the_last_newline_comes_out_at_the_end_of_its_call(worker: LocalWorker, log: Log) -> None:
+    worker.call("say", {"text": "an end\nno end", "end": ""})
+    assert log.line("no end")["call"] == log.line("an end")["call"]
+
+
+@pytest.mark.parametrize("size", [16_000, 32_000, 40_000])
+def test_a_printed_line_that_is_too_long_is_in_pieces_and_none_of_them_is_empty(worker: LocalWorker, log: Log, size: int) -> None:
+    worker.call("say", {"text": "y" * size})
+    worker.call("complain", {"text": "done"})
+    log.line("done")
+    pieces = [line["message"] for line in log.lines if line.get("tool") == "say"]
+    assert pieces == ["y" * 16_000] * (size // 16_000) + ["y" * (size % 16_000)] * (size % 16_000 > 0)
+
+
+def test_what_a_program_adds_to_its_records_is_in_their_details(worker: LocalWorker, log: Log) -> None:
+    worker.call("log_more", {"text": "more"})
+    line = log.line("more")
+    assert (line["level"], line["tool"], line["call"] != "forged") == ("info", "log_more", True)
+    said = line["details"]
+    assert {name: said[name] for name in ("user", "size", "call", "half")} == {
+        "user": "ada",
+        "size": 1.5,
+        "call": "forged",
+        "half": "\\ud800",
+    }
+    assert said["huge"] == str(10**40)
+    assert len(said["long"]) < 1_100
+
+
+def test_a_message_that_can_not_be_made_is_one_line_that_says_where(worker: LocalWorker, log: Log) -> None:
+    worker.call("log_wrongly", {"text": "many"})
+    line = log.line_where(lambda line: line.get("logger") == "mine")
+    assert re.fullmatch(r"'%d of it' can't be logged, at line \d+ of .*/talking\.py: TypeError: %d format: .*", line["message"])
+    assert (line["level"], line["tool"]) == ("warning", "log_wrongly")
+    assert [each["message"] for each in log.lines if each.get("tool")] == [line["message"]]
+
+
+def test_what_ends_a_thread_of_a_tools_is_one_line_with_its_traceback(worker: LocalWorker, log: Log) -> None:
+    worker.call("raise_beside", {"text": "beside"})
+    line = log.line("the thread helper ends: KeyError: 'beside'")
+    assert (line["level"], line["logger"], line["tool"]) == ("error", "threading", "raise_beside")
+    assert line["exception"].endswith("KeyError: 'beside'\n")
+    assert [each["message"] for each in log.lines if each.get("tool")] == [line["message"]]
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_progress_bar_is_one_line_in_its_last_form(worker: LocalWorker, log: Log, end: str) -> None:
     worker.call("show_a_bar", {"steps": 30, "end": end})

@@ -29,11 +29,11 @@ from snakepit.errors import InvalidArguments, SnakepitError, Started
 from snakepit_worker import traces
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import leave
+from snakepit_worker.explained import explain
 from snakepit_worker.logs import Calls as LineCalls
 from snakepit_worker.raised import Raised
 from snakepit_worker.running import Calls, Runner, RunningCall
 from snakepit_worker.sessions import Sessions
-from snakepit_worker.starting import explain
 
 QUICK_SECONDS = 0.0005
 """Tools whose running mean is below this are not announced by `Begin`: for them its cost would show, and its use would not."""

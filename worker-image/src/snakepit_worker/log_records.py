@@ -7,13 +7,13 @@ C code and child processes write. Nothing in the pipe can end a line of the log 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from snakepit._telemetry import log_lines
-from snakepit._telemetry.log_lines import LogLine
+from snakepit._telemetry.log_lines import Detail, LogLine
 from snakepit._values.strings import readable
 
 MARK = b"\x1e"
@@ -22,8 +22,9 @@ MARK = b"\x1e"
 PIECE = 16_000
 """A line of more bytes, or characters, is given out in pieces of so many."""
 
-RECORD_BYTES = 256 * 1024
-"""No record of ours is longer: its message and its exception have a piece each, which JSON makes up to six times as long."""
+RECORD_BYTES = 384 * 1024
+"""No record of ours is longer: its message and its exception have a piece each, and its details as much as one, which JSON makes up to six
+times as long."""
 
 END = "end"
 
@@ -50,6 +51,7 @@ class Record(msgspec.Struct, array_like=True):
     message: str
     label: Label = NO_CALL
     exception: str = ""
+    details: dict[str, Detail] = {}
 
 
 _encode = msgspec.json.Encoder().encode
@@ -61,8 +63,13 @@ def encode(record: Record) -> bytes:
     try:
         return MARK + _encode(record) + b"\n"
     except UnicodeEncodeError:  # lone surrogates
-        clean = msgspec.structs.replace(record, message=readable(record.message), exception=readable(record.exception))
+        texts = {"message": readable(record.message), "exception": readable(record.exception)}
+        clean = msgspec.structs.replace(record, **texts, details=_clean(record.details))
         return MARK + _encode(clean) + b"\n"
+
+
+def _clean(details: Mapping[str, Detail]) -> dict[str, Detail]:
+    return {readable(name): readable(value) if isinstance(value, str) else value for name, value in details.items()}
 
 
 class Splitter:
@@ -131,7 +138,8 @@ def line(record: Record, component: Any, worker: str) -> LogLine:
         session=label.session,
         tool=label.tool,
         exception=record.exception,
-        **log_lines.trace_ids(label.traceparent),  # type: ignore[arg-type]
+        details=log_lines.details(record.details),
+        **log_lines.trace_ids(label.traceparent),
     )
 
 

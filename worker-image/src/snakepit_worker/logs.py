@@ -20,7 +20,8 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from snakepit._ipc.worker import CallFrame
-from snakepit._telemetry.log_lines import THRESHOLDS, bounded, level_of
+from snakepit._telemetry.log_lines import THRESHOLDS, bounded, details, extra_of, level_of
+from snakepit_worker.explained import explain, safe_text
 from snakepit_worker.log_records import END, NO_CALL, PIECE, Label, Record, encode
 
 _FIONREAD = 0x541B
@@ -139,10 +140,14 @@ class Printed(io.TextIOWrapper):
             pending.text = whole
             self.is_partial = True
             return len(text)
-        *lines, pending.text = whole.split("\n")
+        *lines, rest = whole.split("\n")
         lines = [_as_seen(line) for line in lines]
-        if len(pending.text) > PIECE:
-            lines, pending.text = [*lines, pending.text], ""
+        # Something stays for the newline to come, which else would be a line of its own.
+        cut = max(len(rest) - 1, 0) // PIECE * PIECE
+        if cut:
+            lines.append(rest[:cut])
+        pending.text = rest[cut:]
+        self.is_partial = self.is_partial or bool(pending.text)
         self._emit(lines, frame)
         return len(text)
 
@@ -198,17 +203,22 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            message, exception = record.getMessage(), self._exception(record)
-        except Exception:
-            self.handleError(record)
-            return
+            message, exception, more = record.getMessage(), self._exception(record), details(extra_of(record))
+        except Exception as error:
+            message, exception, more = _unformatted(record, error), "", {}
         said = bounded(message, PIECE)
-        _pipe.write(encode(Record(record.created, level_of(record.levelno), record.name, said, _label(_current()), exception)))
+        _pipe.write(encode(Record(record.created, level_of(record.levelno), record.name, said, _label(_current()), exception, more)))
 
     @staticmethod
     def _exception(record: logging.LogRecord) -> str:
         text = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
         return text[-PIECE:]
+
+
+def _unformatted(record: logging.LogRecord, error: Exception) -> str:
+    """Instead of a message whose arguments don't fit: where it is, so that its author can mend it."""
+    message = record.msg if type(record.msg) is str else f"a {type(record.msg).__name__}"
+    return f"{message!r} can't be logged, at line {record.lineno} of {record.pathname}: {type(error).__name__}: {safe_text(error)}"
 
 
 def write(level: str, source: str, message: str, exception: str = "") -> None:
@@ -224,6 +234,15 @@ def install() -> None:
     sys.stderr = sys.__stderr__ = _streams[1]  # type: ignore[misc]
     level = os.environ.get("SNAKEPIT_LOG_LEVEL", "info").lower()
     logging.basicConfig(level=THRESHOLDS.get(level, logging.INFO), handlers=[_Handler()], force=True)
+    threading.excepthook = _told_of_a_thread
+
+
+def _told_of_a_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_type is SystemExit:
+        return  # as Python has it
+    name = told.thread.name if told.thread is not None else "unknown"
+    explained = explain(told.exc_value or told.exc_type())
+    write("error", "threading", f"the thread {name} ends: {explained['type']}: {explained['message']}", explained["traceback"])
 
 
 def redirect(output: int) -> None:

@@ -60,7 +60,7 @@ class Raised:
         self._lock = threading.Lock()
 
     def tell(self, tool: str, explained: Mapping[str, Any], now: float) -> None:
-        """In the thread that runs the call. `explained`: the exception, see `starting.explain`."""
+        """In the thread that runs the call. `explained`: the exception, see `explained.explain`."""
         if not self._wanted:
             return
         with self._lock:

@@ -11,25 +11,19 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from snakepit._ipc.control import StartFailed, StartWorker
 from snakepit._ipc.sockets import close_all, decode, packet_pair, send_packet, stream_pair
 from snakepit._values.strings import clipped, readable
-from snakepit.author import tracebacks
 from snakepit_worker.collector import Sink
+from snakepit_worker.explained import NAME, TEXT
 
 _GO_BYTES = 1 << 16
-_TEXT = 32_000
-"""Bytes of a message, and of a traceback: both have to fit into a packet of the control socket."""
-_ROOM = 100
-_NAME = 200
 MOST_REASON = 4000
 """Bytes of why an adapter can't be forked."""
-MACHINERY = tracebacks.machinery(__file__)
-"""Whose frames no author is shown."""
 
 
 class WorkerEnds(NamedTuple):
@@ -103,8 +97,8 @@ class Launch:
 
     def failed(self, stage: str, type: str, message: str, traceback: str = "") -> StartFailed:
         """The failure as the agent is told."""
-        texts = clipped(type, _NAME), clipped(message, _TEXT), clipped(traceback, _TEXT)
-        return StartFailed(self.start.index, self.start.incarnation, clipped(stage, _NAME), *texts)
+        texts = clipped(type, NAME), clipped(message, TEXT), clipped(traceback, TEXT)
+        return StartFailed(self.start.index, self.start.incarnation, clipped(stage, NAME), *texts)
 
     def _close_common(self) -> None:
         os.close(self._go)
@@ -161,35 +155,6 @@ def decode_reply(data: bytes) -> FromZygote:
     return decode(_from_zygote, data)
 
 
-def explain(error: BaseException) -> dict[str, Any]:
-    """An exception as the fields `type`, `message` and `traceback` of our frames, whatever the author's class does.
-
-    The traceback is the author's own, and empty where no code of theirs was reached.
-    """
-    try:
-        trace = tracebacks.text(error, MACHINERY)
-    except Exception as again:  # not swallowed: it is the text
-        trace = f"(formatting the traceback raised {type(again).__name__})"
-    message = safe_text(error)
-    whole = readable(message[:_TEXT])
-    text = clipped(whole, _TEXT - _ROOM)
-    cut = f"... ({len(message)} characters)" if len(message) > _TEXT or text != whole else ""
-    return {"type": clipped(readable(type(error).__name__), _NAME), "message": text + cut, "traceback": _end(readable(trace[-_TEXT:]))}
-
-
-def _end(text: str) -> str:
-    """Of a traceback, which says at its end what happened."""
-    return text.encode()[-_TEXT:].decode(errors="ignore")
-
-
 def must_spawn(incarnation: str, reason: str) -> MustSpawn:
     """`reason` may hold names that the author chose, of threads for one."""
     return MustSpawn(incarnation, clipped(readable(reason), MOST_REASON))
-
-
-def safe_text(error: BaseException) -> str:
-    """str(error), also where the author's __str__ raises."""
-    try:
-        return str(error)
-    except Exception as again:  # not swallowed: it is the text
-        return f"({type(error).__name__}.__str__ raised {type(again).__name__})"

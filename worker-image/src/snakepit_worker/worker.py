@@ -41,6 +41,7 @@ from snakepit.author.tools import describe, discover
 from snakepit_worker import box, container, debugging, logs, raised
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import give_up, keep_stacks, leave, set_apart
+from snakepit_worker.explained import explain
 from snakepit_worker.interrupts import Interrupts, ThreadInterrupts
 from snakepit_worker.invoke import Invoker, Limits
 from snakepit_worker.patching import load_unpatched
@@ -49,7 +50,7 @@ from snakepit_worker.raised import Raised
 from snakepit_worker.runners import MainThreadRunner, ThreadRunner
 from snakepit_worker.running import Calls
 from snakepit_worker.sessions import Sessions
-from snakepit_worker.starting import WorkerEnds, await_go, explain
+from snakepit_worker.starting import WorkerEnds, await_go
 
 Factory = type[Adapter]
 _STDERR = 2

@@ -25,9 +25,10 @@ from snakepit._ipc.sockets import Packet, close_all, packet_pair, recv_packet, s
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.tools import is_async, read_ahead
 from snakepit_worker import box, forking, logs, worker
+from snakepit_worker.explained import explain
 from snakepit_worker.patching import load_unpatched
 from snakepit_worker.processes import die_with, name_process
-from snakepit_worker.starting import Forked, NotForked, WorkerEnds, decode_request, explain, must_spawn, reply
+from snakepit_worker.starting import Forked, NotForked, WorkerEnds, decode_request, must_spawn, reply
 
 Factory = type[Adapter]
 logger = logging.getLogger("snakepit.zygote")

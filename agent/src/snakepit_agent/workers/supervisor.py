@@ -131,7 +131,7 @@ class Supervisor:
         elif was is not None:
             tell(stacks, name, log)
             level = logging.INFO if exit_.how == "exit code 0" else logging.WARNING
-            log.log(level, "worker %s ended: %s (%s)", name, exit_.words, was.value)
+            log.log(level, "worker %s ended: %s (%s)", name, exit_.words, was.value, extra={"worker": name})
         self.apply(decided)
 
     def keeper_went(self, reason: str, words: str) -> None:

@@ -23,13 +23,15 @@ THRESHOLDS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.W
 MOST = 32_000
 """Characters of a message: what is longer loses its end. Of an exception, which says at its end what happened, its beginning."""
 
-MOST_DETAIL = 1_000
+MOST_DETAIL, MOST_DETAIL_NAME = 1_000, 100
 MOST_DETAILS = 16
 
 TOOL_LOGGER = "snakepit.tool"
 """A tool's own logger, `ctx.logger`, has its name behind this."""
 
 Detail = str | int | float | bool
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def _field(text: str, **rules: Any) -> msgspec.Meta:
@@ -103,13 +105,18 @@ def bounded(text: str, most: int = MOST) -> str:
 
 def details(extra: Mapping[str, Any]) -> dict[str, Detail]:
     """What a record has beside our fields, as values that every log system takes."""
-    return {name[:MOST_DETAIL]: _detail(value) for name, value in list(extra.items())[:MOST_DETAILS]}
+    return {name[:MOST_DETAIL_NAME]: _detail(value) for name, value in list(extra.items())[:MOST_DETAILS]}
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record has beside that which Python gives to each."""
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
 def _detail(value: Any) -> Detail:
-    """Numbers that JSON hasn't, or that its readers can't keep, are text."""
+    """Numbers that JSON hasn't, or that its readers can't keep, are text. numpy's float is one of Python's, and made a plain one."""
     if isinstance(value, (bool, int, float)) and -(2**53) <= value <= 2**53:
-        return value
+        return value if isinstance(value, bool) else float(value) if isinstance(value, float) else int(value)
     return bounded(str(value), MOST_DETAIL)
 
 

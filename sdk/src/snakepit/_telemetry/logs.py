@@ -13,9 +13,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from snakepit._telemetry.log_lines import FIELDS, MOST, THRESHOLDS, LogLine, bounded, details, encode, level_of, moment, trace_ids
+from snakepit._telemetry.log_lines import FIELDS, MOST, THRESHOLDS, LogLine, bounded, details, encode, extra_of, level_of, moment, trace_ids
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OWN = {"time", "level", "component", "message", "logger", "exception", "details"}
 """What a record says in another way."""
 
@@ -31,7 +30,7 @@ class JsonFormatter(logging.Formatter):
         self._always = always
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        extra = extra_of(record)
         known: dict[str, Any] = self._always | trace_ids(str(extra.pop("traceparent", "")))
         known |= {name: str(extra.pop(name)) for name in FIELDS - _OWN if name in extra}
         exception = self.formatException(record.exc_info) if record.exc_info else ""
