@@ -18,23 +18,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE / "cluster"))
+sys.path += [str(HERE), str(HERE / "cluster")]
+import tools_cache  # noqa: E402
 from localcluster.binaries import GRPCURL, HELM  # noqa: E402  # One version, whoever builds it.
+from tools_cache import cache_folder, tools_folder  # noqa: E402
 
 BUILD_SECONDS = 1800
 
 
 class NoTool(Exception):
     """It is not here, and can't be built; the message says why."""
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Tool:
 
     def built(self) -> Path:
         """Where our own build is, or will be."""
-        return cache_folder() / "snakepit-tools" / f"{self.name}-{self.version or self._digest()}" / self.name
+        return tools_folder() / f"{self.name}-{self.version or self._digest()}" / self.name
 
     def _digest(self) -> str:
         """Of all that a module of ours is built from."""
@@ -121,7 +120,10 @@ def go() -> str | None:
 
 def find(tool: Tool) -> Path | None:
     """The first one there is."""
-    return next((path for path in tool.candidates() if os.access(path, os.X_OK)), None)
+    found = next((path for path in tool.candidates() if os.access(path, os.X_OK)), None)
+    if found is not None:
+        tools_cache.use(found)
+    return found
 
 
 def build(tool: Tool) -> Path:
@@ -135,6 +137,7 @@ def build(tool: Tool) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
             _build(compiler, tool, target)
+            tools_cache.prune(time.time())
     return target
 
 

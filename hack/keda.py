@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from go_tools import NoTool, cache_folder, go
+import tools_cache
+from go_tools import NoTool, go
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto/keda/externalscaler.proto"
@@ -78,16 +80,18 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 def main() -> None:
-    target = cache_folder() / "snakepit-tools" / f"keda-{version()}"
+    target = tools_cache.tools_folder() / f"keda-{version()}"
     try:
         if not target.exists():
             if (compiler := go()) is None:
                 raise NoTool("there is no Go to build KEDA with")
             target.parent.mkdir(parents=True, exist_ok=True)
             build(compiler, target)
+            tools_cache.prune(time.time())
     except NoTool as error:
         print(error, file=sys.stderr)
         sys.exit(3)
+    tools_cache.use(target)
     print(target)
 
 

