@@ -40,6 +40,7 @@ from snakepit_worker.collector import Collector
 from snakepit_worker.launcher import Launcher
 from snakepit_worker.lineage import Guard, Lineage
 from snakepit_worker.memory import Measure, Meter
+from snakepit_worker.scratch import Scratch
 from snakepit_worker.signals import Signals
 from snakepit_worker.starting import Launch
 
@@ -59,6 +60,7 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._launcher = Launcher(self)
         self._lineage = Lineage()
+        self._scratch = Scratch()
         self._workers: dict[int, StartWorker] = {}
         self._memory_interest: dict[str, int] = {}
         self._strays: deque[tuple[int, int]] = deque(maxlen=256)
@@ -72,7 +74,8 @@ class Keeper:
     def run(self) -> int:
         """Serve agents until one says that it is over; the exit code."""
         self.collector = Collector()
-        self._guard = Guard(self._lineage)
+        self._scratch.open()
+        self._guard = Guard(self._lineage, self._scratch.close)
         self._log_by_the_collector()
         logger.debug("workers are kept out of each other's memory: %s", "by Landlock" if box.holds() else "only if Yama does it")
         try:
@@ -98,6 +101,8 @@ class Keeper:
             self._dial(time.monotonic())
             self._collector_is_behind = self.collector.flush()
         self._sweep()
+        if os.getpid() != 1:
+            self._scratch.close()
         self._guard.dismiss()
 
     def _log_by_the_collector(self) -> None:
@@ -166,6 +171,7 @@ class Keeper:
             if start is not None:
                 self._memory_interest.pop(start.incarnation, None)
                 self.collector.close(start.incarnation)
+                self._scratch.remove(start.incarnation)
                 self._tell_exit(start, status)
             elif not self.collector.reaped(pid) and not self._launcher.reaped(pid, _how(status)):
                 self._strays.append((pid, status))
@@ -254,6 +260,7 @@ class Keeper:
                 self._welcome(agent, protocol)
             case StartWorker() as start:
                 self._renew()
+                start.scratch = self._scratch.make(start.incarnation)
                 self._launcher.start(start)
             case SignalWorker(incarnation=incarnation, signal=number, group=group):
                 self._signal(incarnation, number, group)
@@ -321,6 +328,7 @@ class Keeper:
     def failed(self, failure: StartFailed) -> None:
         """No process could be made. The agent says so, once for each cause."""
         self.collector.close(failure.incarnation)
+        self._scratch.remove(failure.incarnation)
         self._tell(failure)
 
     def watch(self, sock: socket.socket, wake: Callable[[], object]) -> None:

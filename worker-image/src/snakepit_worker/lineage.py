@@ -16,7 +16,7 @@ import resource
 import secrets
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from snakepit_worker.processes import has_ended, signal_process
@@ -78,14 +78,14 @@ _PAUSE_SECONDS = 0.005
 class Guard:
     """The keeper's view. `pid` is 0 where no guard is needed: the end of PID 1 ends its whole namespace."""
 
-    def __init__(self, lineage: Lineage) -> None:
+    def __init__(self, lineage: Lineage, at_the_end: Callable[[], None]) -> None:
         self.pid = 0
         if os.getpid() != 1:
             reader, self._writer = os.pipe()
             self.pid = os.fork()
             if self.pid == 0:
                 os.close(self._writer)
-                _stand_by(reader, lineage)
+                _stand_by(reader, lineage, at_the_end)
             os.close(reader)
 
     def dismiss(self) -> None:
@@ -95,8 +95,8 @@ class Guard:
             os.waitpid(self.pid, 0)
 
 
-def _stand_by(reader: int, lineage: Lineage) -> None:
-    """Wait for the keeper's end, then end what it has left. Never returns."""
+def _stand_by(reader: int, lineage: Lineage, at_the_end: Callable[[], None]) -> None:
+    """Wait for the keeper's end, then end what it has left, and call that. Never returns."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -107,4 +107,5 @@ def _stand_by(reader: int, lineage: Lineage) -> None:
         for pid in left:
             signal_process(pid, signal.SIGKILL)
         time.sleep(_PAUSE_SECONDS)
+    at_the_end()
     os._exit(0)

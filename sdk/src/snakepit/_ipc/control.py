@@ -104,7 +104,8 @@ class AgentWelcome(Frame, tag="welcome"):
 class StartWorker(Frame, tag="start"):
     """Make a worker process. `env`: variables for what the container's environment leaves open (the zygote gets them before it imports).
 
-    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled.
+    `payloads`: the pool's `call.payloads`; without pickle in it, the worker refuses what is pickled. `scratch`: the keeper tells the worker
+    by it where its temporary files are.
     """
 
     index: int
@@ -116,6 +117,7 @@ class StartWorker(Frame, tag="start"):
     env: dict[str, str] = {}
     name: str = ""
     payloads: tuple[str, ...] = ("json", "msgpack")
+    scratch: str = ""
 
 
 class SignalWorker(Frame, tag="signal"):
