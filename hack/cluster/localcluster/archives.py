@@ -31,18 +31,26 @@ class Copy:
     def write(self, target: Any, names: Sequence[str], unpacked: AbstractSet[str]) -> None:
         """An archive by these names. `unpacked`: the chains of layers that are there."""
         entries = [{**descriptor_of(self.manifest), "annotations": {IMAGE_NAME: name}} for name in names]
-        config = json.loads(self.manifest)["config"]["digest"]
         with tarfile.open(fileobj=target, mode="w|") as archive:
             _add(archive, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
             _add(archive, "index.json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
             _add(archive, blob(digest_of(self.manifest)), self.manifest)
-            for digest in [config, *self._missing(config, unpacked)]:
+            for digest in [self.config, *self._missing(unpacked)]:
                 archive.add(self.path(digest), blob(digest))
 
-    def _missing(self, config: str, unpacked: AbstractSet[str]) -> Iterator[str]:
+    @property
+    def config(self) -> str:
+        """The digest of its configuration."""
+        return str(json.loads(self.manifest)["config"]["digest"])
+
+    @property
+    def chains(self) -> list[str]:
+        """What containerd calls its layers, from the lowest up."""
+        return chains_of(json.loads(self.path(self.config).read_bytes())["rootfs"]["diff_ids"])
+
+    def _missing(self, unpacked: AbstractSet[str]) -> Iterator[str]:
         layers = [each["digest"] for each in json.loads(self.manifest)["layers"]]
-        chains = chains_of(json.loads(self.path(config).read_bytes())["rootfs"]["diff_ids"])
-        return (layer for layer, chain in zip(layers, chains, strict=True) if chain not in unpacked)
+        return (layer for layer, chain in zip(layers, self.chains, strict=True) if chain not in unpacked)
 
 
 def chains_of(differences: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """Owns the way of an image from buildah's storage into the nodes.
 
 An image is copied out of that storage, taken by the nodes that lack it, and its copy is removed: on a node stays what was unpacked, and
-nothing else. A node is sent only the layers that it hasn't unpacked, so that a changed image costs its last layers and not its Debian.
+nothing else. A node is sent only the layers that it hasn't unpacked, so that a changed image costs its last layers and not its Debian. The
+first node unpacks them, and the others have the same files.
 """
 
 import shutil
@@ -15,6 +16,7 @@ from localcluster import cache, images, network, progress, shell
 from localcluster.archives import Copy, Descriptor, descriptor_of
 from localcluster.paths import Paths, State
 from localcluster.shell import Failure
+from localcluster.snapshots import Snapshots
 
 KEPT_MANIFESTS = 100
 COPIES_AT_ONCE = 2
@@ -105,8 +107,12 @@ class Loading:
             return
         with progress.step(f"{wanted.names[0]} to {' and '.join(node.name for node in lacking)}"):
             copy = self._copied(wanted)
-            with ThreadPoolExecutor() as threads:
-                list(threads.map(lambda node: node.take(copy, names), lacking))
+            first = self.nodes[0]
+            if first in lacking:
+                first.take(copy, names)
+            for node in lacking:
+                if node is not first:
+                    node.share(first, copy, names)
             shutil.rmtree(copy.folder)
 
     def _copied(self, wanted: Wanted) -> Copy:
@@ -125,6 +131,7 @@ class Node:
         self.name = network.node_name(index)
         self._ctr = ["ctr", "-a", str(state.containerd_socket(index)), "-n", "k8s.io"]
         self._there = images_of(shell.output(*self._ctr, "images", "ls"))
+        self.snapshots = Snapshots(self._ctr)
         self._alone = threading.Lock()
 
     def has(self, names: Iterable[str], descriptor: Descriptor) -> bool:
@@ -133,22 +140,30 @@ class Node:
     def take(self, copy: Copy, names: Sequence[str]) -> None:
         """Import it, unpack it, and forget its packed layers: nothing reads them again, and they are as large as what was unpacked."""
         with self._alone:
-            unpacked = snapshots_of(shell.output(*self._ctr, "snapshots", "ls"))
+            self._import(copy, names)
+
+    def share(self, other: "Node", copy: Copy, names: Sequence[str]) -> None:
+        """Have the files that another node has unpacked of it."""
+        with self._alone:
             try:
-                shell.fed([*self._ctr, "images", "import", "-"], lambda pipe: copy.write(pipe, names, unpacked))
-            except Failure:
-                shell.succeeds(*self._ctr, "images", "rm", *names)  # It may be named before it is unpacked.
-                raise
-            shell.output(*self._ctr, "content", "prune", "references")
+                came = self.snapshots.share(other.snapshots, copy.chains)
+            except Failure as failure:
+                progress.say(f"{self.name} has files of its own of {names[0]}: {failure}")
+                came = []
+            self._import(copy, names)
+            self.snapshots.release(came)
+
+    def _import(self, copy: Copy, names: Sequence[str]) -> None:
+        unpacked = self.snapshots.unpacked()
+        try:
+            shell.fed([*self._ctr, "images", "import", "-"], lambda pipe: copy.write(pipe, names, unpacked))
+        except Failure:
+            shell.succeeds(*self._ctr, "images", "rm", *names)  # It may be named before it is unpacked.
+            raise
+        shell.output(*self._ctr, "content", "prune", "references")
 
 
 def images_of(listing: str) -> dict[str, str]:
     """Name and digest of every image in the output of `ctr images ls`."""
     rows = (line.split() for line in listing.splitlines()[1:])
     return {row[0]: next(word for word in row if word.startswith("sha256:")) for row in rows if row}
-
-
-def snapshots_of(listing: str) -> frozenset[str]:
-    """The chains of layers that are unpacked, by the output of `ctr snapshots ls`."""
-    rows = (line.split() for line in listing.splitlines()[1:])
-    return frozenset(row[0] for row in rows if row and row[-1] == "Committed")

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
 import tarfile
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import pytest
-from localcluster import archives, loading
+from localcluster import archives, loading, snapshots
 from localcluster.archives import Copy
 from localcluster.loading import Loading, Manifests, Node, Wanted
 from localcluster.paths import State
@@ -24,13 +26,17 @@ echo "$4" >>"$BUILDAH_HAS_COPIED"
 cp -r "$BUILDAH_HAS" "${5#dir:}"
 """
 CTR = """#!/bin/sh
-# ctr -a SOCKET -n k8s.io WHAT ...: writes down what it was told, and keeps the names in the archive that it is given
-[ -n "$CTR_FAILS" ] && [ "$5 $6" = "images import" ] && { cat >/dev/null; echo "no space left on device" >&2; exit 1; }
-echo "$5 $6 $7" >>"$CTR_WAS_TOLD"
-case "$5 $6" in
-"images import") tar -t -f - >>"$CTR_HAS_TAKEN" ;;
-"snapshots ls") cat "$CTR_HAS_UNPACKED" ;;
-*) echo "REF TYPE DIGEST SIZE PLATFORMS LABELS" ;;
+# ctr -a NODE/run/containerd.sock -n k8s.io WHAT ...: writes down what it was told; what it has unpacked is in NODE/files
+node=$(dirname "$(dirname "$2")")
+shift 4
+echo "$*" >>"$node/told"
+case "$1 $2" in
+"images import") [ ! -e "$node/full" ] || { cat >/dev/null; echo "no space left on device" >&2; exit 1; }; tar -t -f - >>"$node/taken" ;;
+"snapshots ls") cat "$node/unpacked" ;;
+"snapshots prepare") mkdir "$node/new" && echo '[{"Type": "overlay", "Options": ["lowerdir=/below", "upperdir='"$node"'/new"]}]' ;;
+"snapshots view") [ -d "$node/files" ] && echo '[{"Type": "bind", "Source": "'"$node"'/files", "Options": ["ro"]}]' ;;
+"snapshots commit") echo "$3 Committed" >>"$node/unpacked" ;;
+"images ls") echo "REF TYPE DIGEST SIZE PLATFORMS LABELS" ;;
 esac
 """
 
@@ -69,60 +75,111 @@ def test_what_a_node_has_is_read_out_of_its_lists() -> None:
     listing = "REF TYPE DIGEST SIZE PLATFORMS LABELS\nlocalhost/pause:1 application/json sha256:abc 1.4 MiB linux/amd64 x=y\n"
     assert loading.images_of(listing) == {"localhost/pause:1": "sha256:abc"}
     listing = "KEY PARENT KIND\nsha256:a Committed\nsha256:b sha256:a Committed\nof-a-container sha256:b Active\n"
-    assert loading.snapshots_of(listing) == {"sha256:a", "sha256:b"}
+    assert snapshots.chains_in(listing) == {"sha256:a", "sha256:b"}
+
+
+@pytest.mark.parametrize(
+    ("mount", "folder"),
+    [
+        ({"Type": "bind", "Source": "/1/fs", "Options": ["ro", "rbind"]}, "/1/fs"),
+        ({"Type": "overlay", "Source": "overlay", "Options": ["index=off", "lowerdir=/3/fs:/2/fs:/1/fs"]}, "/3/fs"),
+        ({"Type": "overlay", "Source": "overlay", "Options": ["workdir=/4/work", "upperdir=/4/fs", "lowerdir=/3/fs:/1/fs"]}, "/4/fs"),
+    ],
+    ids=["one layer", "the uppermost of some", "one that is made"],
+)
+def test_where_a_layers_files_are_is_read_out_of_its_mounts(mount: dict[str, object], folder: str) -> None:
+    assert snapshots.folder_in(json.dumps([mount])) == Path(folder)
 
 
 def test_an_image_with_two_names_is_copied_once() -> None:
     assert loading.together([("a", "1"), ("b", "2"), ("c", "1")]) == [Wanted("1", ("a", "c")), Wanted("2", ("b",))]
 
 
+@dataclass(frozen=True)
+class Machine:
+    """A folder, and how its two nodes and buildah are found there. Of the image, the nodes have the lower layer."""
+
+    folder: Path
+
+    def node(self, index: int) -> Path:
+        return State(self.folder / "state").node(index)
+
+    def loading(self) -> Loading:
+        nodes = [Node(State(self.folder / "state"), index) for index in (1, 2)]
+        return Loading(Manifests(self.folder / "manifests"), self.folder / "copies", nodes)
+
+    def told(self, index: int) -> list[str]:
+        """What changes something."""
+        return [line for line in (self.node(index) / "told").read_text().splitlines() if not line.endswith(" ls")]
+
+    def taken(self, index: int) -> list[str]:
+        return (self.node(index) / "taken").read_text().split()
+
+
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which buildah and containerd write down what they were told; buildah has one image."""
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     for name, text in (("buildah", BUILDAH), ("ctr", CTR)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     image(tmp_path / "has")
-    (tmp_path / "unpacked").write_text(f"KEY PARENT KIND\n{OLD} Committed\n")
+    machine = Machine(tmp_path)
+    for index in (1, 2):
+        machine.node(index).mkdir(parents=True)
+        (machine.node(index) / "unpacked").write_text(f"KEY PARENT KIND\n{OLD} Committed\n")
+    (machine.node(1) / "files").mkdir()
+    (machine.node(1) / "files/program").write_text("of the new layer")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    for variable, name in (("BUILDAH_HAS_COPIED", "copied"), ("CTR_WAS_TOLD", "told"), ("CTR_HAS_TAKEN", "taken"), ("CTR_FAILS", "")):
-        monkeypatch.setenv(variable, str(tmp_path / name) if name else "")
+    monkeypatch.setenv("BUILDAH_HAS_COPIED", str(tmp_path / "copied"))
     monkeypatch.setenv("BUILDAH_HAS", str(tmp_path / "has"))
-    monkeypatch.setenv("CTR_HAS_UNPACKED", str(tmp_path / "unpacked"))
-    return tmp_path
+    return machine
 
 
-def node_and_loading(folder: Path) -> tuple[Node, Loading]:
-    node = Node(State(folder / "state"), 1)
-    return node, Loading(Manifests(folder / "manifests"), folder / "copies", [node])
+def test_a_node_keeps_of_an_image_only_what_it_has_unpacked(machine: Machine) -> None:
+    machine.loading().bring(Wanted("abc", (NAME,)))
+    assert (machine.folder / "copied").read_text() == "abc\n"
+    assert machine.told(1)[:2] == ["images import -", "content prune references"]
+    assert archives.blob(NEW) in machine.taken(1)
+    assert archives.blob(OLD) not in machine.taken(1)
+    assert list((machine.folder / "copies").iterdir()) == []
 
 
-def test_a_node_keeps_of_an_image_only_what_it_has_unpacked(told: Path) -> None:
-    _, loads = node_and_loading(told)
-    loads.bring(Wanted("abc", (NAME,)))
-    assert (told / "copied").read_text() == "abc\n"
-    assert archives.blob(OLD) not in (told / "taken").read_text().split()
-    assert (told / "told").read_text().splitlines()[1:] == ["snapshots ls ", "images import -", "content prune references"]
-    assert list((told / "copies").iterdir()) == []
+def test_the_other_nodes_have_the_files_of_the_first(machine: Machine) -> None:
+    machine.loading().bring(Wanted("abc", (NAME,)))
+    assert (machine.node(2) / "new/program").samefile(machine.node(1) / "files/program")
+    assert machine.told(2) == [
+        f"snapshots prepare --mounts link-{CHAIN} {OLD}",
+        f"snapshots commit {CHAIN} link-{CHAIN}",
+        "images import -",
+        "content prune references",
+        f"snapshots label {CHAIN} {snapshots.KEEP}=",
+    ]
+    assert archives.blob(NEW) not in machine.taken(2)
 
 
-def test_what_a_node_has_by_all_names_is_not_even_copied(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node, loads = node_and_loading(told)
-    manifest = Copy(told / "has").manifest
+def test_a_node_unpacks_by_itself_what_it_cannot_share(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(machine.node(1) / "files")
+    machine.loading().bring(Wanted("abc", (NAME,)))
+    assert f"node-2 has files of its own of {NAME}" in capsys.readouterr().err
+    assert machine.told(2)[1] == f"snapshots rm link-{CHAIN}"
+    assert archives.blob(NEW) in machine.taken(2)
+
+
+def test_what_a_node_has_by_all_names_is_not_even_copied(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, manifest = machine.loading(), Copy(machine.folder / "has").manifest
     loads.manifests.keep("abc", manifest)
-    monkeypatch.setattr(node, "_there", {NAME: archives.digest_of(manifest)})
+    for node in loads.nodes:
+        monkeypatch.setattr(node, "_there", {NAME: archives.digest_of(manifest)})
     loads.bring(Wanted("abc", (NAME,)))
-    assert not (told / "copied").exists()
+    assert not (machine.folder / "copied").exists()
     loads.bring(Wanted("abc", (NAME, "docker.io/snakepit/agent:0.1.0")))
-    assert (told / "copied").exists()
+    assert (machine.folder / "copied").exists()
 
 
-def test_an_image_that_did_not_come_is_not_taken_for_there(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, loads = node_and_loading(told)
-    monkeypatch.setenv("CTR_FAILS", "1")
+def test_an_image_that_did_not_come_is_not_taken_for_there(machine: Machine) -> None:
+    (machine.node(1) / "full").touch()
     with pytest.raises(Failure, match="no space left on device"):
-        loads.bring(Wanted("abc", (NAME,)))
-    assert (told / "told").read_text().splitlines()[-1] == f"images rm {NAME}"
+        machine.loading().bring(Wanted("abc", (NAME,)))
+    assert machine.told(1)[-1] == f"images rm {NAME}"
 
 
 def test_of_manifests_the_last_ones_are_kept(tmp_path: Path) -> None:
