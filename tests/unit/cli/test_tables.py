@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from snakepit.cli.tables import GAP, POOLS, Column, age, lines, seconds, size
-from snakepit.client.views import ObjectiveInfo, PoolInfo
+from snakepit.cli.tables import EVENTS, GAP, POOLS, Column, age, call_attributes, calls, lines, seconds, size
+from snakepit.client.views import CallEvent, CallInfo, ObjectiveInfo, PoolInfo
 
 
 def column(index: int, title: str, rank: int = 1) -> Column:
@@ -93,3 +93,37 @@ def test_sizes_are_written_as_kubernetes_writes_them(count: int, text: str) -> N
 )
 def test_durations_have_two_digits_or_more(count: float, text: str) -> None:
     assert seconds(count) == text
+
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+def call_info(**changed: Any) -> CallInfo:
+    texts = dict.fromkeys(CallInfo.__struct_fields__, "")
+    numbers = dict.fromkeys(("queue_seconds", "run_seconds", "total_seconds", "tries", "bytes_in", "bytes_out", "depth"), 0)
+    said = {"reason": "OK", "state": "ended", "started": "yes", "created": NOON, "events": []}
+    return CallInfo(**{**texts, **numbers, **said, **changed})
+
+
+def row_of(call: CallInfo) -> dict[str, str]:
+    columns = [each for each in calls(NOON) if not each.wide]
+    return {each.title: str(each.cell(call)) for each in columns}
+
+
+def test_a_call_whose_worker_died_says_how_and_nobody_knows_how_long_it_ran() -> None:
+    lost = call_info(reason="WORKER_LOST", error_type="oom", started="maybe", tries=1, total_seconds=30.0)
+    assert (row_of(lost)["REASON"], row_of(lost)["RUN"]) == ("WORKER_LOST", "-")
+    assert ("State", "ended: WORKER_LOST, oom (started: maybe)") in call_attributes(lost)
+    raised = call_info(reason="TOOL_ERROR", error_type="KeyError", tries=1, run_seconds=0.25)
+    assert (row_of(raised)["REASON"], row_of(raised)["RUN"]) == ("KeyError", "250ms")
+    assert row_of(call_info(reason="POOL_SATURATED", started="no"))["RUN"] == "0.0ms"
+
+
+def test_the_way_of_a_call_is_told_in_words() -> None:
+    events = [CallEvent(seconds=0.0, what=what, detail=detail) for what, detail in (("sent", "a-0/0"), ("rerun", "a-0/0"), ("queued", ""))]
+    told = [line.split(maxsplit=2)[1:] for line in lines(EVENTS, events, width=None)[1:]]
+    assert told == [
+        ["sent", "a-0/0"],
+        ["rerun", "a-0/0 was lost, and the tool is idempotent"],
+        ["queued", "for a slot, or for its session's turn"],
+    ]

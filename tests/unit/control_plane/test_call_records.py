@@ -131,6 +131,15 @@ def test_a_record_has_neither_arguments_nor_results_nor_words_of_errors() -> Non
     assert "secret" not in repr([refused, failed])
 
 
+def test_of_a_lost_worker_it_is_kept_how_it_ended() -> None:
+    records = of(Records(10))
+    error = common_pb2.Error(reason="WORKER_LOST", message="secret", details={"how": "oom", "worker": "w-0/0"})
+    end(records, 1.0, link_pb2.Result(error=error))
+    (lost,) = records
+    assert (lost.reason, lost.error_type) == ("WORKER_LOST", "oom")
+    assert "secret" not in repr(lost)
+
+
 def test_texts_of_callers_are_cut() -> None:
     records = of(Records(10))
     call = make_call(call_id="c" * 5000, tool="t" * 5000, session_id="s" * 5000, traceparent="p" * 5000)

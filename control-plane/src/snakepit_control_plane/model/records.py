@@ -98,6 +98,8 @@ def record_of(call: Call, result: link_pb2.Result | None, reason: str, now: floa
             error_type = result.tool_error.type[:MOST_TEXT]
         elif reason != "OK":
             started = result.error.started
+            if reason == "WORKER_LOST":
+                error_type = result.error.details.get("how", "")[:MOST_TEXT]
         if worker is None:
             # It has had the outcome of another one, of its idempotency key.
             of, life = result.worker, result.incarnation

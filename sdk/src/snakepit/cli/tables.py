@@ -183,11 +183,11 @@ def calls(now: datetime) -> tuple[Column, ...]:
         Column("POOL", lambda call: call.pool, 5),
         Column("TOOL", lambda call: call.tool, 1),
         Column("STATE", lambda call: call.state, 1),
-        Column("REASON", lambda call: call.error_type or call.reason, 2),
+        Column("REASON", lambda call: call.error_type if call.reason == "TOOL_ERROR" else call.reason, 2),
         Column("AGE", lambda call: age((now - call.created).total_seconds()), 3),
         Column("TOTAL", lambda call: seconds(call.total_seconds), 2),
         Column("QUEUE", lambda call: seconds(call.queue_seconds), 4),
-        Column("RUN", lambda call: seconds(call.run_seconds), 4),
+        Column("RUN", _run, 4),
         Column("TRIES", lambda call: call.tries, 5),
         Column("WORKER", lambda call: call.worker, 3),
         Column("CALLER", lambda call: call.caller, 6),
@@ -199,11 +199,26 @@ def calls(now: datetime) -> tuple[Column, ...]:
     )
 
 
+_EVENTS_SAY = {
+    "queued": "for a slot, or for its session's turn",
+    "joined": "another call has the same idempotency key, and its outcome is this one's",
+    "rebound": "its session is bound anew, to {}",
+    "sent ahead": "{}, behind calls that run there",
+    "recalled": "{} had not begun it, and a slot was free elsewhere",
+    "rerun": "{} was lost, and the tool is idempotent",
+}
+"""What happened, for people; of other events the worker, or the reason, says it all."""
+
 EVENTS = (
     Column("AT", lambda event: seconds(event.seconds), 0),
     Column("WHAT", lambda event: event.what, 0),
-    Column("DETAIL", lambda event: event.detail, 1),
+    Column("DETAIL", lambda event: _EVENTS_SAY.get(event.what, "{}").format(event.detail), 1),
 )
+
+
+def _run(call: CallInfo) -> str:
+    """Of one that was lost nobody knows how long it ran."""
+    return seconds(call.run_seconds) if call.run_seconds or call.started == "no" or not call.tries else NOTHING
 
 
 def call_attributes(call: CallInfo) -> list[tuple[str, str]]:
@@ -218,7 +233,7 @@ def call_attributes(call: CallInfo) -> list[tuple[str, str]]:
         "Came": call.created.isoformat(timespec="milliseconds"),
         "Total": seconds(call.total_seconds),
         "Queue": seconds(call.queue_seconds),
-        "Run": seconds(call.run_seconds),
+        "Run": _run(call),
         "Tries": str(call.tries),
         "In, out": f"{size(call.bytes_in)}, {size(call.bytes_out)}",
         "Priority": call.priority if call.priority != "normal" else "",

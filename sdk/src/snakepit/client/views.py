@@ -192,8 +192,9 @@ class CallEvent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CallInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """A call, at the `replica` that has taken it. `state`: queued, running, ended. `reason`: empty while it is open, then OK, TOOL_ERROR
-    (`error_type` is the exception's class) or what the table of errors has; `started`, whether its tool may have run.
+    """A call, at the `replica` that has taken it. `state`: queued, running, ended. `reason`: empty while it is open, then OK or what the
+    table of errors has. `error_type`: with TOOL_ERROR the exception's class, with WORKER_LOST how the worker ended: oom, exit code 3,
+    signal 11 …; `started`: whether its tool may have run.
 
     `run_seconds`: of the tool, or since it was sent. `tries`: how often it was sent to a worker. `bytes_in` and `bytes_out`: of its frame
     and its result's, without what streams. `depth`: in how many calls it is nested, the nearest one being `parent_call_id`. `events` only
