@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+import snakepit
 from snakepit import Client as AsyncClient
 from snakepit._wire.token import Token
 from snakepit.cli.app import run
@@ -17,6 +20,7 @@ from snakepit.errors import PermissionDenied, SessionNotFound, SnakepitError, Un
 from snakepit.sync import Client
 from snakepit_operator.fleet import Fleet
 from support.dev_server import Dev, Program, dev, pool_file, ready_dev, wait_until
+from support.pages import blocks
 from support.ports import free_port
 from support.simulated_agent import SimulatedAgent
 
@@ -57,6 +61,18 @@ def test_each_caller_is_known_by_its_token_and_has_sessions_of_its_own(server: D
         assert ada.as_caller(token=BOB).whoami().subject == "bob"
         with pytest.raises(Unauthenticated, match="none of --token-file's"):
             ada.as_caller(token="nobody-0123456789abcdef").pool("sample").call("who")
+
+
+async def test_a_gateway_calls_for_its_caller_as_the_page_says(server: Dev, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (page,) = (block.text for block in blocks("docs/security.md", "python", "Gateways"))
+    for shown, here in (('"models/digits"', '"sample"'), ("await hers.", "said = await hers."), ('"classify", {"image": image}', '"who"')):
+        assert shown in page
+        page = page.replace(shown, here)
+    monkeypatch.setenv("SNAKEPIT_SERVER", server.server)
+    monkeypatch.setenv("SNAKEPIT_TOKEN_FILE", str(folder / "ada"))
+    names: dict[str, Any] = {"snakepit": snakepit, "token": BOB}
+    await eval(compile(page, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+    assert names["said"] == ["bob", ["system:authenticated"]]
 
 
 def test_whoami_says_whose_the_token_is(

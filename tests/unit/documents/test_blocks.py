@@ -14,8 +14,9 @@ import json
 import re
 import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache, reduce
+from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,60 @@ def test_every_block_is_in_a_language_that_is_checked() -> None:
 
 SHOWN = {"", "python", "json", "toml"}
 """What compiles, or is JSON, may still be wrong: somebody runs it, or compares it with what a program reads or prints."""
-EXAMINED = sorted({block.page for block in ALL if block.language in SHOWN and not block.excerpt and block.page not in RUN})
+USAGE = re.compile(r"snakepit [^\n]*\[OPTION\.\.\.\]\n")
+"""`make docs` writes these, out of the commands."""
+DAY, TOKENS = "tests/integration/monitoring/test_a_day.py", "tests/integration/local/test_tokens.py"
+HERE = "tests/unit/documents/test_blocks.py"
+PROGRAMS, WORDS = "tests/integration/local/test_python_of_the_pages.py", "tests/unit/documents/test_shown.py"
+EXAMINED = {
+    ("docs/alerts.md", "Before you begin"): [HERE],
+    ("docs/alerts.md", "SnakepitControlPlaneSaturated"): [DAY, DAY, DAY],
+    ("docs/alerts.md", "SnakepitErrorBudgetBurnsSlowly"): [DAY],
+    ("docs/architecture.md", "The dependency rule"): [WORDS],
+    ("docs/author.md", "An adapter"): ["tests/integration/local/test_documents.py"],
+    ("docs/author.md", "How a worker starts"): [WORDS],
+    ("docs/author.md", "Tools that call tools"): ["tests/unit/documents/test_examples.py"],
+    ("docs/author.md", "What you print"): [WORDS],
+    ("docs/autoscaling.md", "The formula, in words"): ["tests/unit/operator/test_autoscale.py"],
+    ("docs/command-line.md", "Completion"): [HERE],
+    ("docs/command-line.md", "Configuration"): ["tests/unit/cli/test_config.py"],
+    ("docs/command-line.md", "Failures"): [WORDS],
+    ("docs/command-line.md", "Live"): ["tests/unit/cli/test_top.py"],
+    ("docs/command-line.md", "Reaching a cluster"): [HERE, HERE, WORDS],
+    ("docs/how-to/large-data.md", "Arrays and tables travel as they are"): [PROGRAMS],
+    ("docs/how-to/large-data.md", "Pass where it is"): [PROGRAMS],
+    ("docs/how-to/web-service.md", "Call a pool from a web service"): ["tests/integration/local/test_web_service.py"],
+    ("docs/libraries.md", "Asynchronous clients"): [PROGRAMS],
+    ("docs/libraries.md", "torch and transformers"): ["tests/unit/documents/test_examples.py"],
+    ("docs/local-mode.md", "A debugger"): ["tests/integration/local/test_debugging.py"],
+    ("docs/local-mode.md", "Callers with tokens"): [WORDS],
+    ("docs/logs.md", "Logs"): [WORDS],
+    ("docs/logs.md", "Read them"): [HERE],
+    ("docs/logs.md", "The last lines"): [PROGRAMS],
+    ("docs/monitoring.md", "Queries of your own"): [DAY],
+    ("docs/observe.md", "Calls"): [PROGRAMS],
+    ("docs/operations.md", "Where Redis is"): ["tests/support/redis_server.py"],
+    ("docs/payloads.md", "msgpack and pickle"): [PROGRAMS],
+    ("docs/security.md", "From elsewhere"): [WORDS],
+    ("docs/security.md", "Gateways"): [TOKENS],
+    ("docs/slo.md", "In Prometheus"): ["tests/chart/test_slo_alerts.py"],
+    ("docs/tracing.md", "What a trace looks like"): [WORDS],
+    ("docs/troubleshooting.md", "Troubleshooting"): ["tests/integration/doctor/test_control_plane.py"],
+    ("docs/typed-calls.md", "Typed calls"): ["tests/integration/clients/test_typed_calls.py"],
+}
+"""Who runs each, or compares it: those below a heading, one for each. `HERE` are commands of ours, which are only parsed."""
 
 
-@cache
-def other_tests() -> str:
-    return "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
+def test_somebody_examines_each_piece_that_a_page_shows() -> None:
+    """Whoever writes one says here who does; that a page's other pieces are tried is nothing to a new one."""
+    shown = [each for each in ALL if each.language in SHOWN and not each.excerpt and each.page not in RUN and not USAGE.match(each.text)]
+    assert Counter((each.page, each.heading) for each in shown) == Counter({place: len(who) for place, who in EXAMINED.items()})
 
 
-@pytest.mark.parametrize("page", EXAMINED)
-def test_what_a_page_shows_is_examined_by_a_test_that_names_the_page(page: str) -> None:
-    assert re.search(rf'["/]({re.escape(page)}|{re.escape(Path(page).name)})"', other_tests())
+@pytest.mark.parametrize(("place", "who"), [(place, who) for place, each in EXAMINED.items() for who in each if who not in (HERE, WORDS)])
+def test_who_examines_a_piece_names_its_page(place: tuple[str, str], who: str) -> None:
+    page, text = place[0], (ROOT / who).read_text()
+    assert f"/{Path(page).name}" in text or f'"{Path(page).name}"' in text
 
 
 # ---- the shell

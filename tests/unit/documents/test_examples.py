@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 import textwrap
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from snakepit import Adapter
 from snakepit.author.tools import discover
 from snakepit.spec import load_pools
+from snakepit.testing import start
 from support import pages
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,6 +42,51 @@ def test_every_adapter_offers_the_tools_that_it_shows(text: str, monkeypatch: py
     exec(compile(text, "document", "exec"), module.__dict__)
     (adapter,) = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Adapter) and each is not Adapter]
     assert len(discover(adapter())) == text.count("@tool")
+
+
+def shown(page: str, heading: str) -> str:
+    """The one piece of Python there."""
+    (block,) = pages.blocks(ROOT / page, "python", heading)
+    return block.text
+
+
+def test_a_tool_that_calls_others_finds_a_clients_and_another_pools() -> None:
+    tools: dict[str, Any] = {}
+    exec(f"from snakepit import Adapter, Context, tool\n{shown('docs/author.md', 'Tools that call tools')}", tools)
+    for yes, said in ((True, "3 for tea"), (False, "not bought")):
+
+        def confirm(question: str, yes: bool = yes) -> bool:
+            return yes and question == "Buy tea?"
+
+        def charge(item: str) -> str:
+            return f"3 for {item}"
+
+        with start(type("Shop", (Adapter,), {"order": tools["order"]})) as shop:
+            shop.offer(confirm)
+            shop.offer(charge, pool="shop/payments")
+            assert shop.call("order", {"item": "tea"}) == said
+
+
+def test_a_model_is_loaded_at_import_and_asked_by_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By stand-ins for torch and transformers, which are too large to be here: they have what the page asks them for."""
+    model = SimpleNamespace(to=lambda device: lambda cpu: SimpleNamespace(last_hidden_state={(0, 0): Vector([float(len(cpu))])}))
+    named = {
+        "AutoTokenizer": lambda text, return_tensors: SimpleNamespace(to=lambda device: {device: text}),
+        "AutoModel": SimpleNamespace(eval=lambda: model),
+    }
+    made = {name: SimpleNamespace(from_pretrained={"/models/small": each}.__getitem__) for name, each in named.items()}
+    cuda = SimpleNamespace(is_available=lambda: False)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(**made))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, inference_mode=contextlib.nullcontext, Tensor=Vector))
+    module: dict[str, Any] = {}
+    exec(f"import snakepit\n{shown('docs/libraries.md', 'torch and transformers')}", module)
+    with start(module["Embeddings"]) as embeddings:
+        assert embeddings.call("embed", {"text": "tea"}) == [3.0]
+
+
+class Vector(list[float]):
+    def cpu(self) -> Vector:
+        return self
 
 
 @pytest.mark.parametrize("block", EXCERPTS)

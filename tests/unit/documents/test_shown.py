@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from typing import Any
 
 import jsonschema
@@ -81,3 +82,9 @@ def test_what_is_to_be_pasted_for_a_forwarded_port_are_variables_that_the_sdk_re
 def test_why_workers_are_not_forked_is_said_as_on_the_page() -> None:
     (shown,) = [block.text for block in blocks("docs/author.md") if "a fresh interpreter" in block.text]
     assert " ".join(shown.split()).endswith(MUST_SPAWN)
+
+
+def test_the_dependency_rule_of_the_page_is_the_contract_of_the_same_words() -> None:
+    (page,) = blocks("docs/architecture.md", "", "The dependency rule")
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert re.sub(r"[{}\s]", "", page.text).replace("←", "<-") in {re.sub(r"[{}\s]", "", each["name"]) for each in contracts}
