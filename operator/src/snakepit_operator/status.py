@@ -37,7 +37,7 @@ class Kind(Struct, frozen=True):
 CONDITIONS = {
     READY: Kind("The pool is what its spec says. Its reason is the worst of the others', and the column of `kubectl get`."),
     AVAILABLE: Kind("A call can be served now."),
-    PROGRESSING: Kind("A roll-out, or another size, is on its way."),
+    PROGRESSING: Kind("A rollout, or another size, is on its way."),
     DEGRADED: Kind("A pod or a worker has a fault. What serves still serves."),
     SYNCED: Kind("Every replica of the control plane goes by this generation of the spec."),
     STORE: Kind("Sessions can be read and written."),

@@ -84,10 +84,10 @@ class Event(StrEnum):
 
 
 EVENTS: Mapping[Event, str] = {
-    Event.CHUNK: "A piece of what the tool yields",
+    Event.CHUNK: "A value that the tool yields",
     Event.PROGRESS: "How far the tool is, as it says: `fraction`, from 0 to 1, and `message`",
-    Event.WARNING: "Of the next piece, or the result: a sentence for each part of it that could not be carried",
+    Event.WARNING: "Of the next chunk, or the result: a sentence for each part of it that could not be carried",
     Event.RESULT: "What it has returned; the last event",
-    Event.END: "After the last piece, how many `chunks` there were; the last event",
+    Event.END: "After the last chunk, how many `chunks` there were; the last event",
     Event.ERROR: "A problem; the last event",
 }
