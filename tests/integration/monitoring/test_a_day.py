@@ -227,6 +227,7 @@ def test_a_new_version_does_not_start(harmed_pools: Findings) -> None:
 def test_sessions_fill_a_pool_up(harmed_pools: Findings) -> None:
     listed, whose = harmed_pools["SnakepitSessionsNearlyFull"].printed
     assert listed.count("guest-") == whose.count("guest-") == SESSIONS
+    assert "OWNER" in whose
 
 
 def test_capsules_fall_silent(harmed_pools: Findings) -> None:

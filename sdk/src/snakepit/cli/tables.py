@@ -164,6 +164,8 @@ def sessions(now: datetime) -> tuple[Column, ...]:
         Column("UNUSED", lambda session: age((now - session.last_used).total_seconds()), 4),
         Column("EXPIRES", lambda session: age((session.expires - now).total_seconds()), 3),
         Column("TTL", lambda session: age(session.ttl_seconds), 6, wide=True),
+        Column("OWNER", lambda session: session.owner, 5, wide=True),
+        Column("GROUP", lambda session: session.group, 6, wide=True),
         Column("INCARNATION", lambda session: session.incarnation, 6, wide=True),
         Column("METADATA", lambda session: ",".join(f"{key}={value}" for key, value in sorted(session.metadata.items())), 6, wide=True),
     )
