@@ -33,7 +33,9 @@ SESSIONS = Row(
             POOLS,
         ),
         rates("Lost", "By reason. Whoever had one begins anew.", "snakepit_sessions_lost_total", "reason", POOLS),
-        rates("State operations", "What tools ask of ctx.state, by operation.", "snakepit_state_operations_total", "operation", POOLS),
+        rates(
+            "State operations", "Of tools (ctx.state) and of clients, by operation.", "snakepit_state_operations_total", "operation", POOLS
+        ),
         rates(
             "State operations that failed",
             "By outcome, the reason of docs/errors.md.",

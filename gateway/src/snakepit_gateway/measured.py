@@ -11,6 +11,9 @@ from snakepit_gateway.telemetry import Telemetry, known_method
 HUNG_UP = 499
 """Nobody was there for an answer any more. It is nginx's number; HTTP has none."""
 
+FAILED = 500
+"""From this status on it is the gateway's failure, or of what is behind it."""
+
 
 class Measured:
     """ASGI. A route's path is its template, so that there are as many series as routes."""
@@ -23,6 +26,7 @@ class Measured:
             await self._app(scope, receive, send)
             return
         method, began, status = known_method(scope["method"]), time.monotonic(), HUNG_UP
+        scheme = scope.get("scheme", "http")
 
         async def write(message: Message) -> None:
             nonlocal status
@@ -30,10 +34,11 @@ class Measured:
                 status = message["status"]
             await send(message)
 
-        self._telemetry.active.add(method)
+        self._telemetry.active.add(method, scheme)
         try:
             await self._app(scope, receive, write)
         finally:
-            self._telemetry.active.add(method, by=-1)
+            self._telemetry.active.add(method, scheme, by=-1)
             route = getattr(scope.get("route"), "path", "")
-            self._telemetry.requests.observe(time.monotonic() - began, method, route, str(status))
+            failed = str(status) if status >= FAILED else ""
+            self._telemetry.requests.observe(time.monotonic() - began, method, scheme, route, str(status), failed)

@@ -42,19 +42,22 @@ async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def requests(method: str, route: str, status: int) -> tuple[str, dict[str, str]]:
-    return DURATION, {"http_request_method": method, "http_route": route, "http_response_status_code": str(status)}
+    said = {"http_request_method": method, "url_scheme": "http", "http_route": route, "http_response_status_code": str(status)}
+    return DURATION, said | {"error_type": str(status) if status >= 500 else ""}
 
 
 async def test_requests_are_counted_by_the_template_of_their_path(http: httpx.AsyncClient, port: int) -> None:
     for value in ("tea", "milk"):
         assert (await http.post("/v1/pools/default/front/tools/double", json={"value": value})).is_success
     assert (await http.post("/v1/pools/default/front/tools/nothing", json={})).status_code == 404
+    assert (await http.post("/v1/pools/default/front/tools/broken", json={})).status_code == 500
     for path in ("/nowhere", "/nowhere/else"):
         assert (await http.get(path)).status_code == 404
     assert (await http.request("PROPFIND", "/healthz")).status_code == 405
     found = await scrape(f"127.0.0.1:{port}")
     assert found[requests("POST", TOOL, 200)] == 2
     assert found[requests("POST", TOOL, 404)] == 1
+    assert found[requests("POST", TOOL, 500)] == 1
     assert found[requests("GET", "", 404)] == 2, "however many paths there are not, they are one series"
     assert found[requests("_OTHER", "/healthz", 405)] == 1
     assert found.total("http_server_active_requests") == 0

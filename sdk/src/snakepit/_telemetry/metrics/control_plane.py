@@ -122,18 +122,22 @@ CAPSULES = Metric(
     ("pool", "state"),
     values={"state": ("ready", "starting", "suspect", "draining")},
 )
-CAPSULES_LOST = Metric("snakepit_capsules_lost_total", "counter", "Agents declared lost by this replica.", _US, ("pool",))
+CAPSULES_LOST = Metric(
+    "snakepit_capsules_lost_total", "counter", "Agents that were given up. Each replica counts all that were linked to it.", _US, ("pool",)
+)
 CAPSULES_SUSPECTED = Metric(
     "snakepit_capsules_suspected_total",
     "counter",
-    "Times that an agent turned suspect: too many heartbeats missed, its link broken, or a question unanswered. It gets no new calls.",
+    "Times that an agent turned suspect: too many heartbeats missed, its link broken, or a question unanswered. It gets no new calls. "
+    "Each replica counts its own links.",
     _US,
     ("pool",),
 )
 HEARTBEATS_MISSED = Metric(
     "snakepit_heartbeats_missed_total",
     "counter",
-    "Heartbeats of agents that had not come, nor anything else of them, half an interval after they were due.",
+    "Heartbeats of agents that had not come, nor anything else of them, half an interval after they were due. Each replica counts all "
+    "that were linked to it.",
     _US,
     ("pool",),
 )

@@ -27,6 +27,7 @@ OPEN = {
     "code": "statuses of HTTP",
     "http_route": "paths that the gateway serves",
     "http_response_status_code": "statuses of HTTP",
+    "error_type": "statuses of HTTP from 500 on, and empty",
     "component": "components",
     "version": "one",
 }
