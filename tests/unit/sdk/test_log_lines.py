@@ -93,6 +93,14 @@ def test_what_json_or_its_readers_have_not_is_text(value: Any) -> None:
     assert formatted(record(odd=value))["details"] == {"odd": str(value)}
 
 
+class Odd(float):
+    """As numpy's float64."""
+
+
+def test_numbers_of_libraries_are_numbers_and_what_is_for_terminals_is_left_out() -> None:
+    assert formatted(record(odd=Odd(1.5), color_message="\x1b[36msaid"))["details"] == {"odd": 1.5}
+
+
 @given(st.text(st.characters()), st.text(st.characters()), st.text(st.characters()), st.text(st.characters()))
 def test_whatever_is_said_a_line_is_valid_and_comes_back(message: str, call: str, name: str, value: str) -> None:
     made = LogLine(time=AT, level="info", component="worker", message=message, call=call, details={name: value})

@@ -31,7 +31,8 @@ TOOL_LOGGER = "snakepit.tool"
 
 Detail = str | int | float | bool
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+"""The last one is uvicorn's: the message again, for terminals."""
 
 
 def _field(text: str, **rules: Any) -> msgspec.Meta:
