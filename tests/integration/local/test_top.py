@@ -128,6 +128,19 @@ def test_what_is_not_there_is_said(top: Command) -> None:
     assert (code, "--sort size: there is no such column, only name, workers" in err) == (ExitStatus.USAGE, True)
 
 
+def test_while_a_replica_takes_questions_and_answers_none_the_screen_says_so(server: Dev) -> None:
+    with start(server, "tiny") as screen:
+        screen.until(lambda lines: of(lines, "default/tiny"), "the pool is shown")
+        server.send(signal.SIGSTOP)
+        try:
+            lines = screen.until(lambda lines: lines[2].endswith(": nobody has answered yet"), "that what is shown is old")
+            assert lines[2].startswith("since ")
+            assert of(lines, "default/tiny")
+        finally:
+            server.send(signal.SIGCONT)
+        screen.until(lambda lines: not lines[2], "it answers again")
+
+
 def test_while_the_control_plane_is_away_the_last_look_stays_with_the_reason(server: Dev) -> None:
     """Last of the module: it ends the server."""
     with start(server, "tiny") as screen:

@@ -238,3 +238,21 @@ def test_a_pool_without_calls_has_no_figures_and_one_without_a_history_neither()
     assert row(info, PoolHistory([old], 0.0, None, None, {}, ()), []).queue_p99_seconds is None
     assert row(info, None, []).calls_per_second is None
     assert row(info, PoolHistory([old], 2.0, 1.0, 1.0, {"DEADLINE": 1}, ()), []).queue_p99_seconds == 9.0
+
+
+def test_a_screen_of_few_lines_has_pools_instead_of_a_heading_without_workers() -> None:
+    many = [pool(f"default/p{number}", workers=[worker(each) for each in range(3)]) for number in range(9)]
+    shown = [line.text.split()[0] for line in draw(Look(NOW, many), State(), "localhost:7800", 80, 10) if line.text.startswith("default/")]
+    assert shown == [f"default/p{number}" for number in range(5)]
+    texts = [line.text for line in draw(Look(NOW, many[:1]), State(), "localhost:7800", 80, 11)]
+    assert [text.split()[0] for text in texts if text] == [
+        "localhost:7800",
+        "pools",
+        "NAME",
+        "default/p0",
+        "workers",
+        "ID",
+        "d-0/0",
+        "and",
+        "q",
+    ]

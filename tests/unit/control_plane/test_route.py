@@ -127,6 +127,15 @@ def test_of_an_autoscaled_pool_as_many_capsules_are_wanted_as_are_there_for_all_
     assert make_pool("a", replicas=7).describe(0.0).desired_capsules == 7
 
 
+def test_a_pool_that_is_to_have_no_capsules_says_so_and_one_that_lacks_them_that() -> None:
+    waking = make_pool(autoscaling={"minReplicas": 0, "maxReplicas": 9})
+    assert waking.describe(0.0).reason == "ScaledToZero"
+    waking.queue.push(call(), 0.0)
+    assert waking.describe(0.0).reason == "NoCapsule", "a call waits for one"
+    pools = make_pool(replicas=0), make_pool(replicas=1, suspended=True), make_pool(replicas=1), make_pool("a")
+    assert [each.describe(0.0).reason for each in pools] == ["ScaledToZero", "Suspended", "NoCapsule", "Ready"]
+
+
 def test_a_suspended_pool_says_so_even_if_it_is_scaled_to_zero_or_was_ready_a_moment_ago() -> None:
     refusal = route(make_pool(replicas=0, suspended=True), call(), 1.0)
     assert isinstance(refusal, PoolNotReady)

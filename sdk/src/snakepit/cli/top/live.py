@@ -13,7 +13,11 @@ from snakepit.cli.top.screen import draw, page
 from snakepit.cli.top.state import State, keys, pressed, rows
 from snakepit.cli.top.terminal import Terminal, taken
 from snakepit.client import Client
-from snakepit.errors import SnakepitError
+from snakepit.client.connection import RPC_SECONDS
+from snakepit.errors import DeadlineExceeded, SnakepitError
+
+LATE_SECONDS = 2.0
+"""A look that takes longer is said to: what is on the screen is old."""
 
 
 class Live:
@@ -73,7 +77,17 @@ class Live:
                 continue
 
     async def _look_once(self) -> None:
+        late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._stays, "nobody has answered yet")
         try:
             self._look = await look(self._client, self._only, self._state.filter, [self._asked])
-        except SnakepitError as error:  # What was seen last stays, with why there is nothing newer.
-            self._look = msgspec.structs.replace(self._look, problem=f"since {self._look.time:%H:%M:%S}: {error.reason}: {error.message}")
+        except DeadlineExceeded:
+            self._stays(f"no answer came within {RPC_SECONDS:g} s")
+        except SnakepitError as error:
+            self._stays(f"{error.reason}: {error.message}")
+        finally:
+            late.cancel()
+
+    def _stays(self, why: str) -> None:
+        """What was seen last is still shown, with why there is nothing newer."""
+        self._look = msgspec.structs.replace(self._look, problem=f"since {self._look.time:%H:%M:%S}: {why}")
+        self._changed.set()

@@ -23,6 +23,11 @@ HELP = (
 )
 _MOST_REASONS = 4
 
+_BESIDE_WORKERS = 3
+"""Lines: a blank one, the title and the heading."""
+_WITH_WORKERS = 10
+"""Lines for pools and workers. Of fewer the pools have all, but for those that they don't need."""
+
 
 class Line(NamedTuple):
     """`look`: title, heading, selected, warning, quiet, or nothing."""
@@ -118,11 +123,11 @@ def _body(look: Look, state: State, width: int, height: int) -> list[Line]:
     heading, *texts = table(look, state, width)
     at = next((index for index, each in enumerate(found) if each.name == state.selected), 0)
     workers = found[at].workers
-    room = height - 1 if height < 6 else max(1, min(len(found), height // 2 - 1))
+    room = height - 1 if height < _WITH_WORKERS else min(len(found), height // 2 - 1)
     first = min(max(0, at - room // 2), max(0, len(found) - room))
     shown = [Line(text, _shape(found[index], index == at)) for index, text in enumerate(texts) if first <= index < first + room]
     below = height - 1 - len(shown)
-    return [Line(heading, "heading"), *shown, *(_workers(found[at].name, workers, width, below) if below >= 3 else [])]
+    return [Line(heading, "heading"), *shown, *(_workers(found[at].name, workers, width, below) if below > _BESIDE_WORKERS else [])]
 
 
 def _shape(pool: PoolRow, selected: bool) -> str:
@@ -132,7 +137,7 @@ def _shape(pool: PoolRow, selected: bool) -> str:
 def _workers(pool: str, workers: Sequence[object], width: int, room: int) -> list[Line]:
     heading, *texts = lines([each for each in WORKERS if each.title not in ("PID", "PYTHON", "NODE", "INCARNATION")], workers, width=width)
     title = f"workers of {pool}" if workers else f"workers of {pool}: none"
-    fit = room - 3  # beside a blank line, the title and the heading
+    fit = room - _BESIDE_WORKERS
     shown = [Line(text) for text in (texts if len(texts) <= fit else texts[: max(0, fit - 1)])]
     left = len(texts) - len(shown)
     more = [Line(f"and {left} more: snakepit workers {pool}", "quiet")] if left else []
