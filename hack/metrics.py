@@ -16,6 +16,10 @@ component, as a scrape of `/metrics` names it. [Observe](observe.md) says where 
 caller. Each replica of the control plane counts what it does itself: sum over replicas. What each of them sees whole is
 told so: take the largest.
 
+Times that the control plane measures are exact to a millisecond, as its event loop's clock is. What a tool ran
+(`phase="run"`) is exact to a microsecond. Of calls that take less than a millisecond, sums and means say something, and
+quantiles of the other times don't.
+
 A histogram has the classic buckets that are told beside it, or
 [finer ones](monitoring.md#native-histograms-and-exemplars) for a Prometheus that takes native histograms.
 """
