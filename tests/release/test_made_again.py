@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ DIST = dist()
 
 sys.path[:0] = [str(ROOT / "hack" / each) for each in ("release", "cluster", "")]
 
+from localcluster import abandoned  # noqa: E402
 from localcluster.images import RELEASED  # noqa: E402
 from making import chart, contents, release  # noqa: E402
 from making.images import Store  # noqa: E402
@@ -36,8 +36,8 @@ IMAGE = RELEASED[0]
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Path]:
     """pytest would keep its own folders, and a store of images is large."""
-    with tempfile.TemporaryDirectory(prefix="snakepit-again-") as folder:
-        yield Path(folder)
+    with abandoned.temporary("snakepit-again-") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

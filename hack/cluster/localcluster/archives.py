@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 IMAGE_NAME = "io.containerd.image.name"
+OCI = "application/vnd.oci.image.manifest.v1+json"
+"""What a manifest is that doesn't say it."""
 Descriptor = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """An image in a folder, as `buildah push --disable-compression IMAGE dir:FOLDER` writes it: blobs are called by their hashes."""
+    """An image in a folder of blobs that are called by their hashes: a `dir:` of buildah, or a layout, in which it has a digest."""
 
     folder: Path
+    digest: str = ""
 
     @cached_property
     def manifest(self) -> bytes:
-        return (self.folder / "manifest.json").read_bytes()
+        return (self.path(self.digest) if self.digest else self.folder / "manifest.json").read_bytes()
 
     def path(self, digest: str) -> Path:
         return self.folder / digest.removeprefix("sha256:")
@@ -66,7 +69,7 @@ def digest_of(content: bytes) -> str:
 
 
 def descriptor_of(manifest: bytes) -> Descriptor:
-    return {"mediaType": json.loads(manifest)["mediaType"], "digest": digest_of(manifest), "size": len(manifest)}
+    return {"mediaType": json.loads(manifest).get("mediaType", OCI), "digest": digest_of(manifest), "size": len(manifest)}
 
 
 def blob(digest: str) -> str:

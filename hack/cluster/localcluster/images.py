@@ -24,6 +24,9 @@ REDIS_NAME = "docker.io/valkey/valkey:8-alpine"
 
 ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
 
+STORAGE = Path("/var/lib/containers/storage")
+"""buildah's."""
+
 BUILDS_AT_ONCE = 2
 """Half of a build waits for disk and network."""
 
@@ -282,8 +285,8 @@ def _remember(record: Path, text: str) -> None:
     unfinished.rename(record)
 
 
-def forget(identifier: str) -> None:
-    """Remove the image that lost its name to a newer one, or every change would leave one behind. One in use stays."""
-    if identifier:
+def forget(image: str) -> None:
+    """Remove an image by its identifier, or one of its names: what lost its name to a newer one would stay. One in use does."""
+    if image:
         variables = (f"{name}={value}" for name, value in ENVIRONMENT.items())
-        shell.succeeds("env", *variables, "buildah", "rmi", identifier)
+        shell.succeeds("env", *variables, "buildah", "rmi", image)

@@ -22,14 +22,14 @@ KEPT_MANIFESTS = 100
 COPIES_AT_ONCE = 2
 
 
-def load(paths: Paths, names: list[str]) -> None:
+def load(paths: Paths, wanted: list["Wanted"]) -> None:
     """Bring images to every node; those that a node has are left alone."""
     with cache.locked(paths.cache / "locks/pool", lambda: progress.say("waiting for another `load`")):
         loading = Loading(
             Manifests(paths.cache / "manifests"), paths.cache / "copies", [Node(paths.state, each) for each in paths.state.nodes]
         )
         _remove_remains(paths.cache)
-        first, *others = together((name, images.identifier(stored_name(name))) for name in names)
+        first, *others = wanted
         loading.bring(first)  # Alone: what the others share with it, they find there.
         with ThreadPoolExecutor(COPIES_AT_ONCE) as threads:
             list(threads.map(loading.bring, others))
@@ -44,10 +44,16 @@ def _remove_remains(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One image by all the names that it is wanted by; `identifier` is its own hash."""
+    """One image by all the names that it is wanted by. `identifier`: its own hash; `copy`: where it is, else it is in buildah's storage."""
 
     identifier: str
     names: tuple[str, ...]
+    copy: Copy | None = None
+
+
+def stored(names: Iterable[str]) -> list[Wanted]:
+    """Images in buildah's storage. Raises Failure where one isn't there."""
+    return together((name, images.identifier(stored_name(name))) for name in names)
 
 
 def together(named: Iterable[tuple[str, str]]) -> list[Wanted]:
@@ -100,19 +106,20 @@ class Loading:
     def bring(self, wanted: Wanted) -> None:
         """Bring one image to each node that lacks it by one of its names."""
         names = tuple(map(images.qualified, wanted.names))
-        descriptor = self.manifests.of(wanted.identifier)
+        descriptor = descriptor_of(wanted.copy.manifest) if wanted.copy else self.manifests.of(wanted.identifier)
         lacking = [node for node in self.nodes if descriptor is None or not node.has(names, descriptor)]
         if not lacking:
             progress.say(f"{wanted.names[0]}: every node has it")
             return
         with progress.step(f"{wanted.names[0]} to {' and '.join(node.name for node in lacking)}"):
-            copy = self._copied(wanted)
+            copy = wanted.copy or self._copied(wanted)
             first = self.nodes[0]
             if first in lacking:
                 first.take(copy, names)
             for node in lacking:
                 if node is not first:
                     node.share(first, copy, names)
+        if copy is not wanted.copy:
             shutil.rmtree(copy.folder)
 
     def _copied(self, wanted: Wanted) -> Copy:

@@ -1,5 +1,5 @@
-"""Owns the images of a release that `make release` has made: they come into buildah's storage as they are, and are called as those that
-are built here. So a cluster can run on exactly what is released.
+"""Owns the images of a release that `make release` has made: they come to the nodes as they are, and are called as those that are built
+here. So a cluster runs on exactly what is released. What others are built upon comes into buildah's storage, too.
 """
 
 import json
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from localcluster import images, progress, shell
+from localcluster.archives import Copy
 from localcluster.images import Naming
+from localcluster.loading import Wanted
 from localcluster.paths import Paths
 from localcluster.shell import Failure
 
@@ -27,8 +29,16 @@ class Release:
 
     def identifier(self, image: str) -> str:
         """What buildah knows it by: the hash of its configuration, without the algorithm's name."""
-        manifest = self.folder / "oci/blobs" / self.digests[image].replace(":", "/")
-        return str(json.loads(manifest.read_text())["config"]["digest"]).removeprefix("sha256:")
+        return self._copy(image).config.removeprefix("sha256:")
+
+    def wanted(self, naming: Naming) -> dict[str, Wanted]:
+        """What a node is to have of it, by the images' names."""
+        return {
+            image: Wanted(self.identifier(image), (naming.of(image), self.own_name(image)), self._copy(image)) for image in self.digests
+        }
+
+    def _copy(self, image: str) -> Copy:
+        return Copy(self.folder / "oci/blobs/sha256", self.digests[image])
 
 
 def read(folder: Path, checkout: Path) -> Release:
@@ -44,12 +54,22 @@ def read(folder: Path, checkout: Path) -> Release:
 
 
 def take(paths: Paths, release: Release, naming: Naming) -> frozenset[str]:
-    """Returns what of images.IMAGES needs no building any more."""
+    """Take what others are built upon. Returns what of images.IMAGES needs no building any more: nodes have it out of the release."""
     with images.alone(paths):
         for image in release.digests:
-            for name in (naming.of(image), release.own_name(image)):
-                _take(release, image, name)
+            if any(each.parent == image for each in images.IMAGES):
+                _take(release, image, naming.of(image))
+            else:
+                _leave(release, image, naming)
     return frozenset(release.digests)
+
+
+def _leave(release: Release, image: str, naming: Naming) -> None:
+    """What is here of an earlier release is of no more use."""
+    before = images.identifier(release.own_name(image))
+    if before and images.identifier(naming.of(image)) == before:
+        images.forget(naming.of(image))
+    images.forget(before and release.own_name(image))
 
 
 def _take(release: Release, image: str, name: str) -> None:

@@ -4,12 +4,11 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster import host, paths, progress, shell
+from localcluster import abandoned, host, paths, progress, shell
 from localcluster.images import BY_NAME, RELEASED, check
 
 from making import chart, contents, images, registry, tools
@@ -35,8 +34,7 @@ def make(checkout: Path, wishes: Wishes) -> None:
         tools.path(each)
     tools.cosign(wishes.key)
     versions = tools.versions()
-    with tempfile.TemporaryDirectory(prefix="snakepit-release-") as name:
-        work = Path(name)
+    with abandoned.temporary("snakepit-release-of-") as work:
         source, made = export(checkout, work / "source"), work / "made"
         made.mkdir()
         wheels(checkout, source, made)

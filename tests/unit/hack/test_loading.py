@@ -156,6 +156,13 @@ def test_the_other_nodes_have_the_files_of_the_first(machine: Machine) -> None:
     assert archives.blob(NEW) not in machine.taken(2)
 
 
+def test_an_image_that_is_in_a_folder_already_comes_from_there_and_stays(machine: Machine) -> None:
+    machine.loading().bring(Wanted("abc", (NAME,), Copy(machine.folder / "has")))
+    assert not (machine.folder / "copied").exists()
+    assert archives.blob(NEW) in machine.taken(1)
+    assert (machine.folder / "has/manifest.json").exists()
+
+
 def test_a_node_unpacks_by_itself_what_it_cannot_share(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(machine.node(1) / "files")
     machine.loading().bring(Wanted("abc", (NAME,)))

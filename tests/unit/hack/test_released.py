@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from localcluster import released
+from localcluster import archives, released
+from localcluster.images import Naming
 from localcluster.shell import Failure
 
 DIGEST, CONFIGURATION = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -35,6 +36,15 @@ def test_an_image_of_a_release_is_known_by_what_its_manifest_says_and_called_as_
     made = released.read(dist(tmp_path / "dist", head(checkout)), checkout)
     assert made.identifier("agent") == "b" * 64
     assert made.own_name("agent") == "docker.io/snakepit/agent:1.2.3"
+
+
+def test_nodes_have_an_image_out_of_the_release_by_both_its_names(checkout: Path, tmp_path: Path) -> None:
+    made = released.read(dist(tmp_path / "dist", head(checkout)), checkout)
+    wanted = made.wanted(Naming())["agent"]
+    assert wanted.names == ("docker.io/snakepit/agent:dev", "docker.io/snakepit/agent:1.2.3")
+    assert wanted.copy is not None
+    assert archives.descriptor_of(wanted.copy.manifest)["mediaType"] == archives.OCI
+    assert wanted.copy.path(DIGEST).exists()
 
 
 def test_a_release_of_another_commit_is_refused(checkout: Path, tmp_path: Path) -> None:
