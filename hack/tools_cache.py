@@ -39,23 +39,23 @@ def use(path: Path) -> None:
         os.utime(folder / path.relative_to(folder).parts[0])
 
 
-def unwanted(used: Mapping[str, float], now: float) -> list[str]:
+def unwanted(used: Mapping[str, float], now: float, kept: int = KEPT) -> list[str]:
     """Of folders, with when each was used last: those that are kept for nobody. What isn't called as a tool is not ours to judge."""
     by_name: dict[str, list[str]] = {}
     for folder in sorted(used, key=used.__getitem__, reverse=True):
         if match := _FOLDER.fullmatch(folder):
             by_name.setdefault(match["name"], []).append(folder)
-    older = [folder for folders in by_name.values() for folder in folders[KEPT:]]
+    older = [folder for folders in by_name.values() for folder in folders[kept:]]
     return [folder for folder in older if now - used[folder] > IN_USE_SECONDS]
 
 
-def prune(now: float) -> list[Path]:
+def prune(now: float, kept: int = KEPT) -> list[Path]:
     """Remove them; what was removed. Each is renamed first, so that nobody finds half of one."""
     folder = tools_folder()
     if not folder.is_dir():
         return []
     used = {each.name: each.stat().st_mtime for each in folder.iterdir() if each.is_dir()}
-    removed = [folder / name for name in unwanted(used, now)]
+    removed = [folder / name for name in unwanted(used, now, kept)]
     for each in removed:
         with contextlib.suppress(FileNotFoundError):  # Another process removes it, too.
             each.rename(each.with_name(f".removed-{os.getpid()}-{each.name}"))

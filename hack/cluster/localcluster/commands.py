@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcluster import api, binaries, cache, cgroups, host, images, network, node, pki, processes, progress, sandbox, shell
+from localcluster import api, binaries, cache, cgroups, host, images, network, node, pki, processes, progress, room, sandbox, shell
 from localcluster.paths import Paths, State
 from localcluster.shell import Failure
 
@@ -82,11 +82,18 @@ def up(paths: Paths, nodes: int = network.NODES) -> None:
             return
         if not running(paths.state):
             _remove_everything(paths.state)
+            _say_what_is_short(paths)
             _prepare_state(paths, nodes)
             sandbox.launch(paths.state)
         with progress.step(f"starting {nodes} nodes"):
             _wait_until_ready(paths.state)
     progress.say(f"ready; KUBECONFIG is {paths.state.kubeconfig()}")
+
+
+def _say_what_is_short(paths: Paths) -> None:
+    room.refuse_the_impossible(paths.state.root)
+    for said in room.shortages(room.of_a_cluster(paths.state.root, paths.cache, images.STORAGE)):
+        progress.say(f"the cluster may not have enough room: {said}")
 
 
 def _prepare_state(paths: Paths, nodes: int) -> None:
