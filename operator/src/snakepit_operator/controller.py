@@ -189,7 +189,7 @@ class Controller:
 
     async def _guarded(self, pool: str) -> float | None:
         """Reconcile once; when to do it again: after a failure, ever later."""
-        began, outcome = self._time(), ERROR
+        began, outcome = self._time(), ""  # It stays so where it is cancelled, as there is another leader.
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 after = await self.reconciler.reconsider(pool, self._now())
@@ -198,13 +198,14 @@ class Controller:
             outcome = CONFLICT if isinstance(error, KubeError) and error.conflict else ERROR
         except Exception as error:  # a fault of ours in one pool must not stop the others
             log.exception("reconciling %s failed", pool, extra={"pool": pool})
-            why = repr(error)
+            why, outcome = repr(error), ERROR
         else:
             outcome = OK
             self._failures.pop(pool, None)
             return after
         finally:
-            self._telemetry.looked(outcome, self._time() - began)
+            if outcome:
+                self._telemetry.looked(outcome, self._time() - began)
         attempt = self._failures[pool] = self._failures.get(pool, 0) + 1
         pause = RETRY_SECONDS.seconds(attempt) * (0.5 + random.random() / 2)
         log.warning("reconciling %s: %s; again in %.1f s", pool, why, pause, extra={"pool": pool})

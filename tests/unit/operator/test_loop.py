@@ -12,9 +12,11 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from snakepit._telemetry.metrics.instruments import Counter
+from snakepit._telemetry.metrics.operator import RECONCILES
 from snakepit.spec import SnakePoolStatus
 from snakepit_operator.autoscale import Recommendation
-from snakepit_operator.controller import RELIST_PAUSES, RELIST_SECONDS, Controller
+from snakepit_operator.controller import RECONCILE_SECONDS, RELIST_PAUSES, RELIST_SECONDS, Controller
 from snakepit_operator.events import events_of
 from snakepit_operator.fleet import Fleet
 from snakepit_operator.kube import POOLS, Kube, Object, Resource
@@ -25,6 +27,7 @@ from snakepit_operator.queue import DueQueue
 from snakepit_operator.reconcile import Reconciler, Seen
 from snakepit_operator.settings import Settings
 from snakepit_operator.status import status
+from snakepit_operator.telemetry import Telemetry
 from snakepit_operator.wake import OnWake
 from support import virtual_time
 from support.operator_world import START, capsule, fleet, pod, pool
@@ -153,6 +156,43 @@ class TestList:
         found = self.listed(*(1.0 + number / 4 for number in range(60)))
         assert found[0] == 1.0 + RELIST_PAUSES * RELIST_SECONDS
         assert len(found) == 4
+
+
+class Hanging(PretendApi):
+    """Nobody hears any more of a pool."""
+
+    async def get(self, *_: object, **__: object) -> Object:
+        return await asyncio.get_running_loop().create_future()
+
+
+class TestCounts:
+    @pytest.mark.parametrize(("seconds", "errors"), [(5, 0), (RECONCILE_SECONDS + 5, 1)])
+    def test_a_look_that_ends_as_somebody_else_leads_now_is_no_error_and_one_that_takes_too_long_is(
+        self, seconds: float, errors: int
+    ) -> None:
+        telemetry = Telemetry()
+
+        async def watching(_namespaces: tuple[str, ...], on_wake: OnWake, _until: Callable[[], Awaitable[None]]) -> None:
+            on_wake("default/digits", "")
+            await asyncio.get_running_loop().create_future()
+
+        async def nobody(_target: str) -> dict[str, str]:
+            return {}
+
+        async def program() -> None:
+            settings = Settings(namespace="system", identity="me", agent=AgentImage(image="agent:1"))
+            make = partial(Fleet, "nowhere:1", look_up=nobody)
+            api = cast(Kube, Hanging())
+            operator = Controller(
+                api, settings, fleet=lambda tell, short: make(tell, is_short=short), watching=watching, telemetry=telemetry
+            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await operator.run()
+
+        virtual_time.run(program())
+        (counted,) = [each for each in telemetry.registry.instruments if each.row is RECONCILES]
+        assert cast(Counter, counted).value("error") == errors
 
 
 class TestLease:
