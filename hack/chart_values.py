@@ -13,7 +13,7 @@ from typing import Any
 
 import kubernetes_types
 import yaml
-from schema_holes import at, holes
+from schema_holes import OPEN, at, holes
 
 CHART = Path(__file__).resolve().parent.parent / "charts/snakepit"
 VALUES, SCHEMA = CHART / "values.yaml", CHART / "values.schema.json"
@@ -46,6 +46,7 @@ def schema(values: str) -> Rules:
         "additionalProperties": False,
         "properties": dict(whole.fields(root)),
     }
+    _require(found, found, yaml.safe_load(values))
     _widen(found, found["properties"])
     for path, pointer in _references(found):
         if not pointer.startswith(KUBERNETES) and at(found, pointer) is None:
@@ -149,6 +150,25 @@ def _widen(whole: Rules, fields: Mapping[str, Rules]) -> None:
         if more := field.pop("with", None):
             for name in whole["properties"][more]["properties"]:
                 field["properties"].setdefault(name, {"$ref": _pointer(f"{more}.{name}")})
+
+
+def _require(whole: Rules, part: Rules, defaults: Mapping[str, Any]) -> None:
+    """What has a default is missing only where somebody's values have null, or nothing, behind its name: helm takes it away then.
+
+    Templates can do without what is empty by default, and what is of Kubernetes' own types, unless there must be one at least.
+    """
+    fields = {name: each for name, each in part["properties"].items() if name in defaults}
+    part["required"] = [name for name, each in fields.items() if defaults[name] != "" and not _is_kubernetes(whole, each)]
+    for name, each in fields.items():
+        if name not in OPEN and "properties" in each and defaults[name] and isinstance(defaults[name], dict):
+            _require(whole, each, defaults[name])
+
+
+def _is_kubernetes(whole: Rules, field: Rules) -> bool:
+    if field.get("type") == "array" and "minItems" not in field:
+        field = field.get("items", {})
+    pointer = field.get("$ref", "")
+    return pointer.startswith(KUBERNETES) or (bool(pointer) and _is_kubernetes(whole, at(whole, pointer) or {}))
 
 
 def _references(field: Rules, path: str = "") -> Iterator[tuple[str, str]]:

@@ -39,6 +39,8 @@ TYPES = {
 """By group and version, as an API server names them."""
 UNKNOWN = "managedFields"
 """A field of metadata that is made by the API server alone, and whose type says nothing of itself."""
+QUANTITY = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+"""OpenAPI leaves a Quantity's form to whoever parses it: for an agent's resources that is nobody before its pods are made."""
 SENTENCE = re.compile(r".+?[.](?= +[^a-z]| *$)")
 
 Rules = dict[str, Any]
@@ -52,7 +54,7 @@ def definitions(documents: Mapping[str, Any]) -> dict[str, Rules]:
         wanted = list(names)
         while wanted:
             if (name := wanted.pop()) not in found:
-                found[name] = rules(every[name])
+                found[name] = rules(every[name]) | ({"pattern": QUANTITY} if name == "Quantity" else {})
                 wanted += referred(found[name])
     return dict(sorted(found.items()))
 

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from support.api_server import ADMIN, ApiServer
-from support.chart import CHART, Render
+from support.chart import Render, check_values
 from support.documents import section
 from support.go_tools import go_module
 from support.pages import PAGES, ROOT, Block, blocks
@@ -110,7 +109,7 @@ def test_what_is_no_object_is_a_part_of_a_pool_or_values_of_the_chart(run: Run, 
         taken(run, pool)
         taken(run, pod_of(pool))
     else:
-        jsonschema.validate(values, json.loads((CHART / "values.schema.json").read_text()))
+        check_values(values)
 
 
 # ---- what is typed

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import yaml
 
 CHART = Path(__file__).resolve().parents[2] / "charts/snakepit"
@@ -67,6 +68,17 @@ class Objects(list[Manifest]):
         pods += [each["spec"]["template"]["spec"] for each in self.of("SnakePool")]
         agent = environment(dict(self.pod_specs())["snakepit-operator"])["SNAKEPIT_AGENT_IMAGE"]
         return {agent, *(container["image"] for pod in pods for container in containers(pod))}
+
+
+def check_values(values: Manifest) -> None:
+    """Raises jsonschema.ValidationError, where helm would say that the chart's schema refuses them."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    jsonschema.validate(_over(defaults, values), json.loads((CHART / "values.schema.json").read_text()))
+
+
+def _over(defaults: Manifest, values: Manifest) -> Manifest:
+    parts = {name for name, value in values.items() if isinstance(value, dict) and isinstance(defaults.get(name), dict)}
+    return {**defaults, **values, **{name: _over(defaults[name], values[name]) for name in parts}}
 
 
 Render = Callable[..., Objects]

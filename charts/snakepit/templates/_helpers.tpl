@@ -40,6 +40,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- range $name, $value := .root.Values.pods -}}
 {{- if not (hasKey $all $name) -}}{{- $_ := set $all $name $value -}}{{- end -}}
 {{- end -}}
+{{- /* Of Kubernetes' own types, so they may be null. */ -}}
+{{- range list "extraEnv" "tolerations" -}}
+{{- if not (hasKey $all .) -}}{{- $_ := set $all . list -}}{{- end -}}
+{{- end -}}
 {{- toYaml $all -}}
 {{- end -}}
 

@@ -9,7 +9,6 @@ import re
 import tomllib
 from typing import Any
 
-import jsonschema
 import pytest
 
 from snakepit.cli.failures import fields
@@ -17,6 +16,7 @@ from snakepit.errors import PoolSaturated
 from snakepit_control_plane.authentication.issuers import parse_issuers
 from snakepit_control_plane.authentication.static import AUTHENTICATED, parse
 from snakepit_worker.launcher import MUST_SPAWN
+from support.chart import check_values
 from support.collector import kind_of
 from support.log_lines import line
 from support.pages import PAGES, ROOT, Block, blocks
@@ -44,7 +44,7 @@ def test_a_failure_of_a_page_has_the_fields_that_one_has(block: Block) -> None:
 
 @pytest.mark.parametrize("block", showing("issuer", "claimMappings"))
 def test_issuers_of_a_page_are_taken_by_the_chart_and_by_the_control_plane(block: Block) -> None:
-    jsonschema.validate({"callerIssuers": json.loads(block.text)}, json.loads((ROOT / "charts/snakepit/values.schema.json").read_text()))
+    check_values({"callerIssuers": json.loads(block.text)})
     (issuer,) = parse_issuers(block.text)
     assert issuer.issuer.audiences == ("snakepit",)
 

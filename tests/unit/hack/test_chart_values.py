@@ -64,6 +64,14 @@ def test_a_field_is_like_another_and_a_part_has_the_fields_of_another() -> None:
     assert one["nodeSelector"] == {"$ref": "#/properties/pods/properties/nodeSelector"}
 
 
+def test_what_has_a_default_must_be_there_unless_it_is_empty_or_kubernetes_has_one_too() -> None:
+    """helm takes a default away for which somebody's values have null."""
+    found = chart_values.schema(TEXT)
+    assert found["required"] == ["replicas", "image", "pods", "one"]
+    needed = {name: found["properties"][name]["required"] for name in ("image", "pods", "one")}
+    assert needed == {"image": [], "pods": ["nodeSelector", "words"], "one": ["image"]}
+
+
 def test_a_type_of_kubernetes_is_there_with_all_that_it_is_made_of_and_no_other() -> None:
     found = chart_values.schema(TEXT)
     fields = found["properties"]
