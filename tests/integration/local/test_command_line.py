@@ -130,6 +130,21 @@ def test_a_server_that_takes_the_connection_and_says_nothing_has_an_address(snak
     assert re.search(r"\((nothing has been heard from there|\S+ did not answer the Hello within 5 s)\)$", err.rstrip())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_disk_that_is_full_behind_a_redirection_is_one_sentence(server: Dev) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "snakepit.cli", "pools", "--server", server.server]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "snakepit: standard output can't be written: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_result_that_its_file_has_no_room_for_is_one_sentence(snakepit) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = snakepit("call", "sample", "add", "a=1", "b=2", "-O", "/dev/full")
+    assert code == ExitStatus.MAY_HAVE_RUN
+    assert err.startswith("snakepit: INVALID_ARGUMENTS: /dev/full can't be written: No space left on device (started: yes")
+
+
 def test_a_failure_is_an_object_where_json_was_asked_for(snakepit) -> None:  # type: ignore[no-untyped-def]
     code, out, err = snakepit("call", "sample", "fail", "message=gone", "-o", "json")
     told = json.loads(err)["error"]

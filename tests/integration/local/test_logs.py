@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from snakepit import ToolError
+from snakepit import ToolError, WorkerLost
+from snakepit.cli import dev_logs
 from snakepit.cli.failures import ExitStatus
 from snakepit.sync import Client
 from support import log_lines
@@ -81,6 +82,25 @@ def test_of_one_call_there_is_what_it_printed_and_raised_and_nothing_else(server
     (line,) = log_lines.lines(logs("sample", "--call", failed.id, "-o", "json")[1].splitlines())
     assert (line["call"], line["pool"], line["capsule"], line["worker"]) == (failed.id, "default/sample", capsule, worker.id)
     assert logs("tiny", "--call", failed.id) == (0, "", f"no line of call {failed.id} is there: it said nothing, or its lines are gone\n")
+
+
+def test_of_a_call_whose_worker_died_it_is_said_of_what(server: Dev, logs: Command) -> None:
+    with Client(server.server) as client, pytest.raises(WorkerLost) as told:
+        client.pool("sample").call("exit", {"code": 3})
+    server.says("died during the call: exit code 3")
+    code, out, _ = logs("--call", told.value.call_id)
+    (line,) = [each for each in out.splitlines() if "WORKER_LOST" in each]
+    assert (code, "WARNING WORKER_LOST: worker sample-" in line) == (0, True), line
+
+
+def test_a_dev_that_is_stopped_is_given_up(server: Dev, logs: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev_logs, "ANSWER_SECONDS", 0.2)
+    server.send(signal.SIGSTOP)
+    try:
+        code, out, err = logs()
+    finally:
+        server.send(signal.SIGCONT)
+    assert (code, out, "says nothing: is it stopped, or overloaded?" in err) == (ExitStatus.NEVER_STARTED, "", True)
 
 
 def test_lines_as_json_are_those_of_the_schema(server: Dev, logs: Command) -> None:

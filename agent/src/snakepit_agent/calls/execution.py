@@ -164,7 +164,7 @@ class Execution:
         for held in self._ledger.remove(incarnation):
             failed = results.lost(held, worker, exit_)
             of = {"worker": worker, "call": held.call_id, "session": held.session_id, "tool": held.tool}
-            log.info("%s: %s", failed.reason, failed.message, extra={**of, "traceparent": held.traceparent})
+            log.warning("%s: %s", failed.reason, failed.message, extra={**of, "traceparent": held.traceparent})
             self._answers.end(held, failed)
             held.ended()
 

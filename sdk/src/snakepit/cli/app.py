@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
@@ -23,6 +24,9 @@ GROUP = "snakepit.commands"
 _MISSING = {"dev": "snakepit-local", "mcp": "snakepit-gateway"}
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 """The hint comes whatever else was typed."""
+
+_CANT_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""A full disk, as a rule, behind a redirection."""
 
 _COMMANDS = (
     commands.pools,
@@ -58,7 +62,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "sessions": ("snakepit sessions digits",),
     "top": ("snakepit top", "snakepit top digits --interval 1", "snakepit top --once --sort errors", "snakepit --kube top --once -o json"),
     "calls": ("snakepit calls", "snakepit calls digits --slow 0.5", "snakepit calls digits --reason WORKER_LOST -o json"),
-    "explain": ("snakepit explain 0193f5a8c0de7bbf8f3c2a1d",),
+    "explain": ("snakepit explain bad94f0ad1be576f",),
     "session get": ("snakepit session get digits user-42",),
     "session delete": ("snakepit session delete digits user-42",),
     "session rebind": ("snakepit session rebind digits user-42",),
@@ -74,7 +78,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "logs": (
         "snakepit logs",
         "snakepit logs digits --follow",
-        "snakepit logs --call 0193f5a8c0de7bbf8f3c2a1d",
+        "snakepit logs --call bad94f0ad1be576f",
         "snakepit --kube logs digits -n team",
     ),
     "mcp": ("snakepit mcp notes", "snakepit --kube -n team mcp notes --no-sessions"),
@@ -132,6 +136,10 @@ def run(arguments: list[str]) -> int:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except (SnakepitError, ValueError) as error:
         return failures.tell(error, Output.table)
+    except OSError as error:
+        if error.errno not in _CANT_BE_WRITTEN:
+            raise
+        return failures.tell(RuntimeError(f"{error.filename or 'standard output'} can't be written: {error.strerror}"), Output.table)
     return 0
 
 

@@ -20,7 +20,7 @@ _POOL = "namespace/name; a bare name is in the namespace of -n, else `default`. 
 @with_target
 def calls(
     target: Target,
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help=_POOL)] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help=_POOL)] = None,
     state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="queued, running or ended.")] = None,
     tool: Annotated[str | None, typer.Option("--tool", metavar="TOOL", help="Only of this tool.")] = None,
     reason: Annotated[
@@ -48,7 +48,7 @@ def calls(
 def explain(
     target: Target,
     call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="As `snakepit calls`, an error or a log line has it.")],
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="Its pool, if you know it.")] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="Its pool, if you know it.")] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Say how a call went: where it waited, where it ran, how often, and for how long."""

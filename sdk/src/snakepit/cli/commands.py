@@ -65,7 +65,7 @@ def workers(target: Target, pool: PoolArgument, output: OutputOption = Output.ta
 def tools(
     target: Target,
     pool: PoolArgument,
-    tool: Annotated[str | None, typer.Argument(metavar="[TOOL]", help="One tool, with its schema.")] = None,
+    tool: Annotated[str | None, typer.Argument(metavar="TOOL", help="One tool, with its schema.")] = None,
     stubs: Annotated[bool, typer.Option("--stubs", help="Print Python classes for typed calls: `pool.typed(...)`.")] = False,
     output: OutputOption = Output.table,
 ) -> None:

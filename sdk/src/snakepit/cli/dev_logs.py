@@ -7,8 +7,8 @@ import itertools
 import json
 import socket
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -18,6 +18,9 @@ from snakepit._telemetry.log_lines import LogLine
 from snakepit.cli import local_runs
 from snakepit.cli.target import Target
 from snakepit.errors import InvalidArguments, PoolNotFound, ServerUnavailable
+
+ANSWER_SECONDS = 10.0
+"""A dev that has not said its first word by then hangs."""
 
 
 @contextlib.contextmanager
@@ -39,7 +42,7 @@ def read(target: Target, of: str | None) -> Iterator[tuple[Iterator[LogLine], It
 
 
 @contextlib.contextmanager
-def _connected(target: Target) -> Iterator[BinaryIO]:
+def _connected(target: Target) -> Iterator[BufferedReader]:
     """To the logbook of the dev that is meant; its end is the end of what is read."""
     path = str(_root(target) / local_runs.LOGBOOK)
     with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(ConnectionResetError):
@@ -47,7 +50,13 @@ def _connected(target: Target) -> Iterator[BinaryIO]:
             sock.connect(path)
         except OSError as error:
             raise ServerUnavailable(f"the `snakepit dev` at {target.address} is just ending ({error.strerror})") from None
+        sock.settimeout(ANSWER_SECONDS)
         with sock.makefile("rb") as told:
+            try:
+                told.peek(1)
+            except TimeoutError:
+                raise ServerUnavailable(f"the `snakepit dev` at {target.address} says nothing: is it stopped, or overloaded?") from None
+            sock.settimeout(None)
             yield told
 
 

@@ -57,7 +57,7 @@ class View:
 def logs(
     target: Target,
     of: Annotated[
-        str | None, typer.Argument(metavar="[POOL | CAPSULE]", help="Of one pool, or of one of its capsules; else of all pools.")
+        str | None, typer.Argument(metavar="POOL | CAPSULE", help="Of one pool, or of one of its capsules; else of all pools.")
     ] = None,
     call: Annotated[
         str | None, typer.Option("--call", metavar="CALL_ID", help="Only of this call, as an error or `snakepit calls` has its id.")

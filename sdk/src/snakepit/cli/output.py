@@ -5,6 +5,7 @@ In JSON and YAML, fields of ours are camelCase, as the CRD's; what is a user's s
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import shutil
@@ -147,7 +148,8 @@ class Sink:
     def close(self) -> None:
         """Close the file, if one was begun."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # Each write is flushed: what failed has been said, and fails again here.
+                self._file.close()
 
     def _to_file(self, path: Path, data: bytes | bytearray | memoryview) -> None:
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @with_target
 def doctor(
     target: Target,
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="One pool, instead of all.")] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="One pool, instead of all.")] = None,
     output: OutputOption = Output.table,
 ) -> None:
     """Walk from here to the store and the pools: what is wrong, and what to do? Exit status 1 if there is anything."""

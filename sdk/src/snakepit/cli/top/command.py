@@ -28,7 +28,7 @@ _SORT = f"Column to sort by: {', '.join(TITLES).lower()}."
 @with_target
 def top(
     target: Target,
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help=_POOL)] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help=_POOL)] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once and end, as where standard output is no terminal.")] = False,
     interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", min=LEAST_SECONDS, max=3600, help="Between two looks.")] = 2.0,
     sort: Annotated[str, typer.Option("--sort", metavar="COLUMN", help=_SORT)] = "calls/s",
