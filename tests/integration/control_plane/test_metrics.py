@@ -142,6 +142,45 @@ async def test_a_call_that_runs_again_has_waited_for_its_first_run_too(server: R
     assert sum(sum(minute.queue_seconds) for minute in history.minutes) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "started", "ran"), [("WORKER_LOST", "MAYBE", True), ("DEADLINE", "YES", True), ("DEADLINE", "NO", False)]
+)
+async def test_a_call_that_ends_without_its_tools_word_has_run_until_then_if_it_had_begun(
+    server: Running, caller: Caller, reason: str, started: str, ran: bool
+) -> None:
+    async def ends(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        await agent.gate.wait()
+        return link_pb2.Result(error=common_pb2.Error(reason=reason, started=common_pb2.Started.Value(f"STARTED_{started}")))
+
+    async with simulated_agent(server.address, tools={"ends": ends}) as agent:
+        call = caller.start("ends")
+        await eventually(lambda: agent.running)
+        await caller.create("s")  # Something takes its time meanwhile.
+        agent.let_go()
+        await outcome(call)
+        found = await scrape(server)
+    name = "snakepit_call_phase_duration_seconds"
+    sums = [found[f"{name}_sum", (phase, "ends")] for phase in ("queue", "run", "overhead")]
+    assert {found[f"{name}_count", (phase, "ends")] for phase in ("queue", "run", "overhead")} == {float(ran)}
+    assert sum(sums) == pytest.approx(found["snakepit_call_duration_seconds_sum", ("ends",)] if ran else 0)
+
+
+async def test_a_call_whose_caller_has_gone_has_run_until_then(server: Running, caller: Caller) -> None:
+    async with simulated_agent(server.address) as agent:
+        call = caller.start("hang")
+        await eventually(lambda: agent.running)
+        await caller.create("s")
+        call.cancel()
+        await eventually(lambda: server.telemetry.calls.value(POOL, "hang", "CANCELLED"))
+        found = await scrape(server)
+        records = server.flow.pools[POOL].records
+        assert records is not None
+        (record,) = records
+        agent.let_go()
+    assert record.run_seconds > 0
+    assert found["snakepit_call_phase_duration_seconds_sum", ("run", "hang")] == pytest.approx(record.run_seconds)
+
+
 async def test_a_call_that_never_ran_has_no_phases(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address):
         await outcome(caller.start("no-such-tool"))

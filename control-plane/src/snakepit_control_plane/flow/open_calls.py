@@ -260,8 +260,8 @@ class OpenCalls(OpenCount):
         """Labels come from what is known here, never from what a caller made up."""
         outcome, seconds = outcome_of(result), now - call.request.came_at
         name, tool, pool, place, span = "", "", call.pool, call.place, call.span
-        if call.request.is_stream:
-            result.run_seconds = call.ran_for(outcome, now)
+        if not result.run_seconds:
+            result.run_seconds = call.ran_for(result, now)
         if pool is not None:
             name, tool = pool.name, call.tool if call.tool in pool.tools else ""
             if (records := pool.records) is None:

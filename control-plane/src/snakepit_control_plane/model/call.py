@@ -312,9 +312,13 @@ class Call:
             place_of(self).waited += run.place.before + run.place.waited
         self.attempts = Attempts(sent=before.sent + 1, legs=[*before.legs, run.leg(now, "")])
 
-    def ran_for(self, outcome: str, now: float) -> float:
-        """How long a stream's tool ran, in seconds; 0 where nobody says so. Where its last chunk was there before its Result: until now."""
-        return self.ran or (now - self.sent_at if self.state is SENT and outcome in ("OK", "TOOL_ERROR") else 0.0)
+    def ran_for(self, result: link_pb2.Result, now: float) -> float:
+        """How long its tool ran, in seconds, where the Result doesn't say it: until now, if a worker has had the call all the time since.
+        So it is where its worker died, its tool didn't stop, its caller has gone, or a stream's last chunk was quicker than its Result."""
+        if self.ran:
+            return self.ran
+        began = self.state is SENT and not self.ahead and result.error.started != common_pb2.STARTED_NO
+        return now - self.sent_at if began else 0.0
 
     def told(self) -> str:
         """What has happened to the call since it last came back, the first thing first."""

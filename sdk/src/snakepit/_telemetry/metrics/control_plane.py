@@ -36,7 +36,8 @@ CALL_DURATION = Metric(
 CALL_PHASE_DURATION = Metric(
     "snakepit_call_phase_duration_seconds",
     "histogram",
-    "Of calls whose tool came to its end: `phase` queue is what they waited for a worker, run what their tool took, overhead the rest.",
+    "Of calls that a worker had begun: `phase` queue is what they waited for it, run what their tool took, to its end or to their answer, "
+    "overhead the rest.",
     _US,
     ("pool", "tool", "phase"),
     "seconds",
@@ -184,7 +185,7 @@ SESSIONS_MOVED = Metric(
 SESSIONS_LOST = Metric(
     "snakepit_sessions_lost_total",
     "counter",
-    "Sessions that ended before their time. `reason`: store, which has them no more though they were in use; or how the worker "
+    "Sessions that ended before their time. `reason`: store, which has them no more though this replica used them; or how the worker "
     "ended to which a strict session is bound, counted at the replica which refuses a call for that first.",
     _US,
     ("pool", "reason"),
