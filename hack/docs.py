@@ -75,7 +75,7 @@ that says of what: `bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` o
 
 The column "fault" says [how a pool's objectives count it](slo.md#what-counts): what is the platform's fault is bad.
 
-| Python | gRPC | HTTP | reason | started | fault | meaning |
+| reason | started | fault | meaning | Python | gRPC | HTTP |
 |---|---|---|---|---|---|---|
 """
 
@@ -108,7 +108,7 @@ def _row(kind: type[SnakepitError]) -> str:
     meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
     if kind is SnakepitError:
         meaning = "Something else went wrong; also the base class of all others."
-    return f"| `{kind.__name__}` | {kind.status.name} | {kind.http} | {kind.reason} | {started} | {kind.fault} | {meaning} |\n"
+    return f"| `{kind.reason}` | {started} | {kind.fault} | {meaning} | `{kind.__name__}` | {kind.status.name} | {kind.http} |\n"
 
 
 def _started(kind: type[SnakepitError]) -> str:

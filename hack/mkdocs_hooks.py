@@ -31,6 +31,8 @@ PICTURES_CSS = "pictures.css"
 WIDE_ENOUGH = ".picture { overflow-x: auto; } .picture .mermaid { min-width: 32rem; }\n"
 """Hardly less than the text of a page has on a desktop: there nothing is scrolled."""
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?:#(?P<anchor>[^)\s]*))?\)")
+FOUND_FIRST = {"start/": 3, "tutorial/": 1.5, "how-to/": 2, "troubleshooting": 2, "errors": 3, "decisions/": 0.1, "rooms": 0.1}
+"""How much a page counts in a search, by how its name begins; others count 1. Who searches wants to do something: why it is so comes last."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".lua": "lua", ".sh": "sh", ".toml": "toml", ".json": "json", ".proto": "proto"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n\n"
 
@@ -60,7 +62,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with its links as the site has them, and its lists as MkDocs reads them."""
+    """The page with its links as the site has them, and its lists as MkDocs reads them; and how soon a search finds it."""
+    for beginning, weight in FOUND_FIRST.items():
+        if page.file.src_uri.startswith(beginning):
+            page.meta.setdefault("search", {}).setdefault("boost", weight)
     return widened(_led(markdown, _origin(page.file.src_uri)))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -68,6 +69,12 @@ def test_a_word_is_found(page: Page, url: str) -> None:
     page.click("input[name=query]")
     page.keyboard.type("idempotency", delay=20)
     expect(page.locator(".md-search-result__meta")).to_have_text(re.compile(r"\d+ matching documents"), timeout=READY_MS)
+
+
+@pytest.mark.parametrize(("words", "first"), [("install", "Install"), ("WORKER_LOST", "Errors"), ("large file", "Large data")])
+def test_what_to_do_is_found_before_why_it_is_so(page: Page, url: str, words: str, first: str) -> None:
+    page.goto(f"{url}/index.html?q={quote(words)}")
+    expect(page.locator(".md-search-result__item h1").first).to_have_text(first, timeout=READY_MS)
 
 
 @pytest.mark.parametrize("name", DRAWN)

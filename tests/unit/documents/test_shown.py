@@ -30,19 +30,30 @@ def showing(*words: str) -> list[Any]:
     return [pytest.param(block, id=block.id) for block in found]
 
 
-@pytest.mark.parametrize("block", showing("component", "level"))
+ELSEWHERE = {"docs/clients.md", "docs/http.md", "docs/mcp.md"}
+"""What these show is sent, or read, by the tests that go through them."""
+KINDS = [("component", "level"), ("exitCode",), ("issuer", "claimMappings")]
+"""By which words the tests below find theirs."""
+
+
+def test_each_json_is_of_a_kind_that_is_examined() -> None:
+    known = {each.id for words in KINDS for each in showing(*words)}
+    assert {block.id for block, _ in JSON if block.page not in ELSEWHERE} == known
+
+
+@pytest.mark.parametrize("block", showing(*KINDS[0]))
 def test_a_log_line_of_a_page_is_one_by_the_schema(block: Block) -> None:
     assert line(block.text)["message"]
 
 
-@pytest.mark.parametrize("block", showing("exitCode"))
+@pytest.mark.parametrize("block", showing(*KINDS[1]))
 def test_a_failure_of_a_page_has_the_fields_that_one_has(block: Block) -> None:
     shown = json.loads(block.text)["error"]
     written = json.loads(json.dumps(fields(PoolSaturated(shown["message"], retry_after=shown["retryAfterSeconds"]))))
     assert shown == written
 
 
-@pytest.mark.parametrize("block", showing("issuer", "claimMappings"))
+@pytest.mark.parametrize("block", showing(*KINDS[2]))
 def test_issuers_of_a_page_are_taken_by_the_chart_and_by_the_control_plane(block: Block) -> None:
     check_values({"callerIssuers": json.loads(block.text)})
     (issuer,) = parse_issuers(block.text)
