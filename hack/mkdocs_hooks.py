@@ -32,7 +32,7 @@ WIDE_ENOUGH = ".picture { overflow-x: auto; } .picture .mermaid { min-width: 32r
 """Hardly less than the text of a page has on a desktop: there nothing is scrolled."""
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?:#(?P<anchor>[^)\s]*))?\)")
 FOUND_FIRST = {"start/": 3, "tutorial/": 1.5, "how-to/": 2, "troubleshooting": 2, "errors": 3, "decisions/": 0.1, "rooms": 0.1}
-"""How much a page counts in a search, by how its name begins; others count 1. Who searches wants to do something: why it is so comes last."""
+"""How much a page counts in a search, by how its name begins; others count 1. What to do comes before why it is so."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".lua": "lua", ".sh": "sh", ".toml": "toml", ".json": "json", ".proto": "proto"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n\n"
 
