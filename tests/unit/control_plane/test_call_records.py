@@ -15,6 +15,7 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.call import MOST_LEGS, MOVED, Call, outcome_of
 from snakepit_control_plane.model.queue import place_of
 from snakepit_control_plane.model.records import KEPT_SECONDS, MOST_POOLS, MOST_TEXT, PoolRecords, Records, level, record_of
+from snakepit_control_plane.model.way import way
 from support.allocated import in_use
 from support.calls import make_call
 
@@ -138,6 +139,16 @@ def test_of_a_lost_worker_it_is_kept_how_it_ended() -> None:
     (lost,) = records
     assert (lost.reason, lost.error_type) == ("WORKER_LOST", "oom")
     assert "secret" not in repr(lost)
+
+
+def test_of_a_call_with_a_key_whose_run_goes_out_at_once_the_key_comes_first() -> None:
+    first, run = call_of(1.0), call_of(1.0)
+    first.move("join")
+    run.move("send")
+    run.sent_at = 1.0
+    first.ran_as(run, 2.0)
+    told = way(record_of(first, WELL, "OK", 2.0), ended=True)
+    assert [(each.at, each.what) for each in told] == [(1.0, "joined"), (1.0, "sent"), (2.0, "answered")]
 
 
 def test_texts_of_callers_are_cut() -> None:

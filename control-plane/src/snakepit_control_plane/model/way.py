@@ -31,7 +31,8 @@ def way(record: Record, *, ended: bool) -> list[Happened]:
     found += _leg(record, record.legs[-1])
     if ended:
         found.append(Happened(record.ended, "answered", reason=record.reason))
-    return sorted(found, key=lambda each: each.at)
+    # One whose run went out at once had its key before.
+    return sorted(found, key=lambda each: (each.at, each.what != "joined"))
 
 
 def _leg(record: Record, leg: Leg) -> Iterator[Happened]:

@@ -203,7 +203,7 @@ def calls(now: datetime) -> tuple[Column, ...]:
 
 _EVENTS_SAY = {
     "queued": "for a slot, or for its session's turn",
-    "joined": "another call has the same idempotency key, and its outcome is this one's",
+    "joined": "it is given the outcome of its idempotency key, whichever call ran for that",
     "rebound": "its session is bound anew, to {}",
     "sent ahead": "{}, behind calls that run there",
     "recalled": "{} had not begun it, and a slot was free elsewhere",
