@@ -1,4 +1,4 @@
-"""Classify all held-out digits through a pool: `classify_job.py SERVER`. The last line is the result, as JSON."""
+"""Classify all held-out digits through a pool: `classify_job.py [SERVER]`. The last line is the result, as JSON."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import snakepit
 CALLERS = 16
 
 
-async def main(server: str) -> None:
+async def main(server: str | None) -> None:
     async with snakepit.Client(server) as client:
         pool = client.pool("default/digits")
         data = await pool.call("held_out", timeout=30)
@@ -32,4 +32,4 @@ async def main(server: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

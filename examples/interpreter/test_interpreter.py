@@ -102,7 +102,11 @@ def test_code_that_ends_its_process_ends_no_more_than_that(python) -> None:
 
 def test_what_is_long_is_cut_and_what_is_large_is_left_out(python) -> None:
     outcome = run(python, f"print('x' * {3 * MOST})\nprint('y')\n'z' * {3 * MOST}")
-    assert (len(outcome["output"]), len(outcome["result"])) == (MOST, MOST)
+    assert outcome["output"] == "x" * MOST + f"\n[{2 * MOST + 3} more characters were left out]\n"
+    assert outcome["result"] == "'" + "z" * (MOST - 1) + f"\n[{2 * MOST + 2} more characters were left out]\n"
+    error = run(python, f"raise ValueError('x' * {MOST} + 'y')")["error"]
+    assert error.startswith("[")
+    assert error.endswith(" more characters were left out]\n" + "x" * (MOST - 1) + "y")
     large = run(python, f"from IPython.display import HTML\ndisplay(HTML('x' * {MOST_SHOWN}), HTML('x'))")
     assert [len(data) for _, data in media_and_data(large)] == [MOST_SHOWN]
     assert f"[text/html of 1 bytes was left out: a piece of code shows {MOST_SHOWN} at most]" in large["output"]

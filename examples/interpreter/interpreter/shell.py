@@ -51,7 +51,7 @@ class Shell(InteractiveShell):
         raised = done.error_in_exec
         if raised is not None and not isinstance(raised, (Exception, SystemExit)):
             raise raised
-        return Outcome(output.getvalue(), self.result[:MOST], self.error[-MOST:], self.shown)
+        return Outcome(output.told(), cut(self.result), cut(self.error, ends=True), self.shown)
 
     def shows(self, forms: dict[str, Any]) -> None:
         """Keep the richest form of it, beside its text."""
@@ -77,11 +77,28 @@ class Shell(InteractiveShell):
 
 
 class Bounded(io.StringIO):
-    """Keeps the first characters that are written, and forgets the others."""
+    """Keeps the first characters that are written, and counts the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others = 0
 
     def write(self, text: str) -> int:
-        super().write(text[: MOST - self.tell()])
+        self.others += len(text) - super().write(text[: MOST - self.tell()])
         return len(text)
+
+    def told(self) -> str:
+        return self.getvalue() + left_out(self.others)
+
+
+def cut(text: str, ends: bool = False) -> str:
+    """Its first characters, or its last, and how many others there were: an agent would take a part for the whole."""
+    note = left_out(len(text) - MOST)
+    return note.lstrip() + text[-MOST:] if ends else text[:MOST] + note
+
+
+def left_out(characters: int) -> str:
+    return f"\n[{characters} more characters were left out]\n" if characters > 0 else ""
 
 
 class LastLine(DisplayHook):
