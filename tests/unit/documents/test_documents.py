@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from support.pages import PAGES
 from support.scripts import imported
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,6 +190,56 @@ def test_every_value_of_the_chart_is_in_its_reference() -> None:
     values = set(_fields(schema, "", described=True))
     assert len(values) > 50
     assert values <= _told("docs/values-reference.md")
+
+
+def _names() -> set[str]:
+    """Of fields of pools, of their status, and of values of the chart, as sentences have them."""
+    crd = yaml.safe_load((ROOT / "crds/snakepit.dev_snakepools.yaml").read_text())
+    pool = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    values = json.loads((ROOT / "charts/snakepit/values.schema.json").read_text())
+    spec = set(_fields(pool["spec"]))
+    return {*spec, *(f"spec.{name}" for name in spec), *(f"status.{name}" for name in _fields(pool["status"])), *_values(values, values)}
+
+
+def _values(schema: Any, whole: Any, path: str = "") -> Iterator[str]:
+    if "$ref" in schema:
+        schema = reduce(getitem, schema["$ref"].split("/")[1:], whole)
+    for name, value in schema.get("properties", {}).items():
+        yield f"{path}{name}"
+        yield from _values(value, whole, f"{path}{name}.")
+
+
+NAMED = re.compile(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)(?:[:=] ?[^`]*)?`")
+OF_OTHERS = re.compile(
+    r"(spec\.)?template\.(spec|metadata)\.|.+\.resources\.|tls\.(crt|key)$|session\.(call|state)$|.+\.(py|yaml|json|md)$|image\.digest$"
+)
+"""Fields of Kubernetes, Python, files, and what several components have."""
+
+
+def _unknown(text: str, names: set[str]) -> list[str]:
+    """What looks like a field or a value by its first part, and is none."""
+    first = {name.partition(".")[0] for name in names}
+    named = {each for each in NAMED.findall(text) if each.partition(".")[0] in first and not OF_OTHERS.match(each)}
+    return sorted(named - names)
+
+
+@pytest.fixture(scope="module")
+def names() -> set[str]:
+    return _names()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name not in ("coming-from-elixir.md", "pool-reference.md") and page.parent.name != "decisions"],
+    ids=lambda page: page.name,
+)
+def test_a_field_or_a_value_that_a_sentence_names_is_there(page: Path, names: set[str]) -> None:
+    assert _unknown(page.read_text(), names) == []
+
+
+def test_a_field_that_is_not_there_is_noticed(names: set[str]) -> None:
+    text = "`session.affinity: hint`, `affinity`, `session.ttlSeconds`, `gateway.on=true`, `gateway.enabled=true`, `session.call()`"
+    assert _unknown(text, names) == ["gateway.on", "session.affinity"]
 
 
 def _told(page: str) -> set[str]:
