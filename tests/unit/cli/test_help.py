@@ -46,6 +46,13 @@ def test_the_examples_are_those_of_commands_that_there_are() -> None:
     assert EXAMPLES.keys() == {"snakepit", *(name for name, _ in commands())}
 
 
+def test_help_is_there_on_a_terminal_that_has_no_such_characters() -> None:
+    words, environment = [sys.executable, "-m", "snakepit.cli", "calls", "-h"], {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "WORKER_LOST \\u2026" in done.stdout
+
+
 @pytest.mark.parametrize("word", ["-h", "--help"])
 def test_help_is_short_or_long(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([word]) == 0

@@ -84,7 +84,8 @@ def _where(missing: str, package: str = "", *, libraries: bool = False) -> str:
     own = _modules(folders)
     last = missing.removeprefix(prefix)
     meant = nearest(last, own) or (nearest(last, _modules(sys.path)) if libraries else [])
-    there = f"in {_listed(folders)} there are {_listed([prefix + each for each in own])}" if own else f"in {_listed(folders)} there is none"
+    found = _listed([prefix + each for each in own]) if own else "none"
+    there = f"in {_listed(folders)} there {'are' if len(own) > 1 else 'is'} {found}"
     installed = ", and it is not installed here" if libraries else ""
     return f"did you mean {prefix}{meant[0]}? ({there}{installed})" if meant else f"{there}{installed}"
 
