@@ -217,7 +217,9 @@ def test_a_new_version_does_not_start(harmed_pools: Findings) -> None:
     assert "SetupFailed" in described, "what the pool says of itself"
     assert "Running" in pods, "the pods are not to blame"
     assert "the model file is missing" in examined, "the error"
-    calls, _ = harmed_pools["SnakepitGatewayErrors"].printed
+    which, calls, _ = harmed_pools["SnakepitGatewayErrors"].printed
+    (failed,) = [each["metric"] for each in json.loads(which)[0]]
+    assert failed == {"http_route": "/v1/pools/{namespace}/{pool}/tools/{tool}", "error_type": "503"}, "of which route and status"
     assert "POOL_NOT_READY" in calls, "callers by HTTP fail, as do others: it is the pool's alert that matters"
     described, examined = harmed_pools["SnakepitPoolDegraded"].printed
     assert "SetupFailed" in described
