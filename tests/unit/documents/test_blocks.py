@@ -78,6 +78,7 @@ EXAMINED = {
     ("docs/alerts.md", "Before you begin"): [HERE],
     ("docs/alerts.md", "SnakepitControlPlaneSaturated"): [DAY, DAY, DAY],
     ("docs/alerts.md", "SnakepitErrorBudgetBurnsSlowly"): [DAY],
+    ("docs/alerts.md", "SnakepitGatewayErrors"): [DAY],
     ("docs/architecture.md", "The dependency rule"): [WORDS],
     ("docs/author.md", "An adapter"): ["tests/integration/local/test_documents.py"],
     ("docs/author.md", "How a worker starts"): [WORDS],
