@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("sdk", "worker-image", "agent", "control-plane", "operator", "gateway", "local")
 INSTALLS = re.compile(r"\bpip3?(?: --python \S+)? (?:install|download|wheel)(?![-\w])(?P<rest>[^\n]*)")
 ARGUMENT = {"-r", "-c", "-e", "-i", "--root", "--python", "--find-links", "--index-url", "--wheel-dir", "--target"}
-MEANT = {"fastapi", "numpy", "pandas", "pyarrow", "pytest", "uvicorn"}
+MEANT = {"fastapi", "numpy", "pandas", "pyarrow", "pydantic", "pytest", "scikit-learn", "uvicorn"}
 """Of others, who are known: what a hint or a page means, it gets."""
 PAGE = Path("docs/decisions/2026-11-28-names-and-wheels.md")
 """It tells of lines that won't do."""
