@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ TOOLS = "from snakepit import Adapter, tool\nclass {}(Adapter):\n    @tool\n    
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package = tmp_path / "greetings_for_tests"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -23,7 +25,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "toolless.py").write_text("x = 1\n")
     (tmp_path / "top_for_tests.py").write_text(TOOLS.format("Top"))
     monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
+    before = set(sys.modules)
+    yield tmp_path
+    for name in {each for each in sys.modules if "for_tests" in each} - before:
+        del sys.modules[name]  # The next test has modules of these names in a folder of its own.
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_a_folder_without_an_init_file_is_a_package_too(folder: Path, monkeypatc
         load("bare_for_tests.tols:Bare")
     own = folder / "bare_for_tests"
     assert str(caught.value) == (
-        f"no module is named 'bare_for_tests.tols': did you mean bare_for_tests.tools? (in {own} there are bare_for_tests.tools)"
+        f"no module is named 'bare_for_tests.tols': did you mean bare_for_tests.tools? (in {own} there is bare_for_tests.tools)"
     )
 
 
