@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,9 +86,13 @@ def test_it_has_all_that_the_page_names() -> None:
     version = RELEASE["version"]
     assert len(list(DIST.glob(f"snakepit_*-{version}-py3-none-any.whl"))) == 7
     assert len(list(DIST.glob("*.cdx.json"))) == 7
+    for wheel in DIST.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            assert [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
     assert {each.name.partition(".")[0] for each in (DIST / "images").iterdir()} == set(RELEASE["images"])
     assert (DIST / f"snakepit-{version}.tgz").exists()
     assert contents.sums(DIST) == (DIST / contents.SUMS).read_text()
+    assert [each.name for each in DIST.rglob("*") if not each.stat().st_mode & 0o004] == [], "who carries it may be anybody"
 
 
 def test_its_sums_are_signed_and_what_was_changed_is_refused(shell: Shell, foreign_key: Path, tmp_path: Path) -> None:

@@ -62,8 +62,10 @@ class Signer:
         self._cosign("attest", *self._by_key(), *words)
 
     def file(self, path: Path) -> None:
-        """The signature is beside it."""
-        self._cosign("sign-blob", *self._by_key(), f"--bundle={path}.sigstore.json", path)
+        """The signature is beside it, for everybody to read, as the file is."""
+        bundle = Path(f"{path}.sigstore.json")
+        self._cosign("sign-blob", *self._by_key(), f"--bundle={bundle}", path)
+        bundle.chmod(0o644)
 
     def _by_key(self) -> list[str]:
         return [f"--key={self.key}", *self._files]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from email.message import Message
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 import licences
 import pytest
 from localcluster.images import RELEASED
 
+ROOT = Path(__file__).resolve().parents[3]
 OURS = (*RELEASED, "digits")
 
 
@@ -50,6 +52,12 @@ def test_what_a_package_says_of_its_licence_is_read_and_what_is_not_known_is_not
 
 def test_a_licence_that_is_not_allowed_is_named() -> None:
     assert licences.unwanted("MIT AND (GPL-3.0-only OR BSD-3-Clause)") == {"GPL-3.0-only"}
+
+
+@pytest.mark.parametrize("folder", ["sdk", "worker-image", "agent", "control-plane", "operator", "gateway", "local", "charts/snakepit"])
+def test_each_distribution_and_the_chart_bring_our_own_licence(folder: str) -> None:
+    """hatchling and helm take it from beside what they build, and nothing from above."""
+    assert (ROOT / folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
 def test_what_browsers_get_has_a_licence_that_is_allowed_and_its_text_beside_it() -> None:
