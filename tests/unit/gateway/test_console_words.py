@@ -73,7 +73,7 @@ def test_a_node_has_its_capsules_and_how_many_of_their_workers_serve() -> None:
 
 
 def test_each_reason_for_which_sessions_move_is_a_clause_for_people() -> None:
-    reasons = SESSIONS_MOVED.text.partition("`reason`: ")[2].replace("or how their worker ended: ", "").rstrip(".").split(", ")
+    reasons = SESSIONS_MOVED.values["reason"]
     assert len(reasons) == 8
     for reason in reasons:
         assert moved(MoveInfo(2, datetime.now(UTC), reason, "a/0")) not in ("", reason)
