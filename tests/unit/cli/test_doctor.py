@@ -159,6 +159,14 @@ def test_what_the_control_plane_alone_says_stays_beside_the_clusters_cause(reaso
     assert pools.merged([said, Finding("a/b", "NoCapsule", "none")], [why]) == [said, why]
 
 
+def test_what_a_worker_has_is_not_said_beside_the_same_of_its_pools_condition() -> None:
+    why = Finding("a/digits", "SetupFailed", "a worker of digits-0-x: KeyError")
+    worker = Finding("digits-0-x/1", "SetupFailed", "KeyError; what to do: mend the adapter")
+    other, another = Finding("notes-0-x/1", "SetupFailed", "KeyError"), Finding("digits-0-x/1", "Crashed", "exit code 7")
+    assert pools.merged([worker, other, another], [why]) == [other, another, why]
+    assert pools.merged([worker], []) == [worker]
+
+
 def test_what_a_part_that_is_away_does_to_each_pool_is_said_once() -> None:
     store, pod = Finding("session store", Code.STORE_UNAVAILABLE, "refused"), Finding("operator", Code.PODS_MISSING, "1 of 2")
     away, each = Finding("operator", Code.OPERATOR_AWAY, "60 s"), Finding("a/b", "StoreUnavailable", "as its condition says")

@@ -114,10 +114,18 @@ def merged(fleets: Iterable[Finding], clusters: Sequence[Finding]) -> list[Findi
     What one part that is away does to every pool is said of that part alone.
     """
     explained = {each.about for each in clusters if each.severity == "error" and each.reason not in _EXPLAIN_NOTHING}
-    kept = [each for each in fleets if each.about not in explained or _is_own(each)]
+    kept = [each for each in fleets if (each.about not in explained or _is_own(each)) and not _is_told(each, clusters)]
     causes = {each.reason for each in (*kept, *clusters) if each.reason in _OF_PARTS and "/" not in each.about}
     follow = {_OF_PARTS[each] for each in causes}
     return [*kept, *(each for each in clusters if each.reason not in follow or "/" not in each.about)]
+
+
+def _is_told(worker: Finding, clusters: Iterable[Finding]) -> bool:
+    """Does a condition of its pool say the same? A worker is named as its capsule, and that as its pool."""
+    capsule, _, index = worker.about.rpartition("/")
+    return index.isdecimal() and any(
+        each.reason == worker.reason and capsule.startswith(f"{each.about.partition('/')[2]}-") for each in clusters if "/" in each.about
+    )
 
 
 def _is_own(finding: Finding) -> bool:
