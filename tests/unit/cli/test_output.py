@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from snakepit.cli.output import Output, as_json, as_yaml, camel, rendered
+from snakepit.cli.output import Output, as_json, as_yaml, camel, remark, rendered
 from snakepit.client.views import ToolInfo
 
 
@@ -74,3 +74,13 @@ def test_long_values_are_laid_out_but_never_pieces_of_a_stream() -> None:
     assert rendered(value, Output.json, piece=True).count("\n") == 1
     assert rendered("text", Output.table) == "text\n"
     assert rendered("text", Output.json) == '"text"\n'
+
+
+def test_what_is_to_be_known_beside_the_output_is_an_object_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    remark(Output.table, "", "no answer from b")
+    remark(Output.json, "", "no answer from b")
+    remark(Output.yaml, "no answer from b")
+    assert capsys.readouterr() == (
+        "",
+        'no answer from b\n{"warning":{"message":"no answer from b"}}\n---\nwarning:\n  message: no answer from b\n',
+    )

@@ -40,7 +40,7 @@ def calls(
 
     reach = Reach()
     found = target.run(ask, reach)
-    remark(reach.remark, tables.unanswered(found.missing))
+    remark(output, reach.remark, tables.unanswered(found.missing))
     show_rows(found, tables.calls(datetime.now(UTC)), output)
 
 
@@ -64,7 +64,7 @@ def explain(
         if reach.remark:
             error.add_note(reach.remark)
         raise
-    remark(reach.remark)
+    remark(output, reach.remark)
     if output.is_for_people:
         show_rows(tables.call_attributes(call), tables.ATTRIBUTES, output)
         print()

@@ -110,10 +110,11 @@ def rendered(value: Any, output: Output, *, piece: bool = False) -> str:
     return (as_json(value, pretty=True) if len(text) > _LONG and not piece else text) + "\n"
 
 
-def remark(*said: str) -> None:
-    """Print what is to be known beside what was found on standard error, a line each. Empty ones say nothing."""
+def remark(output: Output, *said: str) -> None:
+    """Print what is to be known beside what was found on standard error: a line each, or an object for programs. Empty ones say nothing."""
     for each in filter(None, said):
-        print(each, file=sys.stderr)
+        line = each if output.is_for_people else rendered({"warning": {"message": each}}, output, piece=True).rstrip("\n")
+        print(line, file=sys.stderr)
 
 
 class Sink:

@@ -44,7 +44,7 @@ def top(
         all_workers = not output.is_for_people or name is not None
         _show(target.run(lambda client: _first(client, name, only, all_workers=all_workers), reach), state, name, output)
         if output.is_for_people:
-            remark(reach.remark)
+            remark(output, reach.remark)
         return
 
     async def stay(client: Client) -> None:
@@ -66,7 +66,7 @@ async def _first(client: Client, name: str | None, filter: str, *, all_workers: 
 
 
 def _show(found: Look, state: State, name: str | None, output: Output) -> None:
-    remark(found.problem, unanswered(found.missing))
+    remark(output, found.problem, unanswered(found.missing))
     if not output.is_for_people:
         show(found, output)
         return
