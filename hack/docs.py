@@ -59,6 +59,8 @@ Every failure of a call or a request is one of these.
 By plain gRPC a `google.rpc.RetryInfo` is beside it where waiting helps. There a message over 1,200 bytes ends with an
 ellipsis, as it doesn't fit into gRPC's trailers.
 
+## Reasons
+
 "Started" says whether the tool may have run. Look at the error's own `started`: `no` is safe to try again, `maybe`
 and `yes` are not, unless the tool can run twice. The column has what it can be:
 
@@ -75,8 +77,14 @@ that says of what: `bytes`, `calls`, `depth`, `keys`, `operations`, `sessions` o
 
 The column "fault" says [how a pool's objectives count it](slo.md#what-counts): what is the platform's fault is bad.
 
-| reason | started | fault | meaning | Python | gRPC | HTTP |
-|---|---|---|---|---|---|---|
+| reason | started | fault | meaning |
+|---|---|---|---|
+"""
+ERRORS_NAMES = """
+## Names and statuses
+
+| Python | reason | gRPC | HTTP |
+|---|---|---|---|
 """
 
 PATH = re.compile(r"(?:sdk|agent|control-plane|operator|gateway|local|worker-image|proto|charts|crds|docs|examples|hack|tests)/[\w./*-]*")
@@ -100,15 +108,18 @@ COMMAND_LINE = ROOT / "docs/command-line.md"
 
 def errors_page() -> str:
     kinds: list[type[SnakepitError]] = [SnakepitError, *(kind for kind in BY_REASON.values() if kind is not SnakepitError), ToolError]
-    return ERRORS_INTRO + "".join(_row(kind) for kind in kinds)
+    return "".join([ERRORS_INTRO, *map(_row, kinds), ERRORS_NAMES, *map(_names, kinds)])
 
 
 def _row(kind: type[SnakepitError]) -> str:
-    started = _started(kind)
     meaning = " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
     if kind is SnakepitError:
         meaning = "Something else went wrong; also the base class of all others."
-    return f"| `{kind.reason}` | {started} | {kind.fault} | {meaning} | `{kind.__name__}` | {kind.status.name} | {kind.http} |\n"
+    return f"| `{kind.reason}` | {_started(kind)} | {kind.fault} | {meaning} |\n"
+
+
+def _names(kind: type[SnakepitError]) -> str:
+    return f"| `{kind.__name__}` | {kind.reason} | {kind.status.name} | {kind.http} |\n"
 
 
 def _started(kind: type[SnakepitError]) -> str:

@@ -27,9 +27,18 @@ SOURCES = "sources"
 VERSION = "MIKE_DOCS_VERSION"
 """What `mike deploy` sets."""
 MERMAID = ROOT / ".venv-docs/mermaid.min.js"
-PICTURES_CSS = "pictures.css"
-WIDE_ENOUGH = ".picture { overflow-x: auto; } .picture .mermaid { min-width: 32rem; }\n"
-"""Hardly less than the text of a page has on a desktop: there nothing is scrolled."""
+STYLE = "site.css"
+RULES = """\
+.picture { overflow-x: auto; }
+.picture .mermaid { min-width: 32rem; }
+@media (min-width: 60em) {
+  .md-typeset td:first-child code { white-space: nowrap; }
+  .md-typeset table:not([class]) th { min-width: 3.6rem; }
+  .md-typeset table:not([class]) :is(td, th) { padding-inline: .8em; }
+}
+"""
+"""A picture keeps hardly less than what the text of a page has on a desktop, and is scrolled on a phone. A name isn't broken in two where
+there is room: tables have less between their columns for it."""
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?:#(?P<anchor>[^)\s]*))?\)")
 FOUND_FIRST = {"start/": 3, "tutorial/": 1.5, "how-to/": 2, "troubleshooting": 2, "errors": 3, "decisions/": 0.1, "rooms": 0.1}
 """How much a page counts in a search, by how its name begins; others count 1. What to do comes before why it is so."""
@@ -46,7 +55,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         fence = {"name": "mermaid", "class": "mermaid", "format": _picture}
         config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
         config["extra_javascript"].append(MERMAID.name)
-        config["extra_css"].append(PICTURES_CSS)
+    config["extra_css"].append(STYLE)
     return config
 
 
@@ -57,7 +66,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, _page_of(path), content=_source(path, sorted(anchors))))
     if MERMAID.exists():
         files.append(File.generated(config, MERMAID.name, abs_src_path=str(MERMAID)))
-        files.append(File.generated(config, PICTURES_CSS, content=WIDE_ENOUGH))
+    files.append(File.generated(config, STYLE, content=RULES))
     return files
 
 
