@@ -1,4 +1,4 @@
-"""Buy something, and answer the tool's question on the terminal: the worker calls `confirm` here. `python buy.py tea`."""
+"""Buy something, and answer the tool's question on the terminal: the worker calls `confirm` here. `python buy.py [tea]`."""
 
 import asyncio
 import sys
@@ -17,4 +17,4 @@ async def main(item: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "tea"))
