@@ -145,7 +145,7 @@ def _build(compiler: str, tool: Tool, target: Path) -> None:
     print(f"building {tool.name} {tool.version or 'of this checkout'}, once (a minute or more) ...", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         command = ["nice", "-n", "5", *tool.command(compiler, folder)]
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": folder}
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": folder, "GOTMPDIR": folder}  # If it is killed, nothing is left in /tmp.
         try:
             done = subprocess.run(
                 command, cwd=tool.where, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False

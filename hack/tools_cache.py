@@ -16,6 +16,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+_UNFINISHED = re.compile(r"tmp[a-z0-9_]{8}")
+"""Of a build that goes on, or was killed."""
 KEPT = 2
 IN_USE_SECONDS = 3600.0
 _VERSION = r"(?:[0-9a-f]{16}|v\d[\w.]*(?:-[0-9a-f]{16})?)"
@@ -45,7 +47,7 @@ def unwanted(used: Mapping[str, float], now: float, kept: int = KEPT) -> list[st
     for folder in sorted(used, key=used.__getitem__, reverse=True):
         if match := _FOLDER.fullmatch(folder):
             by_name.setdefault(match["name"], []).append(folder)
-    older = [folder for folders in by_name.values() for folder in folders[kept:]]
+    older = [folder for folders in by_name.values() for folder in folders[kept:]] + list(filter(_UNFINISHED.fullmatch, used))
     return [folder for folder in older if now - used[folder] > IN_USE_SECONDS]
 
 

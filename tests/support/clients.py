@@ -131,6 +131,12 @@ def _fetch(command: list[str], folder: Path) -> None:
 
 def _run(command: list[str], folder: Path, **environment: str) -> None:
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "GOTMPDIR": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ def _key() -> str:
 def _build(folder: Path, log: Path) -> None:
     with progress.step("Kubernetes, helm and grpcurl from source (4 to 8 minutes on two cores)"):
         for package, name, variables in BUILDS:
-            shell.logged(go_build(package, folder / name, variables), log, cwd=MODULE, environment=_environment())
+            shell.logged(go_build(package, folder / name, variables), log, cwd=MODULE, environment=_environment(folder))
         for component in COMPONENTS:
             (folder / component).symlink_to("kube")
 
@@ -76,8 +76,9 @@ def go_build(package: str, target: Path, variables: dict[str, str]) -> list[str]
     return ["nice", "-n", "5", go, "build", "-mod=readonly", "-trimpath", "-ldflags", linker, "-o", str(target), package]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0"}
+def _environment(folder: Path) -> dict[str, str]:
+    """What a compiler that is killed leaves is in that folder, which the next build removes."""
+    return {**os.environ, "CGO_ENABLED": "0", "GOTMPDIR": str(folder)}
 
 
 def link_into(state: State, folder: Path) -> None:

@@ -11,6 +11,8 @@ CONTAINED = (*ENDS_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-chi
 """A process tree with mounts of its own that ends with the thread that started it, however that one ends. Namespaces need root."""
 
 TAIL_LINES = 30
+MOST_LOGGED = 5_000_000
+"""Bytes of a log that is gone on with."""
 OUTPUT_SECONDS = 900.0
 """Over any that we run, on a busy machine: a pull of an image, the wheels, the SBOMs."""
 
@@ -59,8 +61,13 @@ def logged(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a long command, contained as far as we may, with its output in a file; a failure shows the end of it."""
+    """Run a long command, contained as far as we may, with its output in a file; a failure shows the end of it.
+
+    The file has what earlier ones said, too, and is begun anew once that is long.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > MOST_LOGGED:
+        log.unlink()
     command = [*(CONTAINED if os.geteuid() == 0 else ENDS_WITH_US), *map(str, argv)]
     with log.open("ab") as file:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=cwd, env=environment, check=False)

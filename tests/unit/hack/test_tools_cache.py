@@ -37,6 +37,10 @@ def test_what_is_no_tool_is_left_alone() -> None:
     assert tools_cache.unwanted({"lock": 0.0, "tmpabc": 0.0, "somebody-elses": 0.0, ".removed-x": 0.0}, NOW) == []
 
 
+def test_what_a_killed_build_left_goes_and_one_that_goes_on_stays() -> None:
+    assert tools_cache.unwanted({"tmpabcdefg1": 0.0, "tmp_bcdefg2": NOW - 1}, NOW) == ["tmpabcdefg1"]
+
+
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with three of one tool, used one after another, and a lock beside them."""
