@@ -27,6 +27,7 @@ ROOT = CHART.parents[1]
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = {"repository": "mirror.example/one", "digest": DIGEST, "pullPolicy": "Always"}
+OUTSIDE = {"ipBlock": {"cidr": "192.0.2.0/24"}}
 NODE = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}
 PODS: Values = {
     "labels": {"team": "one"},
@@ -120,6 +121,22 @@ AXES: dict[str, list[Values]] = {
         {"tls": {"enabled": False}},
         {"tls": {"enabled": True, "dnsNames": ["pools.example.com"]}},
         {"tls": {"enabled": True, "secretName": "own"}, "gateway": {"tls": {"secretName": "own-gateway"}}},
+    ],
+    "network": [
+        {},
+        {"networkPolicy": {"enabled": False}},
+        {
+            "networkPolicy": {
+                "capsules": "open",
+                "callers": [],
+                "scrapers": None,
+                "egress": [{"to": [OUTSIDE], "ports": [{"port": 4317}]}, {"to": [OUTSIDE], "ports": [{"port": "dns", "protocol": "UDP"}]}],
+                "redis": [OUTSIDE],
+                "keda": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "keda"}}}],
+                "apiServer": {"at": [OUTSIDE], "ports": [6443]},
+                "dns": {"to": [{"namespaceSelector": {}}], "ports": [53, 5353]},
+            }
+        },
     ],
     "names": [{}, {"commonLabels": {"cost": "42", "app.kubernetes.io/part-of": "platform"}, "fullnameOverride": "pits"}],
 }
