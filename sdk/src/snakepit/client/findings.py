@@ -68,7 +68,7 @@ def of_pool(pool: PoolInfo, workers: Sequence[WorkerInfo]) -> list[Finding]:
 
 def _of_limits(pool: PoolInfo) -> Iterator[Finding]:
     if 0 < pool.queue_limit <= pool.queue_depth:
-        said = f"its queue is full: {pool.queue_depth} calls wait for {_slots(pool)}, and more are refused (POOL_SATURATED)"
+        said = f"its queue is full: {pool.queue_depth} wait, with {_slots(pool)}, and more are refused (POOL_SATURATED)"
         yield Finding(pool.name, QUEUE_FULL, f"{said}: give it more capsules, or raise queue.maxSize")
     if pool.sessions_mark:
         full = pool.sessions_mark >= 100
@@ -78,7 +78,7 @@ def _of_limits(pool: PoolInfo) -> Iterator[Finding]:
 
 
 def _slots(pool: PoolInfo) -> str:
-    return f"{pool.busy_slots} busy slots of {pool.total_slots}"
+    return f"{pool.busy_slots} of {pool.total_slots} slots busy"
 
 
 def _of(pool: PoolInfo) -> str:

@@ -29,7 +29,7 @@ ADVICE: Mapping[str, str] = {
     "ImportFailed": "put the module where workers run, as a rule into the image, or mend the import",
     "AdapterInvalid": "mend spec.worker.adapter, or the class that it names",
     "SetupFailed": "mend the adapter",
-    "SetupTimeout": "the agent's log has the stacks; or raise agent.setupTimeoutSeconds of the chart",
+    "SetupTimeout": "`snakepit logs` of the pool has the stacks; or raise agent.setupTimeoutSeconds of the chart",
     "SuccessorFailed": "mend the adapter: the worker that should be replaced serves on meanwhile",
     "LaneUnreachable": "let capsules dial port 7802 of the control plane",
     "CapsulesSilent": "look at the network, the nodes and the control plane",
