@@ -12,6 +12,7 @@ import pytest
 from snakepit._ipc.control import StartFailed
 from snakepit_worker import scratch
 from snakepit_worker.testing import LocalAgent, LocalWorker, wait_until
+from support import log_lines
 
 LITTERING = "support.littering:Littering"
 
@@ -77,3 +78,12 @@ def test_a_keeper_removes_what_one_of_before_has_left_and_nothing_of_one_that_ru
         wait_until(lambda: not left.exists())
     assert kept.exists()
     assert others.exists()
+
+
+def test_without_a_place_for_folders_workers_start_and_a_line_of_the_log_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file, LocalAgent({"TMPDIR": str(tmp_path / "missing")}, stderr=file) as agent:
+        assert agent.start("support.talking:Talking").stop().code == 0
+    said = log_lines.lines(log.read_bytes().splitlines(keepends=True))
+    sentence = "workers have no temporary folders of their own, and what a killed one leaves stays"
+    assert [each["logger"] for each in said if each["message"].startswith(sentence)] == ["snakepit.keeper"]

@@ -43,6 +43,15 @@ def test_what_leads_out_of_a_folder_is_left_alone(tmp_path: Path) -> None:
     assert outside.stat().st_mode & 0o777 == 0o500
 
 
+def test_a_link_that_a_worker_has_put_in_its_folders_place_goes_and_what_it_leads_to_is_left_alone(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    (outside / "inner").mkdir(parents=True, mode=0o500)
+    folder.symlink_to(outside)
+    scratch.remove(folder)
+    assert not folder.is_symlink()
+    assert (outside / "inner").stat().st_mode & 0o777 == 0o500
+
+
 def test_a_tree_too_deep_to_be_removed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

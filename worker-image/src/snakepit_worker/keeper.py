@@ -74,9 +74,9 @@ class Keeper:
     def run(self) -> int:
         """Serve agents until one says that it is over; the exit code."""
         self.collector = Collector()
-        self._scratch.open()
-        self._guard = Guard(self._lineage, self._scratch.close)
+        self._guard = Guard(self._lineage, self._scratch.remove_abandoned)
         self._log_by_the_collector()
+        self._scratch.open()
         logger.debug("workers are kept out of each other's memory: %s", "by Landlock" if box.holds() else "only if Yama does it")
         try:
             self._signals = Signals(self._selector)

@@ -34,19 +34,19 @@ class Scratch:
 
     def __init__(self) -> None:
         self.root: Path | None = None
-        self._descriptor = -1
+        # One that is full is the place still: what a keeper of before has left there goes.
+        self._base = Path(os.environ.get(VARIABLE) or "/tmp").absolute()
         self._removed: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
     def open(self) -> None:
         """Make the keeper's folder; from now on, what it starts has its temporary files there. Without a place for it, all is as it was."""
         try:
-            base = Path(tempfile.gettempdir())
-            self.root, self._descriptor = _made(base)
+            self.root = _made(self._base)
         except OSError as error:
             logger.warning("workers have no temporary folders of their own, and what a killed one leaves stays: %s", error)
-            return
-        os.environ[VARIABLE] = str(self.root)
-        threading.Thread(target=self._remove_all, args=(base,), name="scratch", daemon=True).start()
+        else:
+            os.environ[VARIABLE] = str(self.root)
+        threading.Thread(target=self._remove_all, name="scratch", daemon=True).start()
 
     def make(self, incarnation: str) -> str:
         """For a worker that is to start; empty: there is none."""
@@ -70,9 +70,15 @@ class Scratch:
         if self.root is not None:
             remove(self.root)
 
-    def _remove_all(self, base: Path) -> None:
-        for left in _abandoned(base):
-            remove(left)
+    def remove_abandoned(self) -> None:
+        """What keepers have left that have ended. What other users have is theirs."""
+        for folder in self._base.glob(f"{PREFIX}*"):
+            if (descriptor := _locked(folder)) >= 0:
+                remove(folder)
+                os.close(descriptor)  # Not before: another keeper that has just made it would take it for its own.
+
+    def _remove_all(self) -> None:
+        self.remove_abandoned()
         while True:
             remove(self._removed.get())
 
@@ -91,8 +97,10 @@ def remove(folder: Path) -> None:
     """All of it, also where its owner has taken its own rights away. What a process that is just ending still writes is tried again."""
     for _ in range(_ROUNDS):
         with contextlib.suppress(OSError, RecursionError):
+            if folder.is_symlink():
+                folder.unlink()
             shutil.rmtree(folder)
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return
         _open_up(folder)
         time.sleep(_PAUSE_SECONDS)
@@ -109,27 +117,16 @@ def _open_up(folder: Path) -> None:
                     inner.chmod(0o700)
 
 
-def _made(base: Path) -> tuple[Path, int]:
-    """A new folder, and the descriptor that holds its lock. Raises OSError."""
+def _made(base: Path) -> Path:
+    """A new folder, whose lock is held from now on. Raises OSError."""
     for _ in range(_TRIES):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         descriptor = _locked(folder)
         if descriptor >= 0 and folder.exists():
-            return folder, descriptor
+            return folder
         if descriptor >= 0:  # Another keeper, which starts in this moment, took it for an abandoned one.
             os.close(descriptor)
     raise OSError(f"others remove what is made in {base}")
-
-
-def _abandoned(base: Path) -> list[Path]:
-    """Folders of keepers that have ended. Those of other users are theirs."""
-    found = []
-    for folder in base.glob(f"{PREFIX}*"):
-        descriptor = _locked(folder)
-        if descriptor >= 0:
-            found.append(folder)
-            os.close(descriptor)
-    return found
 
 
 def _locked(folder: Path) -> int:
