@@ -130,6 +130,14 @@ def test_series_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyP
     assert (calls.value("a/b", "OK"), calls.value("c/d", "OK"), calls.value("other", "other")) == (2, 1, 2)
 
 
+def test_a_gauge_goes_down_again_where_it_went_up_also_for_a_label_that_none_may_be() -> None:
+    row = Metric("requests", "gauge", "Requests.", US, ("scheme",), values={"scheme": ("http", "https")})
+    requests = Registry("agent").gauge(row)
+    for by in (1, 1, -1, -1):
+        requests.add("ws", by=by)
+    assert samples(requests.collect()) == {("requests", (("scheme", "other"),)): 0}
+
+
 def test_what_is_counted_together_is_of_no_pool_that_could_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instruments, "MOST_SERIES", 1)
     registry = Registry("agent")

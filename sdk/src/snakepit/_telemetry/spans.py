@@ -41,7 +41,7 @@ ATTRIBUTES = {
     RESENT: "How often the SDK sent the call again.",
     TRIES: "How often the call was sent to a worker.",
     QUEUE_SECONDS: "Seconds for which the call waited in queues, in all.",
-    RUN_SECONDS: "Seconds for which the tool ran, as its worker measured it.",
+    RUN_SECONDS: "Seconds for which the tool ran, as its worker measured it; where that didn't say, until the answer.",
     STATE_KEY: "The key of the session's state. Values are never part of a trace.",
     ERROR_TYPE: "On a failure: its [reason](errors.md); of a tool's own span, the class of its exception; of HTTP, the status.",
     PROCESS_ID: "The worker's process.",

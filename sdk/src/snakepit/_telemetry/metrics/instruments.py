@@ -110,7 +110,9 @@ class Gauge(Instrument[float]):
 
     def add(self, *labels: str, by: float = 1) -> None:
         """It is so much more, or less, than it was."""
-        self.set(self._series.get(labels, 0) + by, *labels)
+        if labels not in self._series:
+            labels = self._admit(labels)
+        self._series[labels] = self._series.get(labels, 0) + by
 
     def collect(self) -> Iterator[ReadFamily]:
         """Called by whoever scrapes."""
