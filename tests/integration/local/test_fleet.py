@@ -65,7 +65,7 @@ async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_
             told = f"{victim.id}: SetupFailed: RuntimeError: the licence has expired\n"
             code, said = await asked(server.server, "doctor")
             assert code == 1
-            assert said.startswith(f"{told}    Traceback (most recent call last)")
+            assert said.startswith(f"{told.rstrip()}; what to do: mend the adapter\n    Traceback (most recent call last)")
             code, said = await asked(server.server, "workers", "fragile")
             assert code == 0
             assert said.endswith(f"\n\n{told}{failing.traceback}\n"), said
