@@ -51,7 +51,7 @@ def spare() -> None:
         progress.say(f"removed {each}")
     try:
         leftovers.remove_old(paths.from_environment(), time.time() - tools_cache.IN_USE_SECONDS, most=None)
-    except (Failure, FileNotFoundError, PermissionError) as error:  # Without buildah, or root, there are none.
+    except (Failure, OSError) as error:  # Without buildah, or root, there are none.
         progress.say(f"images of earlier builds are not looked at: {error}")
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _UNFINISHED = re.compile(r"tmp[a-z0-9_]{8}")
@@ -35,10 +35,10 @@ def tools_folder() -> Path:
 
 
 def use(path: Path) -> None:
-    """Write down that what is in the folder of `path` is used now; of what isn't in the cache, nothing."""
+    """Write down that what is in the folder of `path` is used now; of what isn't in the cache, or is in somebody else's, nothing."""
     folder = tools_folder()
-    if path.is_relative_to(folder) and path != folder:
-        os.utime(folder / path.relative_to(folder).parts[0])
+    if path.is_relative_to(folder) and path != folder and os.access(used := folder / path.relative_to(folder).parts[0], os.W_OK):
+        os.utime(used)
 
 
 def unwanted(used: Mapping[str, float], now: float, kept: int = KEPT) -> list[str]:
@@ -54,16 +54,22 @@ def unwanted(used: Mapping[str, float], now: float, kept: int = KEPT) -> list[st
 def prune(now: float, kept: int = KEPT) -> list[Path]:
     """Remove them; what was removed. Each is renamed first, so that nobody finds half of one."""
     folder = tools_folder()
-    if not folder.is_dir():
+    if not os.access(folder, os.W_OK):  # There is none, or it is somebody else's.
         return []
-    used = {each.name: each.stat().st_mtime for each in folder.iterdir() if each.is_dir()}
-    removed = [folder / name for name in unwanted(used, now, kept)]
+    removed = [folder / name for name in unwanted(dict(_used(folder)), now, kept)]
     for each in removed:
         with contextlib.suppress(FileNotFoundError):  # Another process removes it, too.
             each.rename(each.with_name(f".removed-{os.getpid()}-{each.name}"))
     for left in folder.glob(".removed-*"):
         shutil.rmtree(left, ignore_errors=True)
     return removed
+
+
+def _used(folder: Path) -> Iterator[tuple[str, float]]:
+    for each in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # Another process has just removed it.
+            if each.is_dir():
+                yield each.name, each.stat().st_mtime
 
 
 def main() -> None:

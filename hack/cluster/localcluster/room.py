@@ -38,9 +38,14 @@ class Disk:
 
 def disk_of(folder: Path) -> Disk:
     """That of the folder, or of where it will be made."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    there = next(each for each in (folder, *folder.absolute().parents) if _is_there(each))
     of = os.statvfs(there)
     return Disk(there.stat().st_dev, of.f_bavail * of.f_frsize // 1_000_000)
+
+
+def _is_there(folder: Path) -> bool:
+    """What may not be looked at, as buildah's storage is root's, is like what isn't there."""
+    return os.access(folder, os.F_OK)
 
 
 def shortages(needs: Iterable[Need], disk: Callable[[Path], Disk] = disk_of) -> list[str]:
@@ -65,7 +70,7 @@ def _gigabytes(megabytes: int) -> str:
 
 def of_a_cluster(state: Path, cache: Path, storage: Path) -> list[Need]:
     """What its nodes and images need."""
-    built = BUILT_AGAIN_MEGABYTES if storage.exists() else BUILT_MEGABYTES
+    built = BUILT_AGAIN_MEGABYTES if _is_there(storage) else BUILT_MEGABYTES
     return [
         Need("the nodes", state, NODES_MEGABYTES),
         Need("copies of images on their way to the nodes", cache, COPIES_MEGABYTES),

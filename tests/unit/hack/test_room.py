@@ -50,3 +50,9 @@ def test_a_run_needs_room_for_what_is_not_there_yet(tmp_path: Path, monkeypatch:
     (tmp_path / "cache/binaries-0123456789abcdef").mkdir(parents=True)
     assert not {".venv", "Go's modules and builds"} & {need.what for needs in enough_room.stages() for need in needs}
     assert "the nodes" in {need.what for need in enough_room.stages()[1]}
+
+
+def test_a_folder_that_may_not_be_looked_into_is_as_one_that_has_to_be_made_yet(tmp_path: Path, nobody: None) -> None:
+    """buildah's storage is root's, and who runs the tests on a cluster that is there needs not be root."""
+    assert room.disk_of(tmp_path / "storage").free > 0
+    assert room.BUILT_MEGABYTES in {need.megabytes for need in room.of_a_cluster(tmp_path, tmp_path, tmp_path / "storage")}

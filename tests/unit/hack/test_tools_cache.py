@@ -70,3 +70,8 @@ def test_a_tool_that_is_asked_for_counts_as_used(tools: Path, monkeypatch: pytes
 def test_without_a_cache_there_is_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
     assert tools_cache.prune(NOW) == []
+
+
+def test_a_cache_of_somebody_elses_is_used_and_left_as_it_is(tools: Path, nobody: None) -> None:
+    tools_cache.use(tools / f"oras-{A}/oras")
+    assert tools_cache.prune(NOW) == []
