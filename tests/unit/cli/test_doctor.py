@@ -162,7 +162,7 @@ def test_what_the_control_plane_alone_says_stays_beside_the_clusters_cause(reaso
 def test_what_a_worker_has_is_not_said_beside_the_same_of_its_pools_condition() -> None:
     why = Finding("a/digits", "SetupFailed", "a worker of digits-0-x: KeyError")
     worker = Finding("digits-0-x/1", "SetupFailed", "KeyError; what to do: mend the adapter")
-    other, another = Finding("notes-0-x/1", "SetupFailed", "KeyError"), Finding("digits-0-x/1", "Crashed", "exit code 7")
+    other, another = Finding("digits-new-0-x/1", "SetupFailed", "KeyError"), Finding("digits-0-x/1", "Crashed", "exit code 7")
     assert pools.merged([worker, other, another], [why]) == [other, another, why]
     assert pools.merged([worker], []) == [worker]
 

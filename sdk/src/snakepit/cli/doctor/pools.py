@@ -121,11 +121,10 @@ def merged(fleets: Iterable[Finding], clusters: Sequence[Finding]) -> list[Findi
 
 
 def _is_told(worker: Finding, clusters: Iterable[Finding]) -> bool:
-    """Does a condition of its pool say the same? A worker is named as its capsule, and that as its pool."""
+    """Does a condition of its pool say the same? A worker is called `pool-ordinal-hash/index`."""
     capsule, _, index = worker.about.rpartition("/")
-    return index.isdecimal() and any(
-        each.reason == worker.reason and capsule.startswith(f"{each.about.partition('/')[2]}-") for each in clusters if "/" in each.about
-    )
+    pool = capsule.rsplit("-", 2)[0]
+    return index.isdecimal() and any(each.reason == worker.reason and each.about.partition("/")[2] == pool for each in clusters)
 
 
 def _is_own(finding: Finding) -> bool:
