@@ -155,7 +155,7 @@ def _widen(whole: Rules, fields: Mapping[str, Rules]) -> None:
 def _require(whole: Rules, part: Rules, defaults: Mapping[str, Any]) -> None:
     """What has a default is missing only where somebody's values have null, or nothing, behind its name: helm takes it away then.
 
-    Templates can do without what is empty by default, and what is of Kubernetes' own types, unless there must be one at least.
+    Templates can do without a text that is empty by default, and what is of Kubernetes' own types, unless there must be one at least.
     """
     fields = {name: each for name, each in part["properties"].items() if name in defaults}
     part["required"] = [name for name, each in fields.items() if defaults[name] != "" and not _is_kubernetes(whole, each)]
