@@ -142,18 +142,19 @@ async def test_a_call_that_runs_again_has_waited_for_its_first_run_too(server: R
     assert sum(sum(minute.queue_seconds) for minute in history.minutes) == 1
 
 
+@pytest.mark.parametrize("key", ["", "k"])
 @pytest.mark.parametrize(
     ("reason", "started", "ran"), [("WORKER_LOST", "MAYBE", True), ("DEADLINE", "YES", True), ("DEADLINE", "NO", False)]
 )
 async def test_a_call_that_ends_without_its_tools_word_has_run_until_then_if_it_had_begun(
-    server: Running, caller: Caller, reason: str, started: str, ran: bool
+    server: Running, caller: Caller, reason: str, started: str, ran: bool, key: str
 ) -> None:
     async def ends(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
         await agent.gate.wait()
         return link_pb2.Result(error=common_pb2.Error(reason=reason, started=common_pb2.Started.Value(f"STARTED_{started}")))
 
     async with simulated_agent(server.address, tools={"ends": ends}) as agent:
-        call = caller.start("ends")
+        call = caller.start("ends", idempotency_key=key)
         await eventually(lambda: agent.running)
         await caller.create("s")  # Something takes its time meanwhile.
         agent.let_go()

@@ -141,6 +141,8 @@ class OpenCalls(OpenCount):
         if call.nest is not None:
             call.nest.end()
         result = frame.result
+        if not result.run_seconds:
+            result.run_seconds = call.ran_for(result, now)
         if not call.request.leads:
             self._record(call, result, now)
         result.id = call.request.id
@@ -260,8 +262,6 @@ class OpenCalls(OpenCount):
         """Labels come from what is known here, never from what a caller made up."""
         outcome, seconds = outcome_of(result), now - call.request.came_at
         name, tool, pool, place, span = "", "", call.pool, call.place, call.span
-        if not result.run_seconds:
-            result.run_seconds = call.ran_for(result, now)
         if pool is not None:
             name, tool = pool.name, call.tool if call.tool in pool.tools else ""
             if (records := pool.records) is None:
