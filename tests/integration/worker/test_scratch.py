@@ -55,6 +55,14 @@ def test_what_an_import_has_left_is_there_for_as_long_as_workers_may_use_it(agen
     assert left_in(tmp_path) == []
 
 
+def test_however_the_place_is_written_a_worker_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with LocalAgent({"TMPDIR": f"{tmp_path}/a/../a/"}) as agent:
+        left, folder = litter(agent.start(LITTERING))
+    assert left.parent == folder
+    assert folder.is_relative_to(tmp_path / "a")
+
+
 def test_a_worker_that_did_not_come_to_be_leaves_nothing(agent: LocalAgent, tmp_path: Path) -> None:
     incarnation = agent.request("support.failing_import:Adapter")
     agent.heard.wait(StartFailed, lambda frame: frame.incarnation == incarnation)

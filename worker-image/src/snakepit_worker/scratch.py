@@ -34,8 +34,8 @@ class Scratch:
 
     def __init__(self) -> None:
         self.root: Path | None = None
-        # One that is full is the place still: what a keeper of before has left there goes.
-        self._base = Path(os.environ.get(VARIABLE) or "/tmp").absolute()
+        # One that is full is the place still: what a keeper of before has left there goes. Written as tempfile has it, for `enter`.
+        self._base = Path(os.path.abspath(os.environ.get(VARIABLE) or "/tmp"))  # noqa: PTH100
         self._removed: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
     def open(self) -> None:
@@ -124,9 +124,12 @@ def _made(base: Path) -> Path:
         descriptor = _locked(folder)
         if descriptor >= 0 and folder.exists():
             return folder
-        if descriptor >= 0:  # Another keeper, which starts in this moment, took it for an abandoned one.
+        # Another keeper, which starts in this moment, took it for an abandoned one; or nothing can be locked there.
+        if descriptor >= 0:
             os.close(descriptor)
-    raise OSError(f"others remove what is made in {base}")
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    raise OSError(f"no folder in {base} can be locked")
 
 
 def _locked(folder: Path) -> int:
