@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from snakepit.cli import failures
 from snakepit.cli.arguments import parse_arguments, read_file, wants_schema
-from snakepit.cli.output import Output, OutputOption, Sink
+from snakepit.cli.output import Output, OutputOption, Sink, say
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.client import Client, Pool, Session
 from snakepit.client.requests import Encoding, Priority
@@ -143,11 +143,11 @@ class OneCall(msgspec.Struct, frozen=True):
 
     def _on_progress(self, fraction: float, message: str) -> None:
         line = f"{fraction:4.0%} {message}".rstrip()
-        failures.say(line, {"progress": {"fraction": fraction, "message": message}}, self.output)
+        say(line, {"progress": {"fraction": fraction, "message": message}}, self.output)
 
     def on_waiting(self, error: SnakepitError) -> None:
         """Say what is waited for."""
-        failures.say(f"waiting: {error}", {"waiting": {"reason": error.reason, "message": error.message}}, self.output)
+        say(f"waiting: {error}", {"waiting": {"reason": error.reason, "message": error.message}}, self.output)
 
 
 @with_target
@@ -218,7 +218,7 @@ def _warnings(output: Output) -> Iterator[None]:
     """A warning of what can't be carried is one sentence, without the line of ours that it came from."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        failures.say(f"warning: {message}", {"warning": {"message": str(message)}}, output)
+        say(f"warning: {message}", {"warning": {"message": str(message)}}, output)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", PayloadWarning)

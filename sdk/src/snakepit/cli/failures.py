@@ -6,10 +6,9 @@ docs/command-line.md has the table of statuses.
 from __future__ import annotations
 
 import enum
-import sys
 from typing import Any
 
-from snakepit.cli.output import Output, as_json, as_yaml
+from snakepit.cli.output import Output, say
 from snakepit.errors import DeadlineExceeded, PayloadTooLarge, ServerUnavailable, SnakepitError, Started, Status, ToolError
 
 
@@ -96,12 +95,3 @@ def tell(error: Exception, output: Output) -> int:
     """Print a failure on standard error, and return the exit status."""
     say(f"snakepit: {sentence(error)}", {"error": fields(error)}, output)
     return exit_status(error)
-
-
-def say(line: str, what: dict[str, Any], output: Output) -> None:
-    """Say something beside the result: a line for people, an object for programs."""
-    if output is Output.yaml:
-        line = as_yaml(what, document=True).rstrip("\n")
-    elif output is Output.json:
-        line = as_json(what)
-    print(line, file=sys.stderr, flush=True)

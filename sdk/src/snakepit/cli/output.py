@@ -113,8 +113,16 @@ def rendered(value: Any, output: Output, *, piece: bool = False) -> str:
 def remark(output: Output, *said: str) -> None:
     """Print what is to be known beside what was found on standard error: a line each, or an object for programs. Empty ones say nothing."""
     for each in filter(None, said):
-        line = each if output.is_for_people else rendered({"warning": {"message": each}}, output, piece=True).rstrip("\n")
-        print(line, file=sys.stderr)
+        say(each, {"warning": {"message": each}}, output)
+
+
+def say(line: str, what: dict[str, Any], output: Output) -> None:
+    """Say something beside the result: a line for people, an object for programs."""
+    if output is Output.yaml:
+        line = as_yaml(what, document=True).rstrip("\n")
+    elif output is Output.json:
+        line = as_json(what)
+    print(line, file=sys.stderr, flush=True)
 
 
 class Sink:
