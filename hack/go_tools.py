@@ -143,7 +143,7 @@ def build(tool: Tool) -> Path:
 
 def _build(compiler: str, tool: Tool, target: Path) -> None:
     print(f"building {tool.name} {tool.version or 'of this checkout'}, once (a minute or more) ...", file=sys.stderr)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=tools_folder()) as folder:
         command = ["nice", "-n", "5", *tool.command(compiler, folder)]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": folder, "GOTMPDIR": folder}  # If it is killed, nothing is left in /tmp.
         try:

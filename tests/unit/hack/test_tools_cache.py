@@ -75,3 +75,14 @@ def test_without_a_cache_there_is_nothing_to_do(tmp_path: Path, monkeypatch: pyt
 def test_a_cache_of_somebody_elses_is_used_and_left_as_it_is(tools: Path, nobody: None) -> None:
     tools_cache.use(tools / f"oras-{A}/oras")
     assert tools_cache.prune(NOW) == []
+
+
+def test_what_a_build_that_is_killed_leaves_is_unwanted_an_hour_later(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "go").write_text('#!/bin/sh\necho "$GOTMPDIR" >"$0.said"; exit 1\n')
+    (tmp_path / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(go_tools.NoTool):
+        go_tools.build(go_tools.TOOLS["kwok"])
+    where = Path((tmp_path / "go.said").read_text().strip())
+    assert where.parent == tools
+    assert tools_cache.unwanted({where.name: NOW - 3601}, NOW) == [where.name]
