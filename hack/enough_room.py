@@ -17,7 +17,6 @@ sys.path += [str(HERE), str(HERE / "cluster")]
 import tools_cache  # noqa: E402
 from localcluster import binaries, images, leftovers, paths, progress, room  # noqa: E402
 from localcluster.room import Need  # noqa: E402
-from localcluster.shell import Failure  # noqa: E402
 
 CHECKOUT = HERE.parent
 ENVIRONMENTS = {".venv": 1900, ".venv-docs": 180, ".venv-build": 30, ".venv-release": 80}
@@ -51,7 +50,7 @@ def spare() -> None:
         progress.say(f"removed {each}")
     try:
         leftovers.remove_old(paths.from_environment(), time.time() - tools_cache.IN_USE_SECONDS, most=None)
-    except (Failure, OSError) as error:  # Without buildah, or root, there are none.
+    except OSError as error:  # Without buildah, or root, there are none.
         progress.say(f"images of earlier builds are not looked at: {error}")
 
 

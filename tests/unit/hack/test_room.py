@@ -1,10 +1,11 @@
 """Where a disk has less room than what is known to be needed, a sentence says it before anything long begins."""
 
+import os
 from pathlib import Path
 
 import enough_room
 import pytest
-from localcluster import leftovers, room
+from localcluster import leftovers, paths, room
 from localcluster.room import Disk, Need
 from localcluster.shell import Failure
 
@@ -35,6 +36,17 @@ def test_a_cluster_is_refused_where_it_can_have_no_room() -> None:
 def test_images_of_builds_that_are_long_past_go_the_oldest_first_and_named_ones_stay() -> None:
     told = [{"id": "new", "names": None, "created": 30}, {"id": "b", "names": None, "created": 20}, {"id": "a", "names": [], "created": 10}]
     assert leftovers.nameless([*told, {"id": "named", "names": ["x"], "created": 1}], before=25) == ["a", "b"]
+
+
+def test_a_build_does_not_fail_for_images_that_can_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "buildah").write_text("#!/bin/sh\necho image not known >&2; exit 125\n")
+    (tmp_path / "buildah").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    leftovers.remove_old(paths.from_environment({"SNAKEPIT_CLUSTER_CACHE": str(tmp_path)}), before=0.0)
+    assert "images of earlier builds are not looked at: " in (said := capsys.readouterr().err)
+    assert said.endswith("image not known\n")
 
 
 def test_a_run_needs_room_for_what_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
