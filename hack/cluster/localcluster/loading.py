@@ -7,8 +7,9 @@ first node unpacks them, and the others have the same files.
 
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,24 +112,29 @@ class Loading:
         if not lacking:
             progress.say(f"{wanted.names[0]}: every node has it")
             return
-        with progress.step(f"{wanted.names[0]} to {' and '.join(node.name for node in lacking)}"):
-            copy = wanted.copy or self._copied(wanted)
+        with progress.step(f"{wanted.names[0]} to {' and '.join(node.name for node in lacking)}"), self._copy_of(wanted) as copy:
             first = self.nodes[0]
             if first in lacking:
                 first.take(copy, names)
             for node in lacking:
                 if node is not first:
                     node.share(first, copy, names)
-        if copy is not wanted.copy:
-            shutil.rmtree(copy.folder)
 
-    def _copied(self, wanted: Wanted) -> Copy:
+    @contextmanager
+    def _copy_of(self, wanted: Wanted) -> Iterator[Copy]:
+        """Where it is already, or a copy that is there for as long as it is needed."""
+        if wanted.copy:
+            yield wanted.copy
+            return
         copy = Copy(self.folder / wanted.identifier)
         copy.folder.parent.mkdir(exist_ok=True)
         push = ["buildah", "push", "--quiet", "--disable-compression", wanted.identifier, f"dir:{copy.folder}"]
-        shell.output(*push, environment=images.environment())
-        self.manifests.keep(wanted.identifier, copy.manifest)
-        return copy
+        try:
+            shell.output(*push, environment=images.environment())
+            self.manifests.keep(wanted.identifier, copy.manifest)
+            yield copy
+        finally:
+            shutil.rmtree(copy.folder, ignore_errors=True)
 
 
 class Node:

@@ -187,6 +187,7 @@ def test_an_image_that_did_not_come_is_not_taken_for_there(machine: Machine) -> 
     with pytest.raises(Failure, match="no space left on device"):
         machine.loading().bring(Wanted("abc", (NAME,)))
     assert machine.told(1)[-1] == f"images rm {NAME}"
+    assert list((machine.folder / "copies").iterdir()) == []
 
 
 def test_of_manifests_the_last_ones_are_kept(tmp_path: Path) -> None:
