@@ -15,13 +15,13 @@ MACHINERY = tracebacks.machinery(__file__)
 """Whose frames no author is shown."""
 
 
-def explain(error: BaseException) -> dict[str, Any]:
+def explain(error: BaseException, hidden: tuple[str, ...] = MACHINERY) -> dict[str, Any]:
     """An exception as the fields `type`, `message` and `traceback` of our frames, whatever the author's class does.
 
-    The traceback is the author's own, and empty where no code of theirs was reached.
+    `hidden`: how the files begin whose frames are left out. The traceback is empty where there are no others.
     """
     try:
-        trace = tracebacks.text(error, MACHINERY)
+        trace = tracebacks.text(error, hidden)
     except Exception as again:  # not swallowed: it is the text
         trace = f"(formatting the traceback raised {type(again).__name__})"
     message = safe_text(error)

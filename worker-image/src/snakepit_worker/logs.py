@@ -241,7 +241,7 @@ def _told_of_a_thread(told: threading.ExceptHookArgs) -> None:
     if told.exc_type is SystemExit:
         return  # as Python has it
     name = told.thread.name if told.thread is not None else "unknown"
-    explained = explain(told.exc_value or told.exc_type())
+    explained = explain(told.exc_value or told.exc_type(), hidden=())  # It may be a thread of ours.
     write("error", "threading", f"the thread {name} ends: {explained['type']}: {explained['message']}", explained["traceback"])
 
 
