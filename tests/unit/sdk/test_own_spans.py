@@ -116,6 +116,14 @@ def test_values_that_are_equal_and_not_alike_are_not_taken_for_one_another() -> 
     assert plain(ours.over.written()) == plain(encode_spans(ours.over))
 
 
+def test_what_has_to_be_put_together_first_is_said_as_well_and_what_is_said_later_counts(made: Made) -> None:
+    span = made.spans.start("call t", GIVEN, lambda: {"a": "x", "n": 7}, "client", "", current=False)
+    assert span is not None
+    span.set({"n": 8})
+    span.end("LATE", "no")
+    assert dict(made.over[0].attributes) == {"a": "x", "n": 8, "error.type": "LATE", "snakepit.started": "no"}
+
+
 def test_one_that_is_over_already_says_when_it_was_and_has_the_id_that_it_was_given(made: Made) -> None:
     below = made.spans.below(GIVEN)
     assert (below[:36], below[52:]) == (f"00-{TRACE}-", "-01")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from snakepit._ipc.frames import CallFailure, ToolFailure
 from snakepit._ipc.worker import StateOperation
@@ -48,10 +49,6 @@ class CallSpan:
         end_ns = started_ns + int(run_seconds * 1e9)
         if not 0 < started_ns <= end_ns < _LATEST_NS:
             started_ns, end_ns = self.given_ns, time.time_ns()
-        about: dict[str, str | int] = {**spans.of_call(self.pool, held.tool, held.call_id, held.session_id), spans.WORKER: self.worker}
-        about[spans.PROCESS_ID] = self.pid
-        if error:
-            about[spans.STARTED] = started
         tracing.export_span(
             f"tool {held.tool}",
             self.sender,
@@ -60,9 +57,16 @@ class CallSpan:
             tracestate=self.tracestate,
             span_id=span_id(held.traceparent),
             error=error,
-            attributes=about,
+            said=partial(self._about, held.tool, held.call_id, held.session_id, started),
             events=[SpanEvent(spans.EXCEPTION, end_ns, _exception(outcome))] if isinstance(outcome, ToolFailure) else (),
         )
+
+    def _about(self, tool: str, call_id: str, session: str, started: str) -> dict[str, str | int]:
+        about: dict[str, str | int] = {**spans.of_call(self.pool, tool, call_id, session), spans.WORKER: self.worker}
+        about[spans.PROCESS_ID] = self.pid
+        if started:
+            about[spans.STARTED] = started
+        return about
 
 
 def begin(held: HeldCall, call: link_pb2.Call, worker: str, pid: int) -> None:

@@ -31,12 +31,7 @@ def begin(call: Call) -> None:
         message.traceparent = NOT_SAMPLED
         return
     request, tool = call.request, call.tool[:MOST_TEXT]
-    pool = request.pool[:MOST_TEXT]
-    about = {
-        **spans.of_call(pool, tool, request.call_id[:MOST_TEXT], request.session_id[:MOST_TEXT]),
-        spans.RPC_SYSTEM: "snakepit",
-        spans.RPC_METHOD: f"{pool}/{tool}",
-    }
+    about = partial(spans.of_request, request.pool[:MOST_TEXT], tool, request.call_id[:MOST_TEXT], request.session_id[:MOST_TEXT])
     span = tracing.start_span(f"route {tool}", given, about, kind="server", tracestate=message.metadata.get(TRACESTATE, ""))
     if span is not None:
         message.traceparent = span.traceparent

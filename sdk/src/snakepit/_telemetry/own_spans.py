@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from snakepit._telemetry.roots import Roots
 from snakepit._telemetry.sdk_spans import Sender, new_span_id
-from snakepit._telemetry.span import Attributes, More, SpanEvent
+from snakepit._telemetry.span import Attributes, More, Said, SpanEvent, whole
 from snakepit._telemetry.spans import ERROR_TYPE, STARTED
 from snakepit._telemetry.traceparent import under
 
@@ -48,15 +48,29 @@ class OwnSpan:
     Nothing is added to one that has ended: the exporter's thread may be reading it.
     """
 
-    __slots__ = ("attributes", "end_ns", "error", "events", "kind", "more", "name", "parent", "processor", "start_ns", "traceparent")
+    __slots__ = (
+        "attributes",
+        "end_ns",
+        "error",
+        "events",
+        "kind",
+        "more",
+        "name",
+        "parent",
+        "processor",
+        "said",
+        "start_ns",
+        "traceparent",
+    )
 
     context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     """All that a processor asks of one: whether it is sampled."""
 
-    def __init__(self, processor: SpanProcessor, name: str, traceparent: str, parent: Sender | None, said: Attributes, kind: str) -> None:
+    def __init__(self, processor: SpanProcessor, name: str, traceparent: str, parent: Sender | None, said: Said, kind: str) -> None:
         self.processor, self.name, self.kind = processor, name, kind
         self.traceparent, self.parent = traceparent, parent
-        self.attributes = {**said}
+        self.said = said
+        self.attributes: dict[str, str | int | float | bool] = {}
         self.events: list[SpanEvent] = []
         self.start_ns = time_ns()
         self.end_ns = 0
@@ -108,10 +122,11 @@ class OwnSpan:
 
     def told(self) -> tuple[Attributes, Sequence[SpanEvent]]:
         """All that is to be said of one that is over."""
+        said = whole(self.said)
         if self.more is None:
-            return self.attributes, self.events
+            return {**said, **self.attributes}, self.events
         attributes, events = self.more()
-        return {**self.attributes, **attributes}, [*self.events, *events][-MOST_EVENTS:]
+        return {**said, **self.attributes, **attributes}, [*self.events, *events][-MOST_EVENTS:]
 
 
 class OwnSpans:
@@ -121,11 +136,11 @@ class OwnSpans:
         self._processor = processor
         self._roots = roots
 
-    def under(self, sender: Sender, name: str, said: Attributes, kind: str = "internal", span_id: str = "") -> OwnSpan:
+    def under(self, sender: Sender, name: str, said: Said, kind: str = "internal", span_id: str = "") -> OwnSpan:
         """Below that one. `span_id`: its own, where it has one."""
         return OwnSpan(self._processor, name, under(sender.traceparent, span_id or new_span_id()), sender, said, kind)
 
-    def root(self, name: str, said: Attributes, kind: str) -> OwnSpan | None:
+    def root(self, name: str, said: Said, kind: str) -> OwnSpan | None:
         """Of a new trace; None: only the SDK can say whether it is one, and whether it is sampled."""
         if get_current() or not (trace_id := self._roots.begun()):
             return None

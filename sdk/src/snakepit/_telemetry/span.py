@@ -6,6 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Attributes = Mapping[str, str | int | float | bool]
+Said = Attributes | Callable[[], Attributes]
+"""What is said of a span. Where it has to be put together first: asked for when the span is sent, by another thread."""
+
+
+def whole(said: Said) -> Attributes:
+    """All of it, put together."""
+    return said() if callable(said) else said
 
 
 class SpanEvent(NamedTuple):
@@ -17,7 +24,7 @@ class SpanEvent(NamedTuple):
 
 
 More = Callable[[], tuple[Attributes, Sequence[SpanEvent]]]
-"""What else is to be said of a span that is over: asked for when it is sent, by another thread."""
+"""What else is to be said of a span that is over: asked for likewise."""
 
 
 class Span(Protocol):

@@ -165,3 +165,8 @@ def of_call(pool: str, tool: str, call_id: str, session: str) -> dict[str, str]:
     """Attributes that say which call it is; `session` may be empty."""
     about = {POOL: pool, TOOL: tool, CALL_ID: call_id}
     return {**about, SESSION: session} if session else about
+
+
+def of_request(pool: str, tool: str, call_id: str, session: str) -> dict[str, str]:
+    """The same, of the call as the request that it is."""
+    return {**of_call(pool, tool, call_id, session), RPC_SYSTEM: "snakepit", RPC_METHOD: f"{pool}/{tool}"}

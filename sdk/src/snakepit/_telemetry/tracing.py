@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from snakepit import __version__, _extras
-from snakepit._telemetry.span import Attributes, Span, SpanEvent
+from snakepit._telemetry.span import Said, Span, SpanEvent
 from snakepit._telemetry.traceparent import is_sampled
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def shutdown() -> None:
 def start_span(
     name: str,
     traceparent: str = "",
-    attributes: Attributes | None = None,
+    said: Said | None = None,
     *,
     kind: str = "internal",
     tracestate: str = "",
@@ -105,7 +105,7 @@ def start_span(
     """
     if (spans := _tracing.spans) is None:
         return None
-    return spans.start(name, traceparent, attributes or {}, kind, tracestate, current=current)
+    return spans.start(name, traceparent, said or {}, kind, tracestate, current=current)
 
 
 def below(traceparent: str) -> str:
@@ -123,7 +123,7 @@ def export_span(
     span_id: str,
     tracestate: str = "",
     error: str = "",
-    attributes: Attributes | None = None,
+    said: Said | None = None,
     events: Sequence[SpanEvent] = (),
 ) -> None:
     """Export a span that is over already, e.g. one that a worker measured. Times are Unix nanoseconds; `traceparent` is its parent.
@@ -131,7 +131,7 @@ def export_span(
     `span_id`: that of what `below` gave; `tracestate`: as for `start_span`.
     """
     if _tracing.spans is not None:
-        _tracing.spans.export(name, traceparent, tracestate, span_id, (start_ns, end_ns), attributes or {}, events, error)
+        _tracing.spans.export(name, traceparent, tracestate, span_id, (start_ns, end_ns), said or {}, events, error)
 
 
 def _wanted(environment: Mapping[str, str]) -> bool:

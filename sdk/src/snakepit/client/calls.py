@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Never, TypeVar, cast
 
 from snakepit._ipc import frames
@@ -199,12 +200,9 @@ def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:
         return None
     if traceparent and not tracing.follows(traceparent):
         return None
-    about = {
-        **spans.of_call(call.pool, call.tool, call.call_id, call.session_id),
-        spans.RPC_SYSTEM: "snakepit",
-        spans.RPC_METHOD: f"{call.pool}/{call.tool}",
-    }
-    span = tracing.start_span(f"call {call.tool}", traceparent, about, kind="client", tracestate=call.metadata.get(TRACESTATE, ""))
+    tool = call.tool
+    about = partial(spans.of_request, call.pool, tool, call.call_id, call.session_id)
+    span = tracing.start_span(f"call {tool}", traceparent, about, kind="client", tracestate=call.metadata.get(TRACESTATE, ""))
     if span is not None:
         call.traceparent = span.traceparent
         if (state := span.tracestate) and TRACESTATE not in call.metadata:
