@@ -44,15 +44,20 @@ class Snapshots:
             shell.output("cp", "--archive", "--link", f"{source.folder_of(chain)}/.", folder_in(ours))
             self._said("commit", chain, made)
         except Failure:
-            shell.succeeds(*self._ctr, "rm", made)
+            self._gone(made)
             raise
 
     def folder_of(self, chain: str) -> Path:
         """Where the files of that layer are. Raises Failure."""
         looked_at = f"look-{chain}"
+        self._gone(looked_at)  # It stays of a `load` that was killed.
         mounts = self._said("view", "--mounts", looked_at, chain)
-        self._said("rm", looked_at)
+        self._gone(looked_at)
         return folder_in(mounts)
+
+    def _gone(self, name: str) -> None:
+        """Also where containerd has removed it by itself, as it does now and then with what no image needs."""
+        shell.succeeds(*self._ctr, "rm", name)
 
     def _said(self, *words: str) -> str:
         return shell.output(*self._ctr, *words)
