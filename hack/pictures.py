@@ -11,7 +11,7 @@ from snakepit.spec.fields import HeartbeatSpec
 from snakepit.v1 import common_pb2, pool_pb2
 from snakepit_agent.model import seats
 from snakepit_control_plane.fleet.liveness import Sign, judge
-from snakepit_control_plane.model import call
+from snakepit_control_plane.model import states
 from snakepit_control_plane.policy.affinity import AffinityRequest, BindingState, choose
 
 Lines = Iterator[str]
@@ -42,7 +42,7 @@ def of_workers() -> str:
 
 
 def of_calls() -> str:
-    events: dict[Any, dict[Any, str]] = {state: {to: event for event, to in row.items()} for state, row in call.TABLE.items()}
+    events: dict[Any, dict[Any, str]] = {state: {to: event for event, to in row.items()} for state, row in states.TABLE.items()}
     names = {state: state.name.upper() for state in events}
     return _mermaid(names, {state: state.meaning for state in events}, events)
 

@@ -129,3 +129,9 @@ def rules(role: Manifest) -> dict[tuple[str, ...], set[str]]:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
+
+
+def as_users_write_it(field: str) -> str:
+    """A field of ours as a value of the chart, such as maxToolsPerClient."""
+    first, *rest = field.split("_")
+    return first + "".join(map(str.capitalize, rest))

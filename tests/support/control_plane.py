@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
@@ -26,6 +26,7 @@ from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
 from snakepit_control_plane.store.interface import Store
 from support.eventually import PATIENCE_SECONDS, eventually
+from support.metrics import scraped
 from support.simulated_agent import POOL
 
 
@@ -45,6 +46,16 @@ async def replica(store: Store | None = None, *, told: bool = True, **settings: 
 def clients(server: Running) -> list[Link]:
     """Links of clients that the replica has."""
     return [link for link, peer in server.links.links.items() if peer.role == "client"]
+
+
+async def scrape(server: Running) -> Mapping[tuple[str, tuple[str, ...]], float]:
+    """Values by the metric's name, and the values of its labels but for the pool's, in the order of their names."""
+    found = {}
+    for family in await scraped(server.telemetry.registry.application()):
+        for sample in family.samples:
+            labels = tuple(value for label, value in sorted(sample.labels.items()) if (label, value) != ("pool", POOL))
+            found[sample.name, labels] = sample.value
+    return found
 
 
 def counted(server: Running, metric: str, **labels: str) -> float:

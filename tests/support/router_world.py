@@ -14,12 +14,13 @@ from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.model.call import MOST_LEGS, RESERVED, Call
+from snakepit_control_plane.model.call import MOST_LEGS, Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.model.states import RESERVED
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import POOL

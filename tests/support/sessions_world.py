@@ -28,11 +28,12 @@ from snakepit_agent.model.slots import Ledger
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
-from snakepit_control_plane.model.call import ENDED, Call
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.model.states import ENDED
 from snakepit_control_plane.store.memory import MemoryStore
 from snakepit_control_plane.telemetry import Telemetry
 from support.simulated_agent import POOL, settings

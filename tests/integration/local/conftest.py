@@ -44,3 +44,10 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Command:
         return code, *capsys.readouterr()
 
     return command
+
+
+@pytest.fixture
+def snakepit(server: Dev, typed: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The same, of whom that server is."""
+    monkeypatch.setenv("SNAKEPIT_SERVER", server.server)
+    return typed

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakepit_control_plane.model.call import ENDED, NEW, RETURNED, TABLE, ImpossibleMove, Stage, State
+from snakepit_control_plane.model.call import Stage
+from snakepit_control_plane.model.states import ENDED, NEW, RETURNED, TABLE, ImpossibleMove, State
 from support.calls import make_call
 
 ROOT = Path(__file__).parents[3]

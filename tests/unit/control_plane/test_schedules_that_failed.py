@@ -16,13 +16,14 @@ from snakepit_control_plane.authorization import Access
 from snakepit_control_plane.fleet.fleet import REMEMBERED_SECONDS, Fleet
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.upkeep import TOUCH_SECONDS
-from snakepit_control_plane.model.call import SENT, Call
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.capsule import Capsule
 from snakepit_control_plane.model.catalogue import Scope
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 from snakepit_control_plane.model.session import SessionRecord
+from snakepit_control_plane.model.states import SENT
 from snakepit_control_plane.servers.door import Door
 from snakepit_control_plane.servers.offers import Provider
 from snakepit_control_plane.store.memory import MemoryStore

@@ -11,9 +11,10 @@ import pytest
 from snakepit.spec import decode_spec
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from snakepit_control_plane.flow.recalls import TICK_SECONDS
-from snakepit_control_plane.model.call import SENT, Call
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import AHEAD_SECONDS, FAILING, SOON_SECONDS, Capsule
 from snakepit_control_plane.model.pool import MOST_REST_SECONDS, Pool
+from snakepit_control_plane.model.states import SENT
 from snakepit_control_plane.policy.placement import pick
 from support import virtual_time
 from support.router_world import QUICK, SLOW, Agent, Life, World

@@ -13,10 +13,11 @@ from snakepit.errors import PoolNotReady, SnakepitError, Started
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.recalls import Recalls
-from snakepit_control_plane.model.call import MOVED, RESERVED, RETURNED, SENT, Call, Event
+from snakepit_control_plane.model.call import MOVED, Call
 from snakepit_control_plane.model.capsule import SOON_SECONDS, UNKNOWN_SECONDS, Worker
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import place_of
+from snakepit_control_plane.model.states import RESERVED, RETURNED, SENT, Event
 from snakepit_control_plane.policy.nesting import waits_for_itself
 from snakepit_control_plane.policy.placement import Wait, goes_next, route
 

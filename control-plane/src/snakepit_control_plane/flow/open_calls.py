@@ -16,11 +16,12 @@ from snakepit.v1 import link_pb2
 from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.agents import AgentLinks
 from snakepit_control_plane.flow.deadlines import Deadlines
-from snakepit_control_plane.model.call import LEFT, QUEUED, RESERVED, SENT, Call, Reply, Request, Sink, Source, outcome_of, result_frame
+from snakepit_control_plane.model.call import Call, Reply, Request, Sink, Source, outcome_of, result_frame
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.queue import Place, place_of
 from snakepit_control_plane.model.quotas import MemoryBudget
 from snakepit_control_plane.model.records import Records
+from snakepit_control_plane.model.states import LEFT, QUEUED, RESERVED, SENT
 from snakepit_control_plane.policy.admission import pool_deleted, saturated, waited_too_long
 from snakepit_control_plane.policy.placement import Wait, no_worker, patience
 from snakepit_control_plane.telemetry import Telemetry

@@ -11,9 +11,10 @@ from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.flow.dispatcher import Dispatcher
 from snakepit_control_plane.flow.open_calls import OpenCalls
 from snakepit_control_plane.flow.transfers import Transfers
-from snakepit_control_plane.model.call import FORGOTTEN, RECALLED, RERUN, RETURNED, Call
+from snakepit_control_plane.model.call import FORGOTTEN, RECALLED, RERUN, Call
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.states import RETURNED
 from snakepit_control_plane.policy.reruns import may_run_again, too_many_gone
 from snakepit_control_plane.telemetry import Telemetry
 

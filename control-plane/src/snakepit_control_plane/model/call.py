@@ -1,4 +1,4 @@
-"""One call while this replica holds it: what was asked (`Request`), and where it is (`Call`, `TABLE`). Pure.
+"""One call while this replica holds it: what was asked (`Request`), and where it is (`Call`). Pure.
 
 A call has two ends. Its caller is answered once (`answered`). Its worker's end is a state: the slot is free when the agent says so, which
 may be later, as a caller that has gone does not stop a tool. The call has ended when it is answered and no agent has it.
@@ -7,9 +7,9 @@ may be later, as a caller that has gone does not stop a tool. The call has ended
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from snakepit.errors import DeadlineExceeded, SnakepitError, Started
 from snakepit.v1 import common_pb2, link_pb2
 from snakepit_control_plane.model.caller import NOBODY, Caller
 from snakepit_control_plane.model.queue import Place, place_of
+from snakepit_control_plane.model.states import BEGINNING, JOINED, LEFT, NEW, SENT, Event, ImpossibleMove, Path, State
 
 if TYPE_CHECKING:
     from snakepit_control_plane.model.capsule import Worker
@@ -32,68 +33,6 @@ _RANKS = {common_pb2.PRIORITY_HIGH: 0, common_pb2.PRIORITY_LOW: 2}
 
 Reply = Callable[["Call", link_pb2.Frame], None]
 """Gets the call's Result, once; before it, where the call asks for it, its Progress."""
-
-Event = Literal["join", "wait", "reserve", "send", "give back", "return", "leave", "end"]
-
-
-class State:
-    """Where a call is, on its worker's side."""
-
-    __slots__ = ("meaning", "name")
-
-    def __init__(self, name: str, meaning: str) -> None:
-        self.name = name
-        self.meaning = meaning
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-NEW = State("new", "it has come in, and has no place yet")
-JOINED = State("joined", "it waits for the outcome of a call of its idempotency key")
-QUEUED = State("queued", "it waits: for a slot, for its session's turn, or for what is asked about its session")
-RESERVED = State("reserved", "a slot is counted for it, until its session is bound to the slot's worker")
-SENT = State("sent", "its agent has it")
-RETURNED = State("returned", "it is on no worker any more, and goes to another one")
-LEFT = State("left", "its worker has done with it; what it gave is on its way to the caller")
-ENDED = State("ended", "it is answered, and on no worker")
-
-TABLE: Mapping[State, Mapping[Event, State]] = {
-    NEW: {"join": JOINED, "wait": QUEUED, "reserve": RESERVED, "send": SENT, "end": ENDED},
-    JOINED: {"end": ENDED},
-    QUEUED: {"reserve": RESERVED, "send": SENT, "end": ENDED},
-    RESERVED: {"send": SENT, "give back": RETURNED},
-    SENT: {"return": RETURNED, "leave": LEFT, "end": ENDED},
-    RETURNED: {"wait": QUEUED, "reserve": RESERVED, "send": SENT, "end": ENDED},
-    LEFT: {"end": ENDED},
-    ENDED: {},
-}
-"""The one table: every way of a call is a way through it."""
-
-
-class Path:
-    """A way through the table that calls take, by these events: since they were new, or since they last came back."""
-
-    __slots__ = ("after", "events", "state")
-
-    def __init__(self, state: State, *events: Event) -> None:
-        self.state = state
-        self.events = events
-        self.after: dict[Event, Path] = {}
-
-    def lead_on(self, back: Mapping[Event, Path]) -> Path:
-        """Find what may come next, and so on. What was before a call came back is not kept: it may come back again and again."""
-        for event, state in TABLE[self.state].items():
-            self.after[event] = back[event] if state is RETURNED else Path(state, *self.events, event).lead_on(back)
-        return self
-
-
-_BACK = {event: Path(RETURNED, event) for row in TABLE.values() for event, state in row.items() if state is RETURNED}
-_BEGINNING, *_ = [path.lead_on(_BACK) for path in (Path(NEW), *_BACK.values())]
-
-
-class ImpossibleMove(Exception):
-    """A defect of ours: something happened to a call that can't happen where it is."""
 
 
 class Source(Protocol):
@@ -256,7 +195,7 @@ class Call:
     shares_memory: bool = False
     """Its frame came in one message with others, all of which stay in memory for as long as it does."""
     state: State = NEW
-    path: Path = _BEGINNING
+    path: Path = BEGINNING
     answered: bool = False
     pool: Pool | None = None
     deadline: float = math.inf

@@ -15,8 +15,9 @@ from weakref import WeakSet
 import msgspec
 
 from snakepit.v1 import common_pb2, link_pb2
-from snakepit_control_plane.model.call import Call, Leg, Path
+from snakepit_control_plane.model.call import Call, Leg
 from snakepit_control_plane.model.history import Ended, History
+from snakepit_control_plane.model.states import Path
 
 KEPT_SECONDS = 30.0
 """A ring reaches back so far, at the least, if its pool is the only busy one: there its calls are sampled."""

@@ -19,11 +19,12 @@ from snakepit._values.strings import quoted
 from snakepit.errors import CallNotFound, Cancelled, InvalidArguments, Started
 from snakepit.v1 import call_pb2, call_pb2_grpc
 from snakepit_control_plane.flow.flow import Flow
-from snakepit_control_plane.model.call import JOINED, LEFT, SENT, Call
+from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.caller import Caller
 from snakepit_control_plane.model.history import BOUNDS
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.records import Record, record_of
+from snakepit_control_plane.model.states import JOINED, LEFT, SENT
 from snakepit_control_plane.policy.rights import CALL, CANCEL_CALL, LIST_CALLS, LOOK, READ_CALL, Right
 from snakepit_control_plane.servers.call_info import ENDED, QUEUED, RUNNING, events, info, stamp
 from snakepit_control_plane.servers.door import Door, find_pool
