@@ -31,7 +31,7 @@ def docs() -> ModuleType:
 def test_a_table_of_states_that_is_another_than_its_picture_is_noticed(
     docs: ModuleType, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = {"workers.md": docs.pictures.seats, "architecture.md": docs.pictures.call}[page]
+    drawn = {"workers.md": docs.pictures.seats, "architecture.md": docs.pictures.states}[page]
     first, *others = drawn.TABLE.items()
     monkeypatch.setattr(drawn, "TABLE", dict([(first[0], {}), *others]))
     assert f"docs/{page} is not up to date: run make docs" in docs.stale()
