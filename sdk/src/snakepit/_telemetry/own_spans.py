@@ -43,7 +43,8 @@ def suffice(environment: Mapping[str, str]) -> bool:
 
 
 class OwnSpan:
-    """A `Span`, see there. `parent`: None where it begins a trace. Attributes are texts, numbers and booleans.
+    """A `Span`, see there. `parent`: None where it begins a trace. Attributes are texts, numbers and booleans: what was `said` when it
+    began, and `attributes` since.
 
     Nothing is added to one that has ended: the exporter's thread may be reading it.
     """
