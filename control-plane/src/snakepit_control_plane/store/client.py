@@ -71,6 +71,7 @@ class RedisClient:
         self._queued_bytes = 0
         self._flusher: asyncio.Task[None] | None = None
         self._prober: asyncio.Task[None] | None = None
+        self._closing = False
 
     @property
     def problem(self) -> str:
@@ -84,6 +85,8 @@ class RedisClient:
 
     async def close(self) -> None:
         """What was not answered fails, and connections end."""
+        # Until Python 3.12, `asyncio.wait_for`, with which redis-py sends, swallows a cancellation that comes as the sending ends.
+        self._closing = True
         tasks = [task for task in (self._prober, self._flusher) if task is not None]
         for task in tasks:
             task.cancel()
@@ -207,7 +210,7 @@ class RedisClient:
         self.full = problem
 
     async def _probe_forever(self) -> None:
-        while True:
+        while not self._closing:
             await asyncio.sleep(PROBE_SECONDS)
             if self.problem:
                 await self._probe(afresh=bool(self.away))
