@@ -98,6 +98,7 @@ CASES: dict[str, tuple[Series, dict[str, str], list[Series]]] = {
     ),
     "SnakepitCallsFailing": (calls("WORKER_LOST", 10), POOL, [calls("TOOL_ERROR", 90), calls("WORKER_LOST", 1), calls("DEADLINE", 50)]),
     "SnakepitCallsRefused": (calls("POOL_SATURATED", 10), POOL, [calls("CALLER_LIMIT", 30), calls("QUEUE_TIMEOUT", 3)]),
+    "SnakepitDeadlinesExceeded": (calls("DEADLINE", 50), POOL, [calls("DEADLINE", 30), calls("QUEUE_TIMEOUT", 90)]),
     "SnakepitPoolSaturated": (busy("0+0x60"), POOL, [busy("1+0x60"), busy("0+0x20 1 0+0x60")]),
     "SnakepitWorkersCrashing": (
         both("snakepit_worker_restarts_total", ',reason="oom"', "0+1x60"),
@@ -190,7 +191,7 @@ ALSO: dict[str, list[Series]] = {
 """Other series on which they fire: of counters that were there before, or came with their first event; and where nothing is told."""
 
 HAVE_OTHERS = {"DEADLINE", "SESSION_QUOTA"}
-"""A deadline is what a caller gives; the objectives of a pool count it. Full quotas have an alert of their own."""
+"""A deadline is what a caller gives, so that it takes more of them. Full quotas have an alert of their own."""
 
 QUIET = [(alert, number) for alert, (_, _, days) in CASES.items() for number in range(len(days))]
 

@@ -51,6 +51,7 @@ POOLS: dict[str, dict[str, Any]] = {
         "worker": {"adapter": "support.sample:Sample", "processes": 1},
         "queue": {"maxSize": 3, "timeoutSeconds": 60},
     },
+    "slow": {"replicas": 1, "worker": {"adapter": "support.sample:Sample", "processes": 1}, "queue": {"timeoutSeconds": 60}},
     "silent": {"replicas": 3, "worker": {"adapter": "support.sample:Sample", "processes": 1}, "heartbeat": a_day.HEARTBEAT},
 }
 """Beside those of the day."""
@@ -90,6 +91,7 @@ class Incidents:
             self._a_version_does_not_start(),
             self._workers_crash(),
             self._a_pool_is_too_small(),
+            self._a_tool_hangs(),
             self._sessions_fill_up(),
             self._capsules_fall_silent(),
         ]
@@ -124,6 +126,11 @@ class Incidents:
             for _ in range(8):
                 await crowd.enter_async_context(task(_again(lambda: small.call("sleep", {"seconds": 1}, timeout=60))))
             return await self._followed(await self._told("small", "SnakepitCallsRefused", "SnakepitPoolSaturated"))
+
+    async def _a_tool_hangs(self) -> Findings:
+        slow = self.pool("slow")
+        async with task(_again(lambda: slow.call("sleep", {"seconds": 3600}, timeout=0.3))):
+            return await self._followed(await self._told("slow", "SnakepitDeadlinesExceeded"))
 
     async def _sessions_fill_up(self) -> Findings:
         full = self.pool("full")

@@ -211,6 +211,12 @@ def test_a_pool_is_too_small(harmed_pools: Findings) -> None:
         assert "sleep" in slots, "with this tool"
 
 
+def test_a_tool_hangs(harmed_pools: Findings) -> None:
+    late, _, _ = harmed_pools["SnakepitDeadlinesExceeded"].printed
+    assert "sleep" in late, "which tool"
+    assert "DEADLINE" in late
+
+
 def test_a_new_version_does_not_start(harmed_pools: Findings) -> None:
     """Its setup() raises, so there is not one worker."""
     described, pods, examined = harmed_pools["SnakepitPoolDown"].printed
