@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +38,6 @@ PAUSE_SECONDS = 0.1
 SESSIONS = 4
 CROWD = 4
 """Programs that call without a pause."""
-STORE_SECONDS = (0.4, 0.1)
-"""The slow store answers nothing for so long, then for so long everything."""
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/snakepit-operator"
 POOLS: dict[str, dict[str, Any]] = {
     "broken": {"replicas": 1, "worker": {"adapter": "support.day_tools:Broken"}, "queue": {"timeoutSeconds": 0.5}},
@@ -171,18 +167,8 @@ class Incidents:
             return await self._followed(await self._told("", "SnakepitControlPlaneSaturated"))
 
     async def with_a_slow_store_and_an_operator_without_rights(self) -> Findings:
-        async with task(self._slow_store()), self._a_right_is_gone(), task(self._edited()):
+        async with task(self._day.release.redis.answer_slowly()), self._a_right_is_gone(), task(self._edited()):
             return await self._followed(await self._told("", "SnakepitStoreSlow", "SnakepitOperatorFailing"))
-
-    async def _slow_store(self) -> None:
-        process = self._day.release.redis.process
-        assert process is not None
-        try:
-            for seconds, which in itertools.cycle(zip(STORE_SECONDS, (signal.SIGSTOP, signal.SIGCONT), strict=True)):
-                os.kill(process.pid, which)
-                await asyncio.sleep(seconds)
-        finally:
-            os.kill(process.pid, signal.SIGCONT)
 
     @contextlib.asynccontextmanager
     async def _a_right_is_gone(self) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ Each can be killed, stopped for a while, and started again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -20,6 +21,9 @@ from .pages import ROOT, blocks
 from .ports import free_port
 
 START_SECONDS = 20.0
+
+SLOW_SECONDS = (0.4, 0.1)
+"""A slow server answers nothing for so long, then for so long everything."""
 
 
 def rights() -> str:
@@ -114,6 +118,18 @@ class RedisServer:
     def thaw(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+
+    async def answer_slowly(self) -> None:
+        """Until whoever wants it has enough."""
+        still, awake = SLOW_SECONDS
+        try:
+            while True:
+                self.freeze()
+                await asyncio.sleep(still)
+                self.thaw()
+                await asyncio.sleep(awake)
+        finally:
+            self.thaw()
 
     def command(self, *words: str) -> bytes:
         """One inline command's raw answer."""

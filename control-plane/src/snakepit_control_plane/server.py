@@ -132,7 +132,9 @@ class Running:
             "PoolService": PoolServicer(self.flow, self.fleet, self.door),
             "AccessService": AccessServicer(self.flow.pools, self.door),
             "CallService": CallServicer(self.flow, self.door, self.replica),
-            "ReplicaService": ReplicaServicer(self.fleet, self.door, self.replica, self.not_ready, self.settings.store_note),
+            "ReplicaService": ReplicaServicer(
+                self.fleet, self.door, self.replica, self.not_ready, self.settings.store_note, self.telemetry.store_pace
+            ),
             "LinkService": self.links,
             "FleetService": FleetServicer(self.fleet, self.replica, self.door.gate, self.settings.store_note, self.connections.shows),
             "Health": self._health,

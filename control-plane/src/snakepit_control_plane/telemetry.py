@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from snakepit._telemetry.traceparent import is_sampled, span_id, trace_id
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.model.capsule import Capsule, Worker
 from snakepit_control_plane.model.pool import Pool
+from snakepit_control_plane.model.store_pace import StorePace
 from snakepit_control_plane.processor import waited_seconds
 
 MOST_TOOLS = 200
@@ -108,6 +110,7 @@ class Telemetry:
         self.missed = registry.counter(rows.HEARTBEATS_MISSED)
         self.store_seconds = registry.histogram(rows.STORE_DURATION)
         self.store_errors = registry.counter(rows.STORE_ERRORS)
+        self.store_pace = StorePace(time.monotonic)
         self.links = registry.gauge(rows.LINKS)
         self.sessions_created = registry.counter(rows.SESSIONS_CREATED)
         self.sessions_refused = registry.counter(rows.SESSIONS_REFUSED)
@@ -172,6 +175,7 @@ class Telemetry:
             self.store_errors.add(operation)
         else:
             self.store_seconds.observe(seconds, operation)
+            self.store_pace.answered(seconds)
 
     def watch(self, loop: asyncio.AbstractEventLoop, pools: Mapping[str, Pool], store_up: Callable[[], bool]) -> None:
         """Tell of these pools, as they are at each scrape; of those that are gone, nothing any more."""

@@ -18,6 +18,7 @@ from snakepit.cli.doctor import replicas as of_replicas
 from snakepit.cli.doctor.codes import Code
 from snakepit.client.findings import Finding
 from snakepit_control_plane.flow.sessions import upkeep
+from snakepit_control_plane.model import store_pace
 from snakepit_control_plane.server import Running, make_store
 from snakepit_control_plane.servers import replica as replica_module
 from support.callers import ADA, put, token
@@ -27,6 +28,7 @@ from support.issuer import Issuer
 from support.redis_server import redis_server
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL, SimulatedAgent, settings, simulated_agent
+from support.tasks import task
 
 from .conftest import Examined
 
@@ -66,6 +68,28 @@ async def test_a_store_that_is_down(examined: Examined) -> None:
     assert list(found) == [Code.STORE_UNAVAILABLE]
     assert "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on" in found[Code.STORE_UNAVAILABLE].message
     assert shown(found[Code.STORE_UNAVAILABLE])
+
+
+async def test_a_store_that_answers_slowly(examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_pace, "SPELL_SECONDS", 1.0)
+    monkeypatch.setattr(upkeep, "COUNT_SECONDS", 0.05)
+    found: dict[str, Finding] = {}
+
+    async def is_said() -> bool:
+        nonlocal found
+        found = await examined(server.address)
+        return list(found) == [Code.STORE_SLOW]
+
+    with redis_server() as redis:
+        async with replica(make_store(redis.url)) as server, one(server.address):
+            async with task(redis.answer_slowly()):
+                await eventually(is_said, "the doctor says it", 30)
+            await eventually(lambda: _found(examined, server.address), "the store is well again", 30)
+    message = found[Code.STORE_SLOW].message
+    said = re.match(r"it answers slowly: one answer in a hundred takes (\d+) ms, and each call with a session waits", message)
+    assert said
+    assert 250 < int(said[1]) < 1500
+    assert "give Redis more (redis.resources), put it into the control plane's zone" in message
 
 
 async def test_a_store_that_will_forget_and_a_port_of_lanes_that_nobody_reaches(

@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from snakepit.cli.doctor import conditions, pools, probes, way
 from snakepit.cli.doctor.cluster import not_heard, of_cluster, spec_fields
 from snakepit.cli.doctor.codes import Code
 from snakepit.cli.doctor.facts import REFUSED, Address, Token, Way
 from snakepit.cli.doctor.objects import Cluster, Crd, Namespace, Policy, Pool, Workload
-from snakepit.cli.doctor.replicas import Heard, are_neighbours, of_replicas
+from snakepit.cli.doctor.replicas import SLOW_SECONDS, Heard, are_neighbours, of_replicas
 from snakepit.client.findings import Finding
 from snakepit.client.views import PoolInfo, ReplicaInfo, WorkerInfo
 from snakepit.errors import Unauthenticated
@@ -81,6 +82,23 @@ def test_a_store_that_some_replicas_reach_is_counted() -> None:
     (found,) = of(replica(), replica(id="s", store_ready=False, store_message="timed out"))
     assert found.reason == Code.STORE_UNAVAILABLE
     assert "can't be used from 1 of 2 replicas (timed out)" in found.message
+
+
+def test_a_store_that_is_slow_to_some_replicas_is_as_slow_as_to_the_worst() -> None:
+    (found,) = of(replica(store_seconds=0.3), replica(id="s", store_seconds=0.562), replica(id="t"))
+    assert found.reason == Code.STORE_SLOW
+    assert "slowly to 2 of 3 replicas: one answer in a hundred takes 562 ms" in found.message
+
+
+def test_a_store_that_is_away_is_not_said_to_be_slow() -> None:
+    (found,) = of(replica(store_seconds=0.4, store_ready=False, store_message="timed out"))
+    assert found.reason == Code.STORE_UNAVAILABLE
+
+
+def test_the_doctor_calls_a_store_slow_when_its_alert_does() -> None:
+    rules = yaml.safe_load((ROOT / "charts/snakepit/files/rules/sessions.yaml").read_text())["groups"][0]["rules"]
+    (expression,) = [each["expr"] for each in rules if each["alert"] == "SnakepitStoreSlow"]
+    assert float(expression.rpartition("> ")[2]) == SLOW_SECONDS
 
 
 def test_a_replica_that_says_nothing_and_replicas_of_several_versions() -> None:

@@ -156,6 +156,7 @@ WORDS: dict[Code, tuple[Made, Made]] = {
     Code.REPLICA_SILENT: (replicas({}, missing=("10.0.0.2:7800",)), replicas({})),
     Code.REPLICA_NOT_READY: (replicas({"not_ready": "it is draining"}), replicas({})),
     Code.STORE_UNAVAILABLE: (replicas({"store_ready": False, "store_message": "timed out"}), replicas({})),
+    Code.STORE_SLOW: (replicas({}, {"store_seconds": 0.4}), replicas({"store_seconds": 0.2}, {})),
     Code.OPERATOR_AWAY: (replicas({"operator_away_seconds": 60.0}), replicas({"operator_away_seconds": 20.0})),
     Code.OPERATOR_UNHEARD: (replicas({"operator_away_seconds": 60.0}, {}), replicas({}, {})),
     Code.STORE_FORGETS: (replicas({"store_message": "nothing is written to disk"}), replicas({})),

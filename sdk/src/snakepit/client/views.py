@@ -157,7 +157,8 @@ def caller_info(said: access_pb2.WhoAmIResponse) -> CallerInfo:
 
 class ReplicaInfo(msgspec.Struct, frozen=True, rename="camel"):
     """A replica of the control plane, as it sees itself. `time` is its clock's; `store_message` says why its store can't be used, if so;
-    `not_ready`, why new calls should go elsewhere. `operator_away_seconds` 0: an operator is linked."""
+    `not_ready`, why new calls should go elsewhere. `operator_away_seconds` 0: an operator is linked. `store_seconds`: so long one in a
+    hundred of the store's answers has taken, again and again in the last minute."""
 
     id: str
     version: str
@@ -166,6 +167,7 @@ class ReplicaInfo(msgspec.Struct, frozen=True, rename="camel"):
     store_message: str
     not_ready: str
     operator_away_seconds: float
+    store_seconds: float = 0.0
 
 
 class ReplicaList(list[ReplicaInfo]):

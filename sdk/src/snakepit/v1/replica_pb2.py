@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19snakepit/v1/replica.proto\x12\x0bsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11GetReplicaRequest\"\xbe\x01\n\x12GetReplicaResponse\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstore_ready\x18\x04 \x01(\x08\x12\x15\n\rstore_message\x18\x05 \x01(\t\x12\x11\n\tnot_ready\x18\x06 \x01(\t\x12\x1d\n\x15operator_away_seconds\x18\x07 \x01(\x01\x32_\n\x0eReplicaService\x12M\n\nGetReplica\x12\x1e.snakepit.v1.GetReplicaRequest\x1a\x1f.snakepit.v1.GetReplicaResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19snakepit/v1/replica.proto\x12\x0bsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11GetReplicaRequest\"\xd5\x01\n\x12GetReplicaResponse\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstore_ready\x18\x04 \x01(\x08\x12\x15\n\rstore_message\x18\x05 \x01(\t\x12\x11\n\tnot_ready\x18\x06 \x01(\t\x12\x1d\n\x15operator_away_seconds\x18\x07 \x01(\x01\x12\x15\n\rstore_seconds\x18\x08 \x01(\x01\x32_\n\x0eReplicaService\x12M\n\nGetReplica\x12\x1e.snakepit.v1.GetReplicaRequest\x1a\x1f.snakepit.v1.GetReplicaResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREPLICAREQUEST']._serialized_start=75
   _globals['_GETREPLICAREQUEST']._serialized_end=94
   _globals['_GETREPLICARESPONSE']._serialized_start=97
-  _globals['_GETREPLICARESPONSE']._serialized_end=287
-  _globals['_REPLICASERVICE']._serialized_start=289
-  _globals['_REPLICASERVICE']._serialized_end=384
+  _globals['_GETREPLICARESPONSE']._serialized_end=310
+  _globals['_REPLICASERVICE']._serialized_start=312
+  _globals['_REPLICASERVICE']._serialized_end=407
 # @@protoc_insertion_point(module_scope)

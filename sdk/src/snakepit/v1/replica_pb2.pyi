@@ -13,7 +13,7 @@ class GetReplicaRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetReplicaResponse(_message.Message):
-    __slots__ = ("replica", "version", "time", "store_ready", "store_message", "not_ready", "operator_away_seconds")
+    __slots__ = ("replica", "version", "time", "store_ready", "store_message", "not_ready", "operator_away_seconds", "store_seconds")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class GetReplicaResponse(_message.Message):
     STORE_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     NOT_READY_FIELD_NUMBER: _ClassVar[int]
     OPERATOR_AWAY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STORE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     replica: str
     version: str
     time: _timestamp_pb2.Timestamp
@@ -28,4 +29,5 @@ class GetReplicaResponse(_message.Message):
     store_message: str
     not_ready: str
     operator_away_seconds: float
-    def __init__(self, replica: _Optional[str] = ..., version: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., store_ready: _Optional[bool] = ..., store_message: _Optional[str] = ..., not_ready: _Optional[str] = ..., operator_away_seconds: _Optional[float] = ...) -> None: ...
+    store_seconds: float
+    def __init__(self, replica: _Optional[str] = ..., version: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., store_ready: _Optional[bool] = ..., store_message: _Optional[str] = ..., not_ready: _Optional[str] = ..., operator_away_seconds: _Optional[float] = ..., store_seconds: _Optional[float] = ...) -> None: ...

@@ -38,6 +38,7 @@ class Code(enum.StrEnum):
     REPLICA_SILENT = "ReplicaSilent"
     REPLICA_NOT_READY = "ReplicaNotReady"
     STORE_UNAVAILABLE = "StoreUnavailable"
+    STORE_SLOW = "StoreSlow"
     OPERATOR_AWAY = "OperatorAway"
     OPERATOR_UNHEARD = "OperatorUnheard"
     STORE_FORGETS = "StoreForgets"

@@ -15,6 +15,9 @@ from snakepit.client.views import ReplicaInfo
 AWAY_SECONDS = 30.0
 """An operator that is replaced takes its lease within this."""
 
+SLOW_SECONDS = 0.25
+"""What the store's slow answers may take. The alert SnakepitStoreSlow has the same."""
+
 CONTROL_PLANE, OPERATOR, STORE = "control plane", "operator", "session store"
 
 WITHOUT_STORE = "sessions and idempotency keys fail (STORE_UNAVAILABLE) and other calls go on"
@@ -48,6 +51,14 @@ def _store(heard: Heard) -> Iterator[Finding]:
         where = "" if without == len(heard.replicas) else f" from {without} of {len(heard.replicas)} replicas"
         said = f"the store can't be used{where} ({problem}): {WITHOUT_STORE}: {LOOK_AT_REDIS}"
         yield Finding(STORE, Code.STORE_UNAVAILABLE, said)
+
+    slow = [each for each in heard.replicas if each.store_ready and each.store_seconds > SLOW_SECONDS]
+    if slow:
+        where = "" if len(slow) == len(heard.replicas) else f" to {len(slow)} of {len(heard.replicas)} replicas"
+        worst = max(each.store_seconds for each in slow)
+        said = f"it answers slowly{where}: one answer in a hundred takes {worst * 1000:.0f} ms, and each call with a session waits for some"
+        advice = "give Redis more (redis.resources), put it into the control plane's zone, or bound states (session.maxBytes)"
+        yield Finding(STORE, Code.STORE_SLOW, f"{said}: {advice}")
 
     for note in sorted({each.store_message for each in heard.replicas if each.store_ready and each.store_message}):
         said = f"sessions can be read and written; {note}"
