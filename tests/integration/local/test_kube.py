@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from snakepit.cli.failures import ExitStatus
 from snakepit.cli.reach import OF_ONE_REPLICA
@@ -84,7 +85,10 @@ def test_who_may_not_list_replicas_is_told_that_figures_are_of_one(kubectl: Kube
         code, out, err = snakepit("--kube", *words)
         assert (code, OF_ONE_REPLICA in out) == (0, False)
         assert err.startswith(f"{OF_ONE_REPLICA}: kubectl can't list the others: (Forbidden): pods is forbidden")
-        assert snakepit("--kube", *words, "-o", "json")[2] == ""
+        programs = [snakepit("--kube", *words, "-o", output)[1:] for output in ("json", "yaml")]
+        for (out, err), read in zip(programs, (json.loads, yaml.safe_load), strict=True):
+            assert OF_ONE_REPLICA not in str(read(out))
+            assert read(err)["warning"]["message"].startswith(OF_ONE_REPLICA)
         assert snakepit(*words, "--server", (kubectl.folder / "target").read_text())[2] == ""
 
 

@@ -32,8 +32,7 @@ def pools(target: Target, output: OutputOption = Output.table) -> None:
     """List every pool."""
     reach = Reach()
     show_rows(target.run(_pools, reach), tables.POOLS, output)
-    if output.is_for_people:
-        remark(output, reach.remark)
+    remark(output, reach.remark)
 
 
 async def _pools(client: Client) -> list[PoolInfo]:

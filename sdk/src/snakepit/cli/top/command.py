@@ -43,8 +43,7 @@ def top(
     if once or not output.is_for_people or not (sys.stdin.isatty() and sys.stdout.isatty()):
         all_workers = not output.is_for_people or name is not None
         _show(target.run(lambda client: _first(client, name, only, all_workers=all_workers), reach), state, name, output)
-        if output.is_for_people:
-            remark(output, reach.remark)
+        remark(output, reach.remark)
         return
 
     async def stay(client: Client) -> None:
