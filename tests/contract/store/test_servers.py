@@ -12,8 +12,11 @@ from snakepit.errors import StoreUnavailable
 from snakepit.spec.fields import SessionSpec
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.server import make_store
+from snakepit_control_plane.store.connection import Away, connect
 from snakepit_control_plane.store.interface import Store
+from snakepit_control_plane.store.urls import parse_store_url
 from support.eventually import eventually
+from support.gate import Gate
 from support.redis_server import (
     LOGIN,
     RedisCluster,
@@ -61,6 +64,40 @@ async def test_tls_is_spoken_and_the_certificate_is_checked_against_the_given_ca
                 assert "certificate" in store.problem.lower()
             async with opened(f"rediss://127.0.0.1:{port}/0") as store:
                 assert "certificate" in store.problem.lower()
+
+
+@asynccontextmanager
+async def behind_tls(folder: Path) -> AsyncIterator[tuple[Gate, str]]:
+    """A server to which all goes through the gate, and its URL."""
+    own = certificate(folder)
+    with redis_server() as server:
+        async with terminator(server.port, own) as port:
+            gate = Gate(port)
+            await gate.open()
+            try:
+                yield gate, f"rediss://127.0.0.1:{gate.port}/0?ssl_ca_certs={own.certificate}"
+            finally:
+                await gate.shut()
+
+
+async def test_a_server_that_does_not_answer_the_end_of_tls_keeps_nobody_from_closing(tmp_path: Path) -> None:
+    async with behind_tls(tmp_path) as (gate, url):
+        async with opened(url) as store:
+            assert not store.problem
+            gate.swallow()
+        assert gate.came == 1
+
+
+async def test_a_server_that_fell_silent_behind_tls_is_found_again_however_many_connections_it_had(tmp_path: Path) -> None:
+    async with behind_tls(tmp_path) as (gate, url):
+        way = connect(parse_store_url(url))
+        await asyncio.gather(way.run([("PING",)]), way.run([("PING",)]))
+        gate.swallow()
+        with pytest.raises(Away):
+            await way.prepare([], afresh=True)
+        await gate.open()
+        assert not await way.prepare([], afresh=True)
+        await way.close()
 
 
 @pytest.mark.parametrize("who", ["redis", "terminator"])

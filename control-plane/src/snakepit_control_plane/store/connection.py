@@ -5,8 +5,9 @@ It sends commands once and sorts the errors; when to ask, and what an error mean
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
@@ -88,7 +89,7 @@ class Single:
     async def prepare(self, scripts: Sequence[str], *, afresh: bool) -> str:
         if afresh:
             # Whoever answers to this name now may be another server.
-            await self._redis.connection_pool.disconnect()
+            await _hung_up(self._redis.connection_pool.disconnect())
         return _why_not_writable(await self.run([*(("SCRIPT LOAD", text) for text in scripts), _PROBE]))
 
     async def moved(self) -> bool:
@@ -102,9 +103,9 @@ class Single:
             return False  # no Sentinel knows better
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await _hung_up(self._redis.aclose())
         if self._sentinel is not None:
-            await self._sentinel.aclose()
+            await _hung_up(self._sentinel.aclose())
 
 
 class Cluster:
@@ -137,7 +138,13 @@ class Cluster:
         return False  # its nodes say so themselves
 
     async def close(self) -> None:
-        await self._cluster.aclose()
+        await _hung_up(self._cluster.aclose())
+
+
+async def _hung_up(hanging_up: Awaitable[None]) -> None:
+    """TLS has two ends say that it is over. redis-py drops a connection whose other end is silent, and raises."""
+    with contextlib.suppress(*_BROKEN):
+        await hanging_up
 
 
 _PROBE: Command = ("SET", _PROBE_KEY, "1", "PX", 1000)
