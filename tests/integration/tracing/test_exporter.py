@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+
+import pytest
 
 from snakepit._telemetry import tracing
 from snakepit._telemetry.own_spans import OwnSpan
@@ -24,3 +27,15 @@ async def test_the_sdk_has_ours_written_down_by_us(receiver: Receiver) -> None:
 
 async def _current() -> tracing.Span | None:
     return tracing.start_span("theirs", PARENT, current=True)
+
+
+async def test_who_ends_does_not_wait_for_a_collector_that_takes_connections_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
+        assert tracing.configure("tested")
+        span = tracing.start_span("ours", PARENT)
+        assert span is not None
+        span.end()
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(tracing.shutdown)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from snakepit._telemetry.making import Spans
+    from snakepit._telemetry.otlp import Exporter
     from snakepit._telemetry.roots import Roots
+
+FAREWELL_SECONDS = 2.0
+"""A program that ends waits so long for its last spans to be taken. The SDK would for 30 s, where a collector is silent."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,7 @@ class _Tracing:
 
     spans: Spans | None = None
     provider: TracerProvider | None = None
+    exporter: Exporter | None = None
     roots: Roots | None = None
 
 
@@ -82,10 +88,14 @@ def passes_over() -> bool:
 
 
 def shutdown() -> None:
-    """Send what is buffered (bounded by the exporter's own time-out) and stop."""
-    provider, _tracing.spans, _tracing.provider, _tracing.roots = _tracing.provider, None, None, None
-    if provider is not None:
+    """Send what is buffered, and stop; after FAREWELL_SECONDS in any case."""
+    provider, exporter = _tracing.provider, _tracing.exporter
+    _tracing.spans = _tracing.provider = _tracing.exporter = _tracing.roots = None
+    if provider is not None and exporter is not None:
+        late = threading.Timer(FAREWELL_SECONDS, exporter.shutdown)
+        late.start()
         provider.shutdown()
+        late.cancel()
 
 
 def start_span(
@@ -169,8 +179,9 @@ def _set_up(service_name: str) -> None:
 
     name, roots = os.environ.get("OTEL_SERVICE_NAME", service_name), Roots(rate(os.environ))
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}), id_generator=roots)
-    processor = BatchSpanProcessor(Exporter(provider, _SCOPE))
+    exporter = Exporter(provider, _SCOPE)
+    processor = BatchSpanProcessor(exporter)
     provider.add_span_processor(processor)
     own = OwnSpans(processor, roots) if suffice(os.environ) else None
     _tracing.spans = Spans(provider.get_tracer(_SCOPE), roots, own)
-    _tracing.provider, _tracing.roots = provider, roots
+    _tracing.provider, _tracing.exporter, _tracing.roots = provider, exporter, roots
