@@ -5,6 +5,7 @@
 # Each is a Python with one virtual environment in /opt/snakepit. Its dependencies are a layer of their own, below the one
 # with our code, so that a change of code moves kilobytes. Nothing is written at run time: bytecode is compiled here.
 # Build tools stay in the stages that need them.
+# A TERM that comes while a program starts waits for it: PID 1 never gets a signal that came before its handler.
 
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
@@ -64,7 +65,7 @@ WORKDIR /
 FROM runtime AS agent
 COPY --from=agent-dependencies /opt/snakepit /opt/snakepit
 COPY --from=agent-own /own /
-ENTRYPOINT ["snakepit-agent"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "snakepit-agent"]
 
 FROM runtime AS control-plane
 # glibc would make an arena for each of gRPC's threads, and keep what each had at its fullest: twice the memory after a flood, and no call is faster.
@@ -72,19 +73,19 @@ ENV MALLOC_ARENA_MAX=2
 COPY --from=control-plane-dependencies /opt/snakepit /opt/snakepit
 COPY --from=control-plane-own /own /
 EXPOSE 7800 7801 7802 7803
-ENTRYPOINT ["snakepit-control-plane"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "snakepit-control-plane"]
 
 FROM runtime AS operator
 COPY --from=operator-dependencies /opt/snakepit /opt/snakepit
 COPY --from=operator-own /own /
-ENTRYPOINT ["snakepit-operator"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "snakepit-operator"]
 
 FROM runtime AS gateway
 COPY --from=gateway-dependencies /opt/snakepit /opt/snakepit
 COPY --from=gateway-own /own /
 EXPOSE 7880
 ENV SNAKEPIT_GATEWAY_LISTEN=0.0.0.0:7880
-ENTRYPOINT ["snakepit-gateway"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "snakepit-gateway"]
 
 FROM runtime AS cli
 COPY --from=cli-dependencies /opt/snakepit /opt/snakepit

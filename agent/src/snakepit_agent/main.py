@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 
-from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
+from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first, when_stopped
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._telemetry.metrics import otlp
@@ -84,9 +83,7 @@ async def _hurry(capsule: Agent, hurry: asyncio.Event) -> None:
 
 async def _main(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
+    when_stopped(lambda: (hurry if stop.is_set() else stop).set())
     await run(settings, stop, hurry)
 
 

@@ -8,11 +8,10 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 import asyncio
 import logging
 import os
-import signal
 
 import uvloop
 
-from snakepit._interpreter import have_all_descriptors, leave_out_of_collections, let_the_loop_go_first
+from snakepit._interpreter import have_all_descriptors, leave_out_of_collections, let_the_loop_go_first, when_stopped
 from snakepit._telemetry import tracing
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit_control_plane.server import AddressInUse, serve
@@ -38,9 +37,7 @@ def main() -> None:
 async def run(settings: Settings) -> None:
     """Serve until TERM or INT."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    when_stopped(stop.set)
     running = await serve(settings)
     leave_out_of_collections()
     ended = asyncio.create_task(running.wait())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from snakepit._interpreter import let_stops_in
 from snakepit._wire.shown import Shown, server_context, unusable
 from snakepit_gateway.settings import Settings
 
@@ -187,6 +189,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._leaving, self._linger_seconds = leaving, settings.linger_seconds
         self._told_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        let_stops_in()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._told_at is None:

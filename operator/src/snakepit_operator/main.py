@@ -7,10 +7,9 @@ import snakepit._grpc_threads  # noqa: F401  # before gRPC is loaded
 # isort: split
 import asyncio
 import logging
-import signal
 from pathlib import Path
 
-from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first
+from snakepit._interpreter import leave_out_of_collections, let_the_loop_go_first, when_stopped
 from snakepit._telemetry.logs import configure_logging, fail
 from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
@@ -111,8 +110,7 @@ class Operator:
 
 async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    when_stopped(stop.set)
     telemetry = Telemetry()
     kube = await Kube.connect(telemetry.requested)
     try:

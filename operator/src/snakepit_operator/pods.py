@@ -335,7 +335,6 @@ def _agent(pool: SnakePool, creation: Creation, agent: AgentImage) -> Object:
         "image": agent.image,
         **policy,
         "restartPolicy": "Always",
-        "command": [AGENT],
         "env": [*_agent_env(pool, creation, agent), *agent.env],
         **({"ports": [{"name": METRICS, "containerPort": agent.metrics_port}]} if agent.metrics_port else {}),
         "resources": agent.resources if (own := pool.spec.agent) is None or own.resources is None else own.resources,
