@@ -156,7 +156,7 @@ async def test_a_setup_that_never_returns_is_reported_with_its_age_and_killed(co
 async def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample", drain={"killAfterSeconds": 30}), control):
         (worker,) = await control.ready()
-        result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=1.5))
+        result = await control.result(control.call(worker, "sleep", {"seconds": 60}, timeout_seconds=4))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
         assert result.error.message == "tool 'sleep' was interrupted: the deadline has passed"
         assert await control.value(control.call(worker, "add", {"a": 1})) == 2
@@ -170,7 +170,7 @@ async def test_a_tool_that_will_not_stop_is_killed_and_only_its_worker(
     stubborn = spec("support.waiting:Waiting", worker={"processes": 2}, drain={"killAfterSeconds": 1})
     async with capsule(stubborn, control):
         first, second = await control.ready(2)
-        result = await control.result(control.call(first, tool, timeout_seconds=1.5))
+        result = await control.result(control.call(first, tool, timeout_seconds=4))
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
         assert re.fullmatch(
             rf"the deadline passed, and tool {tool} did not stop: it was at support/waiting\.py:\d+ in {tool}", result.error.message
@@ -193,7 +193,7 @@ async def test_in_the_thread_profile_a_tool_that_will_not_stop_takes_its_neighbo
     async with capsule(threads, control):
         (worker,) = await control.ready()
         neighbour = control.call(worker, "wait", {"how": "event.wait"})
-        clinging = control.call(worker, "clings", timeout_seconds=1.5)
+        clinging = control.call(worker, "clings", timeout_seconds=4)
         result = await control.result(clinging)
         assert (result.error.reason, result.error.started) == ("DEADLINE", YES)
         assert re.search(r"it was at support/waiting\.py:\d+ in clings", result.error.message)
