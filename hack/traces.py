@@ -22,7 +22,7 @@ def _spans() -> list[str]:
 
 
 def _services(kind: Kind) -> str:
-    return " or ".join(f"`{each}`" for each in (kind.service, kind.also) if each)
+    return " or ".join(f"`{each}`" for each in (kind.service, *kind.also))
 
 
 def _attributes() -> list[str]:

@@ -132,7 +132,7 @@ def _plain(value: dict[str, Any]) -> Any:
 
 def kind_of(service: str, name: str) -> Kind | None:
     """The row of docs/tracing.md that a span of that service and name belongs to; None: it is none of ours."""
-    return next((each for each in TABLE if service in (each.service, each.also) and _is_like(name, each.name)), None)
+    return next((each for each in TABLE if service in (each.service, *each.also) and _is_like(name, each.name)), None)
 
 
 def _is_like(name: str, pattern: str) -> bool:

@@ -28,6 +28,9 @@ async def calls(server: str, name: str) -> dict[str, object]:
             await pool.call("fail")
         except ToolError as error:
             said["failed"] = error.type
+        async with pool.session("byron") as session:
+            await session.state.set("title", "Don Juan")
+            said["title"] = await session.state.get("title")
         return said
 
 

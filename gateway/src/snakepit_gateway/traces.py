@@ -87,6 +87,12 @@ def passed_on(traceparent: str) -> str:
     return traceparent if traceparent == NOT_SAMPLED else well_formed(traceparent)
 
 
+def of_http(headers: Mapping[str, str]) -> tuple[str, str]:
+    """The trace that a request is part of, and its `tracestate`; empty: none."""
+    traceparent = passed_on(headers.get(TRACEPARENT.decode(), ""))
+    return traceparent, carried(headers.items(), traceparent).get(TRACESTATE, "")
+
+
 def of_mcp(meta: Mapping[str, Any] | None, header: str) -> str:
     """The trace that a request by MCP is part of: as its `_meta` says, or what carries it; empty: none."""
     return well_formed((meta or {}).get("traceparent")) or passed_on(header)

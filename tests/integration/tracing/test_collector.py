@@ -13,12 +13,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from mcp import Client as McpClient
 
 from snakepit import Client
 from snakepit._telemetry.spans import ATTRIBUTES, EVENTS, TABLE, Kind
+from snakepit.v1 import session_pb2, session_pb2_grpc
 from support.clients import BUILD_SECONDS, go_client
 from support.collector import Collector, Seen, collecting, kind_of
 from support.dev_server import TESTS, Dev, dev, pool_file
@@ -31,10 +33,10 @@ PROGRAM_SECONDS = 60.0
 ROLES = ("", "internal", "server", "client")
 """By OTLP's numbers."""
 
-ASKED = 11 + 2 + 3 + 5
-"""Requests by HTTP, calls by MCP, from Python, and from Go."""
+ASKED = 13 + 2 + 5 + 5 + 1
+"""Requests by HTTP, calls by MCP, from Python, from Go, and of a state by plain gRPC."""
 
-BELOW = {"tools/call": "call", "call": "route"}
+BELOW = {"tools/call": "call", "call": "route", "state": "store"}
 
 NOT_OF_THIS_DAY = {"joined", "sent ahead", "recalled", "rejected", "sent again"}
 """What needs a race, or a second replica: tests of the units show these."""
@@ -103,6 +105,7 @@ async def _live(server: Dev, collector: Collector, folder: Path, traceparent: st
     headers = {"traceparent": traceparent, "tracestate": STATE, "baggage": "customer=ada"}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http, Client(server.server) as client:
         await _in_a_session(http)
+        await _reads_state_by_grpc(server.server, traceparent)
         await _while_all_are_busy(http, client, folder)
         assert (await http.post("tools/frail", json={"folder": str(folder)})).json() == "there"
         assert (await http.post("tools/fail", json={})).status_code == 500
@@ -114,6 +117,13 @@ async def _live(server: Dev, collector: Collector, folder: Path, traceparent: st
         await mcp.call_tool("fail", {}, meta={"traceparent": traceparent})
 
 
+async def _reads_state_by_grpc(server: str, traceparent: str) -> None:
+    request = session_pb2.GetStateRequest(pool=POOL, session_id="ada", key="title")
+    async with grpc.aio.insecure_channel(server) as channel:
+        stub = session_pb2_grpc.SessionServiceStub(channel)
+        assert (await stub.GetState(request, metadata=(("traceparent", traceparent), ("tracestate", STATE)))).found
+
+
 async def _in_a_session(http: httpx.AsyncClient) -> None:
     """Its worker dies in between."""
     within = {"Snakepit-Session": "ada"}
@@ -121,6 +131,8 @@ async def _in_a_session(http: httpx.AsyncClient) -> None:
     assert (await http.post("tools/report", json={}, headers=within)).json() == "sales: 6"
     assert (await http.post("tools/die", json={}, headers=within)).json()["reason"] == "WORKER_LOST"
     assert (await http.post("tools/report", json={}, headers=within)).json() == "sales: 6"
+    assert (await http.get("sessions/ada/state/title")).status_code == 200
+    assert (await http.get("sessions/nobody/state/title")).status_code == 404
 
 
 async def _while_all_are_busy(http: httpx.AsyncClient, client: Client, folder: Path) -> None:
@@ -142,7 +154,7 @@ def _by_programs(server: Dev, collector: Collector, traceparent: str) -> None:
     command = [sys.executable, "-m", "support.traced_client", server.server, POOL]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"chunks": [0, 1, 2], "asked": "the budget is fine", "failed": "LookupError"}
+    assert json.loads(done.stdout) == {"chunks": [0, 1, 2], "asked": "the budget is fine", "failed": "LookupError", "title": "Don Juan"}
     asked = json.dumps({"pool": POOL, "cases": {"one": {"tool": "echo", "json": {"value": 1}}}, "to": 3})
     environment["SNAKEPIT_CA_FILE"] = ""
     go = subprocess.run(
@@ -186,12 +198,12 @@ def test_it_is_one_tree_and_nobody_in_it_is_older_than_what_it_is_part_of(day: D
     for span in day.spans:
         if span.parent != day.root:
             assert above[span.parent].start <= span.start + 1_000_000, (span, above[span.parent])
-    assert {day.way(each)[-1].split()[0] for each in day.spans} == {"POST", "PUT", "tools/call", "call", "route"}
+    assert {day.way(each)[-1].split()[0] for each in day.spans} == {"POST", "PUT", "GET", "tools/call", "call", "state", "store", "route"}
 
 
 def test_every_span_of_what_came_with_a_state_of_the_trace_has_it(day: Day) -> None:
     for span in day.spans:
-        assert span.state == (STATE if day.way(span)[-1].startswith(("POST", "PUT")) else ""), span
+        assert span.state == (STATE if day.way(span)[-1].startswith(("POST", "PUT", "GET", "store")) else ""), span
 
 
 def test_a_tool_the_state_it_reads_and_what_it_calls_are_below_one_another(day: Day) -> None:
@@ -206,6 +218,18 @@ def test_a_tool_the_state_it_reads_and_what_it_calls_are_below_one_another(day: 
     written = day.below(first, "state set")
     assert written.attributes["snakepit.state_key"] == "title"
     assert day.below(written, "store set").attributes["snakepit.session_id"] == "ada"
+
+
+def test_what_a_client_does_with_a_sessions_state_itself_is_there_too(day: Day) -> None:
+    http = "GET /v1/pools/{namespace}/{pool}/sessions/{session}/state/{key:path}"
+    fine, refused = sorted((each for each in day.named("state get") if day.way(each)[-1] == http), key=lambda each: each.start)
+    assert (fine.service, day.below(fine, "store get").error) == ("snakepit-gateway", "")
+    assert (refused.error, refused.attributes["snakepit.started"]) == ("SESSION_NOT_FOUND", "no")
+    (plain,) = [each for each in day.named("store get") if each.parent == day.root]
+    assert plain.attributes["snakepit.session_id"] == "ada"
+    (written,) = [each for each in day.named("state set") if each.parent == day.root]
+    assert (written.service, written.attributes["snakepit.state_key"]) == ("snakepit-client", "title")
+    assert day.below(written, "store set").attributes["snakepit.session_id"] == "byron"
 
 
 def test_a_session_whose_worker_has_died_is_told_to_be_on_another_one(day: Day) -> None:

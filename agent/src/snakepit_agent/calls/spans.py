@@ -80,9 +80,7 @@ def state(pool: str, held: HeldCall, operation: StateOperation) -> Span | None:
     """Of a state operation of a call that is traced here; the worker says below which span of that trace."""
     if held.span is None or not of_one_trace(operation.traceparent, held):
         return None
-    about = {spans.POOL: pool, spans.SESSION: held.session_id}
-    if operation.key:
-        about[spans.STATE_KEY] = operation.key
+    about = spans.of_state(pool, held.session_id, operation.key)
     name, state = f"state {operation.operation}", held.span.tracestate
     return tracing.start_span(name, operation.traceparent, about, kind="client", tracestate=state)
 

@@ -57,11 +57,9 @@ def end_asked(span: Span, result: link_pb2.Result) -> None:
         span.end(ToolError.reason if result.HasField("tool_error") else "", Started.YES)
 
 
-def stored(pool: str, request: link_pb2.StateRequest) -> Span | None:
-    """Of a state operation of a running call; None: it isn't traced."""
-    about = {spans.POOL: pool, spans.SESSION: request.session_id}
-    name, state = f"store {request.WhichOneof('operation')}", request.tracestate
-    return tracing.start_span(name, request.traceparent, about, kind="server", tracestate=state)
+def stored(operation: str, pool: str, session: str, traceparent: str, tracestate: str) -> Span | None:
+    """Of an operation on a session's state; None: it isn't traced."""
+    return tracing.start_span(f"store {operation}", traceparent, spans.of_state(pool, session, ""), kind="server", tracestate=tracestate)
 
 
 def end(call: Call, span: Span, result: link_pb2.Result, outcome: str, now: float) -> None:

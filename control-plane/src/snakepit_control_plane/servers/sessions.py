@@ -8,8 +8,11 @@ from typing import Any, Protocol
 import grpc
 
 from snakepit._names import parse_pool
+from snakepit._telemetry import tracing
+from snakepit._telemetry.propagation import TRACESTATE, carried
 from snakepit.errors import CallerLimit, InvalidArguments, SessionNotFound, SessionQuota
 from snakepit.v1 import session_pb2, session_pb2_grpc
+from snakepit_control_plane.flow import spans
 from snakepit_control_plane.flow.flow import Flow
 from snakepit_control_plane.flow.sessions.releases import rebind
 from snakepit_control_plane.flow.sessions.upkeep import SessionCount
@@ -18,7 +21,7 @@ from snakepit_control_plane.model.session import Fence
 from snakepit_control_plane.policy.rights import CALL, CHANGE_SESSION, LIST_SESSIONS, READ_SESSION, Right
 from snakepit_control_plane.servers.client_state import ClientState
 from snakepit_control_plane.servers.door import Door, find_pool
-from snakepit_control_plane.servers.rpc import full_name
+from snakepit_control_plane.servers.rpc import full_name, metadata, traceparent
 from snakepit_control_plane.servers.session_messages import DEFAULT_PAGE, MAX_PAGE, PAGE_BYTES, check_request, to_message, to_record
 from snakepit_control_plane.servers.session_owners import SessionOwners, readable
 from snakepit_control_plane.store.interface import Store, UnreadableRecord
@@ -159,16 +162,29 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
 
     async def GetState(self, request: session_pb2.GetStateRequest, context: Context) -> session_pb2.GetStateResponse:  # noqa: N802
         pool, fence = await self._admit(request, context, READ_SESSION)
-        return await self._state.get(pool, request, fence)
+        with _traced("get", pool, request, context):
+            return await self._state.get(pool, request, fence)
 
     async def SetState(self, request: session_pb2.SetStateRequest, context: Context) -> session_pb2.SetStateResponse:  # noqa: N802
         pool, fence = await self._admit(request, context, CHANGE_SESSION)
-        return await self._state.put(pool, request, fence)
+        with _traced("set", pool, request, context):
+            return await self._state.put(pool, request, fence)
 
     async def DeleteState(self, request: session_pb2.DeleteStateRequest, context: Context) -> session_pb2.DeleteStateResponse:  # noqa: N802
         pool, fence = await self._admit(request, context, CHANGE_SESSION)
-        return await self._state.delete(pool, request, fence)
+        with _traced("delete", pool, request, context):
+            return await self._state.delete(pool, request, fence)
 
     async def ListState(self, request: session_pb2.ListStateRequest, context: Context) -> session_pb2.ListStateResponse:  # noqa: N802
         pool, fence = await self._admit(request, context, READ_SESSION)
-        return await self._state.keys(pool, request, fence)
+        with _traced("keys", pool, request, context):
+            return await self._state.keys(pool, request, fence)
+
+
+def _traced(operation: str, pool: Pool, request: _Of, context: Context) -> contextlib.AbstractContextManager[None]:
+    """Around what is done with state, where its sender traces it."""
+    if tracing.enabled() and (given := traceparent(sent := metadata(context))):
+        state = carried(sent, given).get(TRACESTATE, "")
+        if (span := spans.stored(operation, pool.name, request.session_id, given, state)) is not None:
+            return tracing.ending(span)
+    return contextlib.nullcontext()

@@ -23,7 +23,8 @@ _WRITES = ("set", "delete")
 
 async def answer_state(flow: Flow, store: Store, pool: str, request: link_pb2.StateRequest) -> link_pb2.StateReply:
     """Carry out one operation. The pool is the agent's own, whatever the request says."""
-    span = spans.stored(pool, request) if request.traceparent else None
+    given = request.traceparent
+    span = spans.stored(str(request.WhichOneof("operation")), pool, request.session_id, given, request.tracestate) if given else None
     reply = await _answered(flow, store, pool, request)
     if span is not None:
         span.end(*((reply.error.reason, from_frame(reply.error).started) if reply.HasField("error") else ()))

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from snakepit.client.pool import Pool
 from snakepit.client.session import Session
 from snakepit.errors import InvalidArguments, SessionNotFound
+from snakepit_gateway import traces
 from snakepit_gateway.gateway import Gateway
 from snakepit_gateway.http import answers, bodies, pages
 from snakepit_gateway.http.pools import asked
@@ -57,7 +58,9 @@ class Sessions:
         return _answer(200, version, headers, body)
 
     async def _session(self, request: Request) -> Session:
-        return (await asked(self._gateway, request)).session(request.path_params["session"])
+        session = (await asked(self._gateway, request)).session(request.path_params["session"])
+        session.state.within(*traces.of_http(request.headers))
+        return session
 
 
 async def _made(pool: Pool, name: str, body: bytes) -> Response:

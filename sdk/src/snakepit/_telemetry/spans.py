@@ -79,7 +79,7 @@ EVENTS = {
 
 
 class Kind(NamedTuple):
-    """Spans of one kind. `name`: as it begins, and what follows. `also`: another service that makes them. `role`: OpenTelemetry's kind."""
+    """Spans of one kind. `name`: as it begins, and what follows. `also`: other services that make them. `role`: OpenTelemetry's kind."""
 
     name: str
     service: str
@@ -87,7 +87,7 @@ class Kind(NamedTuple):
     text: str
     attributes: tuple[str, ...]
     events: tuple[str, ...] = ()
-    also: str = ""
+    also: tuple[str, ...] = ()
 
 
 _CALL = (POOL, TOOL, CALL_ID, SESSION)
@@ -101,7 +101,7 @@ CALL = Kind(
     "A call, as the SDK's caller sees it: from the first try to the outcome.",
     (*_CALL, RPC_SYSTEM, RPC_METHOD, SERVER, RESENT, *_FAILED),
     (SENT_AGAIN, FIRST_CHUNK),
-    also="snakepit-gateway",
+    also=("snakepit-gateway",),
 )
 ROUTE = Kind(
     "route {tool}",
@@ -123,8 +123,9 @@ STATE = Kind(
     "state {operation}",
     "snakepit-agent",
     "client",
-    "What the tool asked of its session's state, as long as it waited.",
+    "What a tool asked of its session's state, or a client of any, as long as it waited.",
     (POOL, SESSION, STATE_KEY, *_FAILED),
+    also=("snakepit-client", "snakepit-gateway"),
 )
 STORE = Kind(
     "store {operation}",
@@ -154,7 +155,7 @@ MCP = Kind(
     "server",
     "A call that came by MCP.",
     (MCP_METHOD, MCP_REQUEST, GEN_AI_OPERATION, GEN_AI_TOOL, POOL, *_FAILED),
-    also="snakepit-client",
+    also=("snakepit-client",),
 )
 
 TABLE = (HTTP, MCP, CALL, ROUTE, TOOL_SPAN, STATE, STORE, ASK, OFFERED)
@@ -170,3 +171,9 @@ def of_call(pool: str, tool: str, call_id: str, session: str) -> dict[str, str]:
 def of_request(pool: str, tool: str, call_id: str, session: str) -> dict[str, str]:
     """The same, of the call as the request that it is."""
     return {**of_call(pool, tool, call_id, session), RPC_SYSTEM: "snakepit", RPC_METHOD: f"{pool}/{tool}"}
+
+
+def of_state(pool: str, session: str, key: str) -> dict[str, str]:
+    """Attributes of an operation on a session's state; `key` may be empty."""
+    about = {POOL: pool, SESSION: session}
+    return {**about, STATE_KEY: key} if key else about

@@ -6,16 +6,19 @@ OpenTelemetry SDK (extra `otel`) is imported by `configure` alone, and only when
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from snakepit import __version__, _extras
 from snakepit._telemetry.span import Said, Span, SpanEvent
 from snakepit._telemetry.traceparent import is_sampled
+from snakepit.errors import Cancelled, SnakepitError, Started
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -116,6 +119,22 @@ def start_span(
     if (spans := _tracing.spans) is None:
         return None
     return spans.start(name, traceparent, said or {}, kind, tracestate, current=current)
+
+
+@contextlib.contextmanager
+def ending(span: Span) -> Iterator[None]:
+    """The span ends with what is done within, and says how that failed."""
+    error, started = "", ""
+    try:
+        yield
+    except SnakepitError as failed:
+        error, started = failed.reason, str(failed.started)
+        raise
+    except asyncio.CancelledError:
+        error, started = Cancelled.reason, str(Started.MAYBE)
+        raise
+    finally:
+        span.end(error, started)
 
 
 def below(traceparent: str) -> str:

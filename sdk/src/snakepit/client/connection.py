@@ -188,8 +188,11 @@ class Connection:
             return False
         return reply.tool.idempotent
 
-    async def ask(self, request: Message, answer: type[R], *, safe: bool = True) -> R:
-        """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica."""
+    async def ask(self, request: Message, answer: type[R], *, safe: bool = True, along: Metadata = ()) -> R:
+        """One request beside the link. `safe`: a second run does no harm, so a broken connection means another replica.
+
+        `along`: what else goes with it.
+        """
         deadline = self.peers.check_loop() + RPC_SECONDS
         tries, now = self.tries(deadline), asyncio.get_running_loop().time
 
@@ -199,7 +202,7 @@ class Connection:
         while True:
             peer, metadata = self.peers.next(tries.avoided) or await self.peers.wait(deadline), self.metadata()
             try:
-                return await asking.ask(peer, request, answer, max(0.0, deadline - now()), metadata)
+                return await asking.ask(peer, request, answer, max(0.0, deadline - now()), (*metadata, *along))
             except SnakepitError as failure:
                 error = failure
             if self.peers.stopped:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
+
+from google.protobuf.message import Message
 
 from snakepit._names import check_session, check_state_key
+from snakepit._telemetry import spans, tracing
+from snakepit._telemetry.propagation import TRACESTATE
+from snakepit._telemetry.span import Span
+from snakepit._telemetry.traceparent import NOT_SAMPLED
 from snakepit._values.strings import check
 from snakepit.client import codec, requests, snapshot, views
 from snakepit.client.calls import Calls
@@ -14,6 +22,9 @@ from snakepit.errors import InvalidArguments, SnakepitError
 from snakepit.v1 import common_pb2, session_pb2, tool_pb2
 
 _EXPORT_ATTEMPTS = 5
+_TRACE = ("traceparent", TRACESTATE)
+
+R = TypeVar("R", bound=Message)
 
 
 class State:
@@ -22,6 +33,11 @@ class State:
     def __init__(self, connection: Connection, target: requests.Target) -> None:
         self._connection = connection
         self._names: dict[str, Any] = {"pool": target.pool, "session_id": target.session_id}
+        self._traceparent = self._tracestate = ""
+
+    def within(self, traceparent: str, tracestate: str) -> None:
+        """For a gateway: operations are part of that trace from here on."""
+        self._traceparent, self._tracestate = traceparent, tracestate
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` where the key is absent."""
@@ -31,7 +47,7 @@ class State:
     async def get_versioned(self, key: str) -> tuple[Any, int]:
         """The value and its version; (None, 0) where the key is absent."""
         request = session_pb2.GetStateRequest(**self._names, key=check_state_key(key), as_payload=True)
-        reply = await self._connection.ask(request, session_pb2.GetStateResponse)
+        reply = await self._ask("get", request, session_pb2.GetStateResponse, key)
         return (codec.decode(reply.value.payload), reply.version) if reply.version else (None, 0)
 
     async def set(self, key: str, value: Any) -> int:
@@ -50,7 +66,7 @@ class State:
     async def delete(self, key: str) -> bool:
         """Delete the key; True if it was there."""
         request = session_pb2.DeleteStateRequest(**self._names, key=check_state_key(key))
-        reply = await self._connection.ask(request, session_pb2.DeleteStateResponse, safe=False)
+        reply = await self._ask("delete", request, session_pb2.DeleteStateResponse, key, safe=False)
         return reply.deleted
 
     async def keys(self) -> list[str]:
@@ -60,7 +76,7 @@ class State:
     async def versions(self) -> dict[str, int]:
         """The version of every key."""
         request = session_pb2.ListStateRequest(**self._names)
-        reply = await self._connection.ask(request, session_pb2.ListStateResponse)
+        reply = await self._ask("keys", request, session_pb2.ListStateResponse)
         return {each.key: each.version for each in reply.keys}
 
     async def everything(self) -> dict[str, tuple[snapshot.Value, int]]:
@@ -68,7 +84,7 @@ class State:
         found: dict[str, tuple[snapshot.Value, int]] = {}
         request = session_pb2.ListStateRequest(**self._names, with_values=True, as_payload=True)
         while True:
-            reply = await self._connection.ask(request, session_pb2.ListStateResponse)
+            reply = await self._ask("keys", request, session_pb2.ListStateResponse)
             for each in reply.keys:
                 found[each.key] = snapshot.Value(each.value.payload.content_type, each.value.payload.data), each.version
             if not reply.next_page_token:
@@ -82,7 +98,22 @@ class State:
     async def _write(self, key: str, payload: common_pb2.Payload, expected: int | None = None) -> session_pb2.SetStateResponse:
         wire = common_pb2.Value(payload=payload)
         request = session_pb2.SetStateRequest(**self._names, key=check_state_key(key), value=wire, expected_version=expected)
-        return await self._connection.ask(request, session_pb2.SetStateResponse, safe=False)
+        return await self._ask("set", request, session_pb2.SetStateResponse, key, safe=False)
+
+    async def _ask(self, operation: str, request: Message, answer: type[R], key: str = "", *, safe: bool = True) -> R:
+        span = self._span(operation, key)
+        trace = (self._traceparent, self._tracestate) if span is None else (span.traceparent, span.tracestate)
+        along = tuple((name, text) for name, text in zip(_TRACE, trace, strict=True) if text not in ("", NOT_SAMPLED))
+        with contextlib.nullcontext() if span is None else tracing.ending(span):
+            return await self._connection.ask(request, answer, safe=safe, along=along)
+
+    def _span(self, operation: str, key: str) -> Span | None:
+        """Around an operation; None: it isn't traced."""
+        given = self._traceparent
+        if not tracing.enabled() or not (tracing.follows(given) if given else not tracing.passes_over()):
+            return None
+        about = partial(spans.of_state, self._names["pool"], self._names["session_id"], key)
+        return tracing.start_span(f"state {operation}", given, about, kind="client", tracestate=self._tracestate)
 
 
 def _ttl(seconds: float) -> float:
