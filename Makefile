@@ -182,6 +182,7 @@ $(DOCS_STAMP): requirements/docs.txt hack/mermaid.py
 
 site: $(DOCS_STAMP) ## Make the site out of docs/, in site/: a warning is an error
 	@$(MKDOCS) build -q
+	@echo "the site is in site/; python3 -m http.server --bind 127.0.0.1 -d site shows it at http://127.0.0.1:8000"
 
 pictures: setup ## Take the pictures of the console that docs/console.md shows, in a browser (chromium)
 	@SNAKEPIT_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/integration/gateway/test_console_in_a_browser.py

@@ -23,7 +23,7 @@ from snakepit_gateway import console, http, mcp
 from snakepit_gateway.bounds import Bounds
 from snakepit_gateway.callers import Callers
 from snakepit_gateway.gateway import Gateway
-from snakepit_gateway.http.served import ANSWERED
+from snakepit_gateway.http import served
 from snakepit_gateway.measured import Measured
 from snakepit_gateway.problems import MethodNotAllowed, PathNotFound, of_request, problem
 from snakepit_gateway.room import Room
@@ -78,7 +78,8 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-_EXPOSED = ("ETag", "Retry-After", *ANSWERED, "WWW-Authenticate", "X-Request-Id")
+_INSTEAD = f"a tool is at {served.TOOL}, and {served.POOLS} lists the pools"
+_EXPOSED = ("ETag", "Retry-After", *served.ANSWERED, "WWW-Authenticate", "X-Request-Id")
 
 
 def _of_starlette(request: Request, error: Exception) -> Response:
@@ -86,7 +87,7 @@ def _of_starlette(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         return problem(MethodNotAllowed(f"{request.method} is not served at {request.url.path}"), also=error.headers)
     if error.status_code == 404:
-        return problem(PathNotFound(f"nothing is served at {request.url.path}"))
+        return problem(PathNotFound(f"nothing is served at {request.url.path}: {_INSTEAD}"))
     return Response(error.detail, error.status_code, error.headers)
 
 

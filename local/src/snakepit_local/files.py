@@ -28,10 +28,15 @@ MOST_POOL_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class LocalPool:
-    """A pool and the folder of its file, where the adapter is found."""
+    """A pool and its file, beside which the adapter is found."""
 
     pool: SnakePool
-    folder: Path
+    file: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where its code is."""
+        return self.file.parent
 
     @property
     def name(self) -> str:
@@ -59,7 +64,7 @@ def for_debugging(local: LocalPool) -> LocalPool:
         heartbeat=change(spec.heartbeat, timeout_seconds=_HOUR),
         drain=change(spec.drain, timeout_seconds=1.0, kill_after_seconds=24 * _HOUR),
     )
-    return LocalPool(change(local.pool, spec=patient), local.folder)
+    return LocalPool(change(local.pool, spec=patient), local.file)
 
 
 def read_pools(paths: Iterable[Path], generation: int) -> list[LocalPool]:
@@ -72,7 +77,7 @@ def read_pools(paths: Iterable[Path], generation: int) -> list[LocalPool]:
     for path in paths:
         try:
             for pool in load_pools(_text(path), cel.evaluate):
-                local = LocalPool(_identified(pool, generation), path.resolve().parent)
+                local = LocalPool(_identified(pool, generation), path.resolve())
                 if local.name in found:
                     problems.append(f"{path}: pool {local.name} is there twice")
                 found[local.name] = local
@@ -90,22 +95,32 @@ def _meant(problem: str) -> str:
     return f" (did you mean {json.dumps(meant)}?)" if meant else ""
 
 
-Snapshot = Mapping[Path, tuple[int, int]]
-"""Source files, each with the time of its last change and its size."""
+State = tuple[int, int]
+"""Of a file: the time of its last change, and its size."""
+
+Snapshot = Mapping[Path, State]
+"""Source files."""
 
 
 def sources(folder: Path) -> Snapshot:
     """The source files under `folder`; hidden folders, such as environments, are not looked into."""
-    found: dict[Path, tuple[int, int]] = {}
+    found: dict[Path, State] = {}
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(each for each in folders if not _is_hidden(Path(root, each)))
         for path in (Path(root, name) for name in sorted(names) if name.endswith(".py")):
             if len(found) >= MOST_FILES:
                 return found
-            with contextlib.suppress(OSError):
-                state = path.stat()
-                found[path] = (state.st_mtime_ns, state.st_size)
+            if state := state_of(path):
+                found[path] = state
     return found
+
+
+def state_of(path: Path) -> State | None:
+    """None: it is not there; it may be just being replaced."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size
+    return None
 
 
 def broken(paths: Iterable[Path]) -> str:

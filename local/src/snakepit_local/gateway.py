@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -53,7 +54,8 @@ def bind(address: str, option: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        sentence = f"port {port} of {host} can't be listened on ({error.strerror}): choose another with {option}"
+        first = "end what listens there (another `snakepit dev`?), or " if error.errno == errno.EADDRINUSE else ""
+        sentence = f"port {port} of {host} can't be listened on ({error.strerror}): {first}choose another with {option}"
         raise ServerUnavailable(sentence) from error
     return listener
 

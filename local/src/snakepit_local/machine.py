@@ -21,12 +21,12 @@ from snakepit._wire.token import Token
 from snakepit._wire.trust import OFF
 from snakepit.cli import INTERRUPTED
 from snakepit.cli.local_runs import LOGBOOK, make_root, say_where
-from snakepit.client import Client, Pool, ToolInfo, WorkerInfo
+from snakepit.client import Client, ToolInfo, WorkerInfo
 from snakepit.errors import SnakepitError
 from snakepit_control_plane.authentication import LocalTokens
 from snakepit_control_plane.server import Running, serve
 from snakepit_control_plane.settings import Settings
-from snakepit_local.files import LocalPool, adapter_source, broken, sources
+from snakepit_local.files import LocalPool, Snapshot, adapter_source, broken, sources, state_of
 from snakepit_local.gateway import Door, Gateway
 from snakepit_local.logbook import Logbook
 from snakepit_local.processes import Capsules
@@ -126,8 +126,7 @@ class Machine:
         if (listener := self._door.listener) is not None:
             own = Gateway(listener, control_plane.address, self._token_file, self._reporter.gateway_line, self._reporter.say)
             tasks.append(asyncio.create_task(own.run(), name="gateway"))
-        if self._watch:
-            tasks.append(asyncio.create_task(self._watch_code(), name="watch"))
+        tasks += [asyncio.create_task(self._watch_pool(local), name=f"watch of {name}") for name, local in self._pools.items()]
         try:
             await self._until(self.stop)
             await self._drain()
@@ -199,50 +198,63 @@ class Machine:
         per_capsule = spec.worker.processes if spec.worker.profile == "process" else 1
         return view is not None and view.ready_workers >= desired(spec) * per_capsule
 
-    async def _watch_code(self) -> None:
-        async with self._client() as client:
-            await asyncio.gather(*(self._watch_pool(client.pool(name), local.folder) for name, local in self._pools.items()))
+    async def _watch_pool(self, local: LocalPool) -> None:
+        """Changed code replaces the workers, successors first; broken code replaces nothing. A changed pool file is only said.
 
-    async def _watch_pool(self, pool: Pool, folder: Path) -> None:
-        """Changed code replaces the workers, successors first; broken code replaces nothing."""
-        before = await asyncio.to_thread(sources, folder)
+        A pool that fails is watched even if nobody asked for that: whoever mends it need not start everything again.
+        """
+        before: Snapshot | None = await asyncio.to_thread(sources, local.folder)
+        spec_before = state_of(local.file)
         pause = WATCH_SECONDS
         reload: asyncio.Task[None] | None = None
         try:
             while True:
                 await asyncio.sleep(pause)
-                began = time.monotonic()
-                now = await asyncio.to_thread(sources, folder)
-                pause = max(WATCH_SECONDS, 10 * (time.monotonic() - began))
-                if now == before:
+                if not self._watch and not self._fails(local.name):
+                    before = None
                     continue
-                changed = [path for path, state in now.items() if before.get(path) != state]
-                before = now
+                began = time.monotonic()
+                now, spec = await asyncio.to_thread(sources, local.folder), state_of(local.file)
+                pause = max(WATCH_SECONDS, 10 * (time.monotonic() - began))
+                if spec and spec != spec_before:
+                    spec_before = spec
+                    said = f"pool {local.name}: {local.file.name} has changed: start `snakepit dev` again to run that"
+                    self._reporter.say(said, "yellow")
+                before, known = now, before or now
+                if now == known:
+                    continue
+                changed = [path for path, state in now.items() if known.get(path) != state]
                 if problem := await asyncio.to_thread(broken, changed):
-                    self._reporter.say(f"pool {pool.name}: its code is broken, so its workers stay as they are: {problem}", "red")
+                    self._reporter.say(f"pool {local.name}: its code is broken, so its workers stay as they are: {problem}", "red")
                     continue
                 if reload is not None:
                     reload.cancel()
-                reload = asyncio.create_task(self._reload(pool, began), name=f"reload of {pool.name}")
+                reload = asyncio.create_task(self._reload(local.name, began), name=f"reload of {local.name}")
         finally:
             if reload is not None:
                 reload.cancel()
 
-    async def _reload(self, pool: Pool, began: float) -> None:
+    def _fails(self, pool: str) -> bool:
+        """Has it capsules, and no worker that serves?"""
+        view = self._fleet.view(pool)
+        return bool(self._capsules.of(pool)) and not (view and view.ready_workers)
+
+    async def _reload(self, name: str, began: float) -> None:
         """Replace workers until none of the old code serves. Why one of the new code can't start, its agent says."""
-        self._reporter.reloading(pool.name)
-        self._capsules.renew_code(pool.name)
+        self._reporter.reloading(name)
+        self._capsules.renew_code(name)
         try:
-            old = set()
-            for worker in await pool.workers():
-                old.add(worker.incarnation)
-                await pool.recycle_worker(worker.id)
-            while not _is_new(await pool.workers(), old):  # noqa: ASYNC110  # it changes at the control plane
-                await asyncio.sleep(RELOAD_SECONDS)
+            async with self._client() as client:
+                pool, old = client.pool(name), set()
+                for worker in await pool.workers():
+                    old.add(worker.incarnation)
+                    await pool.recycle_worker(worker.id)
+                while not _is_new(await pool.workers(), old):  # noqa: ASYNC110  # it changes at the control plane
+                    await asyncio.sleep(RELOAD_SECONDS)
         except SnakepitError as error:
-            self._reporter.say(f"pool {pool.name}: its workers can't be replaced: {error}", "red")
+            self._reporter.say(f"pool {name}: its workers can't be replaced: {error}", "red")
         else:
-            self._reporter.reloaded(pool.name, time.monotonic() - began)
+            self._reporter.reloaded(name, time.monotonic() - began)
 
 
 async def run(pools: Sequence[LocalPool], settings: Settings, door: Door, *, watch: bool, terminal: str) -> int:

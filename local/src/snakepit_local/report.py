@@ -74,9 +74,11 @@ class Reporter:
         message, cause, lasting = record.message, str(record.details.get("cause", "")), "tries" in record.details
         if cause and not self._is_its_own(pool, capsule, cause, lasting=lasting):
             return None
-        if cause and pool in self._reloading and self._states.get(pool, (False, 0))[0]:
+        if cause and not lasting:
             first, line_break, frames = message.partition("\n")
-            message = f"{first} (the workers of before go on){line_break}{frames}"
+            served = pool in self._reloading and self._states.get(pool, (False, 0))[0]
+            then = "the workers of before go on" if served else "it is tried again, at once when you save"
+            message = f"{first} ({then}){line_break}{frames}"
         said = _with_trace(f"pool {pool}: {message}" if cause else f"capsule {capsule}: {message}", record)
         self.say(said, "yellow" if lasting or record.level == "warning" else "red")
         return record
@@ -155,7 +157,7 @@ def example(address: str, pool: str, tools: list[ToolInfo], needy: Set[str] = fr
     """A command that a person can paste: of a tool whose arguments are short to type, and that needs nothing else."""
 
     tool = _shortest(tools, needy)
-    words = [f"{name}={_EXAMPLES.get(str(schema.get('type')), '...')}" for name, schema in _required(tool).items()]
+    words = [f"{name}={_EXAMPLES.get(_kind(schema), '...')}" for name, schema in _required(tool).items()]
     server = [] if address.endswith(":7800") else ["--server", address]
     return " ".join(["snakepit", "call", pool, tool.name, *words, *(["--stream"] if tool.streaming else []), *server])
 
@@ -168,8 +170,13 @@ def example_over_http(url: str, pool: str, tools: list[ToolInfo], needy: Set[str
 
 
 def _as_json(schema: Mapping[str, Any]) -> str:
-    kind = str(schema.get("type"))
+    kind = _kind(schema)
     return f'"{_EXAMPLES[kind]}"' if kind == "string" else _EXAMPLES.get(kind, "...")
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """What has no annotation takes text, as anything."""
+    return str(schema.get("type")) if schema else "string"
 
 
 def _shortest(tools: list[ToolInfo], needy: Set[str]) -> ToolInfo:
@@ -180,7 +187,7 @@ def _shortest(tools: list[ToolInfo], needy: Set[str]) -> ToolInfo:
 
 
 def _cost(schema: Mapping[str, Any]) -> int:
-    return 1 if schema.get("type") in ("integer", "number", "string", "boolean") else 10
+    return 1 if _kind(schema) in ("integer", "number", "string", "boolean") else 10
 
 
 def _required(tool: ToolInfo) -> dict[str, Mapping[str, Any]]:

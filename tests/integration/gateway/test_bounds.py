@@ -33,6 +33,9 @@ async def test_a_request_id_is_given_back_and_made_where_there_is_none(http: htt
 async def test_a_path_and_a_method_that_are_not_served_are_problems(http: httpx.AsyncClient) -> None:
     missing = await http.get("/v2/pools")
     assert (missing.status_code, missing.json()["reason"]) == (404, "PATH_NOT_FOUND")
+    assert missing.json()["detail"] == (
+        "nothing is served at /v2/pools: a tool is at /v1/pools/{namespace}/{pool}/tools/{tool}, and /v1/pools lists the pools"
+    )
     assert missing.headers["Content-Type"] == "application/problem+json"
     wrong = await http.delete("/healthz")
     assert (wrong.status_code, wrong.json()["reason"]) == (405, "METHOD_NOT_ALLOWED")

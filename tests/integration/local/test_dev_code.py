@@ -48,10 +48,13 @@ def test_an_adapter_that_cant_start_is_reported_with_its_own_error(tmp_path: Pat
         program.says("a worker can't start")
         told = next(line for line in program.lines if "a worker can't start" in line)
         assert sentence in told, program.output
+        assert told.endswith("(it is tried again, at once when you save)")
         with sync.Client(program.server) as client:
             wait_until(lambda: sentence in client.pool("broken").info().message, "the control plane knows too")
         with pytest.raises(snakepit.PoolNotReady, match=sentence):
             asyncio.run(call(program.server))
+        adapter(tmp_path, name, "class A(Adapter):\n    @tool\n    def mended(self) -> None: ...\n")
+        program.says("try: snakepit call default/broken mended")
 
 
 DEEP = """
@@ -157,6 +160,18 @@ def test_changed_code_replaces_workers_keeps_sessions_and_broken_code_replaces_n
         assert sum("reloaded in " in line for line in after) == 1
         assert ["(the workers of before go on)" in line for line in after if "a worker can't start" in line] == [True]
         assert not [line for line in after if "was started again" in line or "has changed" in line or "ended" in line], program.output
+
+
+def test_a_pool_file_that_is_saved_is_not_taken_up_and_says_so(tmp_path: Path) -> None:
+    name = adapter(tmp_path, "changing", CHANGING.format("old", "!"))
+    file = pool_file(tmp_path, "changing", f"{name}:A", worker="processes: 2", replicas="1")
+    with dev(file, "--watch") as program:
+        program.is_ready()
+        file.write_text(file.read_text().replace("processes: 2", "processes: 1"))
+        program.says(f"pool default/changing: {file.name} has changed: start `snakepit dev` again to run that")
+        adapter(tmp_path, name, CHANGING.format("brand new", "?"))
+        program.says("reloaded in ")
+        assert program.output.count("has changed") == 1
 
 
 def test_a_reload_that_worked_is_one_line(tmp_path: Path) -> None:

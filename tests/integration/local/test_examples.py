@@ -57,7 +57,7 @@ def test_a_pool_that_cannot_start_is_said_and_leaves_nothing() -> None:
         program = Program(str(NOTES / "with-pool"), "true", cwd=ROOT, PORT=str(taken.getsockname()[1]))
         try:
             assert program.wait(120) == 1
-            assert "choose another with --listen" in program.output
+            assert "end what listens there (another `snakepit dev`?), or choose another with --listen" in program.output
             program.leaves_nothing()
         finally:
             program.end()

@@ -372,6 +372,6 @@ def test_a_result_that_can_not_be_carried_whole_is_said_to_the_author_once_for_e
     worker.stop()
     said = log.line_where(lambda line: "make_each" in line["message"])
     assert said["level"] == "warning"
-    assert said["message"].startswith("a result of tool make_each is incomplete: $ is a builtins.builtin_function_or_method, which can't")
+    assert said["message"].startswith("a result of tool make_each is incomplete: the value is a builtins.builtin_function_or_method")
     (line,) = [line["message"] for line in log.lines if "tool make " in line["message"]]
     assert line.startswith("a result of tool make is incomplete: $.odd[0] is a _thread.lock, which can't be carried")

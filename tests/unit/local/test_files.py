@@ -9,7 +9,7 @@ import pytest
 from snakepit.client import ToolInfo
 from snakepit.spec import InvalidPool
 from snakepit_local.files import broken, read_pools, sources
-from snakepit_local.report import example
+from snakepit_local.report import example, example_over_http
 from support.dev_server import pool_file
 
 
@@ -79,6 +79,12 @@ def test_the_command_to_try_is_one_that_is_short_to_type() -> None:
     tools = [_tool("classify", {"image": "array"}), _tool("count", {"to": "integer"}, streaming=True), _tool("held_out", {})]
     assert example("127.0.0.1:7800", "default/digits", tools) == "snakepit call default/digits count to=3 --stream"
     assert example("127.0.0.1:7900", "a/b", tools[2:]) == "snakepit call a/b held_out --server 127.0.0.1:7900"
+
+
+def test_an_argument_without_an_annotation_is_shown_as_text() -> None:
+    tools = [ToolInfo("greet", "", {"properties": {"name": {}}, "required": ["name"]}, {}, False, idempotent=False, timeout_seconds=0)]
+    assert example("127.0.0.1:7800", "a/b", tools) == "snakepit call a/b greet name=text"
+    assert example_over_http("http://x", "a/b", tools) == """curl http://x/v1/pools/a/b/tools/greet --json '{"name": "text"}'"""
 
 
 def test_the_path_of_a_file_as_an_adapter_is_told_in_its_right_form(tmp_path: Path) -> None:

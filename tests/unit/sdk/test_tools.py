@@ -277,6 +277,18 @@ class Ambiguous(Adapter):
     def f(self, a: list[int] | set[int]) -> None: ...
 
 
+class Selfless(Adapter):
+    @tool
+    def f(name: str) -> str:  # type: ignore[misc]  # noqa: N805
+        return name
+
+
+class Bare(Adapter):
+    @tool
+    def f() -> str:  # type: ignore[misc]
+        return ""
+
+
 class Nothing(Adapter): ...
 
 
@@ -290,6 +302,8 @@ class Nothing(Adapter): ...
         (Unresolved, "tool 'f': an annotation can't be resolved: name 'Missing' is not defined"),
         (TwoContexts, "tool 'f': parameters 'a' and 'b' both take the context"),
         (Ambiguous, "tool 'f': parameter 'a' can't be offered: Type unions may not contain more than one array-like"),
+        (Selfless, "tool 'f': the first parameter of a method is `self`, and this one's is 'name': write `self` there"),
+        (Bare, "tool 'f': the first parameter of a method is `self`, and this one has none: write `self` there"),
         (Nothing, "adapter Nothing has no tools: mark at least one method or function with @tool"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
@@ -298,6 +312,24 @@ def test_an_adapter_that_can_not_be_offered_says_what_to_change(adapter: type[Ad
     with pytest.raises(AdapterError) as caught:
         discover(adapter())
     assert str(caught.value).startswith(sentence)
+
+
+def test_whatever_stands_for_self_is_taken_for_it_unless_it_has_a_type() -> None:
+    class Odd(Adapter):
+        @tool
+        def other(this, value: int) -> int:  # noqa: N805
+            return value
+
+        @classmethod
+        @tool
+        def of_class(cls: type[Adapter], value: int) -> int:
+            return value
+
+        @tool
+        def typed(self: Any, value: int) -> int:
+            return value
+
+    assert {json.loads(each.info.input_schema)["required"] == ["value"] for each in discover(Odd()).values()} == {True}
 
 
 def test_an_unresolved_return_annotation_is_forgiven() -> None:

@@ -153,6 +153,7 @@ INSTEAD = "a marker stands in its place; turn it into text, numbers, a list, a d
 def test_warnings_say_where_and_are_bounded() -> None:
     lock = threading.Lock()
     assert payloads.encode({"a": [1, lock]}).warnings == (f"$.a[1] is a _thread.lock, which can't be carried: {INSTEAD}",)
+    assert payloads.encode(lock).warnings == (f"the value is a _thread.lock, which can't be carried: {INSTEAD}",)
     assert payloads.encode({lock: 1}).warnings[0].startswith("a key of $ is a _thread.lock")
     many = payloads.encode([lock] * 100).warnings
     assert len(many) == MAX_WARNINGS

@@ -244,7 +244,7 @@ def complaints(value: Any, remedies: Mapping[str, str]) -> tuple[str, ...]:
     """A sentence for each marker in a converted value, at most MAX_WARNINGS, with its remedy."""
     also = {kind: f"; {remedy}" for kind, remedy in remedies.items() if remedy}
     found = [
-        f"{path} is a {kind}, which can't be carried: a marker stands in its place{also.get(kind, '')}"
+        f"{'the value' if path == '$' else path} is a {kind}, which can't be carried: a marker stands in its place{also.get(kind, '')}"
         for path, kind in _markers(value, "$")
     ]
     if len(found) > MAX_WARNINGS:

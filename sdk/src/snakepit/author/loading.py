@@ -61,7 +61,8 @@ def _import(name: str, class_name: str) -> ModuleType:
         missing = error.name or ""
         if name == missing or name.startswith(f"{missing}."):
             raise AdapterError(_no_module(name, missing, class_name)) from None
-        error.add_note(_where(missing.partition(".")[0], libraries=True))
+        above = missing.rpartition(".")[0]
+        error.add_note(_where(missing, above) if above in sys.modules else _not_installed(missing))
         raise
 
 
@@ -75,19 +76,32 @@ def _no_module(name: str, missing: str, class_name: str) -> str:
     return f"no module is named {missing!r}: {_where(missing, above)}"
 
 
-def _where(missing: str, package: str = "", *, libraries: bool = False) -> str:
-    """What there is instead: in the package, or on the path. `libraries`: what is installed is meant too."""
+def _where(missing: str, package: str = "") -> str:
+    """What there is instead: in the package, or beside the pool file."""
     if package:
         prefix, folders = f"{package}.", list(dict.fromkeys(getattr(sys.modules.get(package), "__path__", ())))
     else:
-        prefix, folders = "", [each for each in dict.fromkeys(sys.path) if not _is_library(each) and _modules([each])]
+        prefix, folders = "", _own_folders()
     own = _modules(folders)
-    last = missing.removeprefix(prefix)
-    meant = nearest(last, own) or (nearest(last, _modules(sys.path)) if libraries else [])
-    found = _listed([prefix + each for each in own]) if own else "none"
-    there = f"in {_listed(folders)} there {'are' if len(own) > 1 else 'is'} {found}"
-    installed = ", and it is not installed here" if libraries else ""
-    return f"did you mean {prefix}{meant[0]}? ({there}{installed})" if meant else f"{there}{installed}"
+    meant = nearest(missing.removeprefix(prefix), own)
+    there = _there(folders, [prefix + each for each in own])
+    return f"did you mean {prefix}{meant[0]}? ({there})" if meant else there
+
+
+def _not_installed(missing: str) -> str:
+    folders = _own_folders()
+    own = _modules(folders)
+    meant = nearest(missing, own) or nearest(missing, _modules(sys.path))
+    question = f"; or did you mean {meant[0]}?" if meant else ""
+    return f"{missing} is not installed in {sys.prefix}: install what brings it, with pip{question} ({_there(folders, own)})"
+
+
+def _own_folders() -> list[str]:
+    return [each for each in dict.fromkeys(sys.path) if not _is_library(each) and _modules([each])]
+
+
+def _there(folders: list[str], names: list[str]) -> str:
+    return f"in {_listed(folders)} there {'are' if len(names) > 1 else 'is'} {_listed(names) if names else 'none'}"
 
 
 def _modules(folders: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import keyword
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -57,6 +57,7 @@ def read_signature(function: Callable[..., Any]) -> Signature:
 
 def _read_anew(function: Callable[..., Any]) -> Signature:
     hints = _hints(function)
+    _check_self(function, hints)
     parameters = inspect.signature(function).parameters.values()
     contexts = [each for each in parameters if _is_context(each, hints)]
     taken = [_field(each, hints) for each in parameters if each not in contexts]
@@ -77,6 +78,16 @@ def _read_anew(function: Callable[..., Any]) -> Signature:
         async_context=context is not None and _wants_async(hints.get(context.name), asynchronous),
         tables=any(_holds_table(each.annotation) for each in taken),
     )
+
+
+def _check_self(function: Callable[..., Any], hints: Mapping[str, Any]) -> None:
+    """Raises TypeError for a method without `self`: Python would pass the adapter as its first argument, which callers mean to give."""
+    if not inspect.ismethod(function) or inspect.isclass(function.__self__):
+        return
+    first = next(iter(inspect.signature(function.__func__).parameters.values()), None)
+    if first is None or (first.name != "self" and first.name in hints and first.kind is not first.VAR_POSITIONAL):
+        found = f"this one's is {first.name!r}" if first else "this one has none"
+        raise TypeError(f"the first parameter of a method is `self`, and {found}: write `self` there, or make it a @staticmethod")
 
 
 def _understood(fields: list[_Field]) -> tuple[type[Any], msgspec.json.Decoder[Any], str]:
