@@ -51,13 +51,12 @@ class Name:
 @pytest.fixture
 async def publish(monkeypatch: pytest.MonkeyPatch) -> Name:
     """Says which replicas the name stands for, in the place of the machine's resolver."""
-    name, loop = Name(), asyncio.get_running_loop()
-    real = loop.getaddrinfo
+    name, real = Name(), socket.getaddrinfo
 
-    async def getaddrinfo(host: str, *how: object, **more: object) -> object:
-        return name.look() if host == "replicas" else await real(host, *how, **more)  # type: ignore[arg-type]
+    def getaddrinfo(host: str, *how: object, **more: object) -> object:
+        return name.look() if host == "replicas" else real(host, *how, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(dial, "RESOLVE_SECONDS", 0.02)
     return name
 

@@ -15,7 +15,7 @@ import pytest
 import snakepit
 from snakepit import Client, Started
 from snakepit._wire import bulk_calls
-from snakepit._wire.dial import BACKOFF_SECONDS
+from snakepit._wire.dial import BACKOFF_SECONDS, Dialer, Replica
 from snakepit._wire.protocol import NEWEST
 from snakepit.client import peers
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -206,3 +206,17 @@ async def test_the_token_goes_with_links_and_requests(tmp_path: Path) -> None:
     finally:
         await server.stop(0)
     assert set(seen) == {"Bearer sesame"}
+
+
+async def test_a_replica_that_says_that_it_goes_while_its_link_is_being_closed_is_not_dialled_anew() -> None:
+    opened: list[Replica] = []
+    hello = link_pb2.Hello(role=link_pb2.ROLE_CLIENT)
+    async with replica() as server:
+        dialer = Dialer(server.address, lambda _: hello, lambda *_: None, opened.append, lambda *_: None)
+        dialer.start()
+        await eventually(lambda: opened, "it is linked")
+        stopping = asyncio.create_task(dialer.stop())
+        await asyncio.sleep(0)
+        dialer.renew(opened[0])
+        await stopping
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == f"dial {server.address}"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakepit import Client
 from snakepit._wire.channels import client_options, server_options
 from snakepit._wire.dial import BACKOFF_SECONDS, Dialer, next_attempt, resolve
 from snakepit._wire.status import TRAILER, Metadata
@@ -34,15 +37,36 @@ def test_only_a_link_that_lasted_lets_the_pauses_begin_anew(attempt: int, open_s
 async def test_a_name_is_all_of_its_addresses_of_one_family_and_several_names_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"replicas": [(2, "10.0.0.1"), (2, "10.0.0.2"), (10, "fd00::1")], "six": [(10, "fd00::2")], "gone": []}
 
-    async def look_up(host: str, port: int, **_: Any) -> list[Any]:
+    def look_up(host: str, port: int, **_: Any) -> list[Any]:
         if not known[host]:
             raise OSError(f"{host} is not known")
         return [(family, 1, 6, "", (address, port)) for family, address in known[host]]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert await resolve("dns:///replicas:7800") == {"10.0.0.1:7800": "replicas", "10.0.0.2:7800": "replicas"}
     assert await resolve("replicas:7800, six:1") == {"10.0.0.1:7800": "replicas", "10.0.0.2:7800": "replicas", "[fd00::2]:1": "six"}
     assert await resolve("gone:7800") == {}
+
+
+def test_a_program_that_ends_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def is_silent(*_: object, **__: object) -> None:
+        asked.set()
+        answers.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
+
+    async def program() -> None:
+        async with Client("replicas:7800"):
+            await eventually(asked.is_set, "it is asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", is_silent)
+    running = threading.Thread(target=lambda: asyncio.run(program()))
+    running.start()
+    running.join(20)
+    ended = not running.is_alive()
+    answers.set()
+    assert ended
 
 
 # ---- dials that come to nothing

@@ -11,7 +11,9 @@ import enum
 import logging
 import random
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,13 +130,28 @@ async def resolve(target: str) -> dict[str, str]:
 
 async def _look_up(host: str, port: int) -> set[str]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _asked(host, port)
     except (OSError, UnicodeError):
         return set()
     # A name like localhost has a v4 and a v6 address of the same listener: one family is enough.
     families = {family for family, *_ in found}
     chosen = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
     return {f"{a[0]}:{port}" if family == socket.AF_INET else f"[{a[0]}]:{port}" for family, _, _, _, a in found if family == chosen}
+
+
+async def _asked(host: str, port: int) -> list[Any]:
+    """As the loop's getaddrinfo. But a program waits at its end for the loop's threads, for 20 s where name servers are silent."""
+    found: Future[list[Any]] = Future()
+    found.set_running_or_notify_cancel()
+
+    def ask() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=ask, name=f"look up {host}", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 class Dialer:
@@ -190,6 +207,7 @@ class Dialer:
 
     async def stop(self) -> None:
         """Close every link and wait until their tasks have ended."""
+        self.replicas.clear()  # Or one that says only now that it goes would be dialled anew.
         tasks = [*self._dialling.values(), *self._retiring, *([self._resolver] if self._resolver else [])]
         for task in tasks:
             task.cancel()
