@@ -43,7 +43,7 @@ def _prepared() -> tuple[Server, list[socket.socket]]:
 def server(settings: Settings, client: Client) -> Server:
     """It ends itself on TERM or INT. Raises ValueError with a sentence where its certificate can't be used, and OSError for metrics."""
     app = make_app(settings, client)
-    made = Server(app, settings, app.state.gateway.leaving)
+    made = Server(app, settings, app.state.gateway.leaving, client.close)
     if settings.metrics is not None:
         app.state.metrics.listen(settings.metrics, "SNAKEPIT_GATEWAY_METRICS_LISTEN")
     return made

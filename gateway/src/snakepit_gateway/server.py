@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +39,9 @@ one more, the one is hung up on that has brought no request for longest."""
 
 UNREAD_SECONDS = 30.0
 """Whoever is hung up on, and reads nothing of what it was still told for so long, is cut off."""
+
+LAST_WORD_SECONDS = 1.0
+"""When the time for what runs is over, its callers may so long be told what has become of it."""
 
 FORWARDED_FOR = b"x-forwarded-for"
 MOST_FORWARDED_BYTES = 512
@@ -162,11 +166,11 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """After TERM or INT it serves on for `linger_seconds`, but is `leaving`, and hangs up after each answer: everybody goes elsewhere.
 
-    Then it accepts nobody, and what runs may finish within `drain_seconds`. A second signal cuts the first of the two short, and a third
-    one the other.
+    Then it accepts nobody, and what runs may finish within `drain_seconds`. What still runs then, `give_up` has fail. A second signal cuts
+    the first of the two short, and a third one the other.
     """
 
-    def __init__(self, app: Any, settings: Settings, leaving: asyncio.Event) -> None:
+    def __init__(self, app: Any, settings: Settings, leaving: asyncio.Event, give_up: Callable[[], Awaitable[None]]) -> None:
         """Raises ValueError with a sentence where the certificate can't be used."""
         certificate = _certificate(settings)
         config = Config(
@@ -181,13 +185,14 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=settings.drain_seconds,
+            timeout_graceful_shutdown=settings.drain_seconds + LAST_WORD_SECONDS,
             most=settings.max_requests + SPARE_CONNECTIONS,
             forwarded_allow_ips=[*settings.proxies],
             ssl_context_factory=None if certificate is None else lambda _config, _default: certificate,
         )
         super().__init__(config)
-        self._leaving, self._linger_seconds = leaving, settings.linger_seconds
+        self._leaving, self._give_up = leaving, give_up
+        self._linger_seconds, self._drain_seconds = settings.linger_seconds, settings.drain_seconds
         self._told_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -210,6 +215,15 @@ class Server(uvicorn.Server):
                 counter = 0  # They hold from now on.
             self.should_exit |= time.monotonic() - self._told_at >= self._linger_seconds
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        drain = asyncio.create_task(self._drain(), name="drain")
+        await super().shutdown(sockets)
+        drain.cancel()
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(self._drain_seconds)
+        await self._give_up()
 
 
 def keep_last_forwarded(headers: list[tuple[bytes, bytes]]) -> None:

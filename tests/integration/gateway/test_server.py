@@ -25,12 +25,19 @@ from snakepit_gateway import server as server_module
 from snakepit_gateway.server import Server
 from snakepit_gateway.settings import Settings
 from support.authority import Authority
+from support.control_plane import replica
 from support.eventually import eventually
+from support.gateway import served
+from support.simulated_agent import POOL, simulated_agent
 
 CALLERS = 8
 LARGE = 32 << 20
 """More than the sockets of both ends hold."""
 pytestmark = pytest.mark.timeout(120)
+
+
+async def no_calls() -> None:
+    """None of these requests is a call."""
 
 
 class Serving:
@@ -56,7 +63,7 @@ class Serving:
 
         routes = [Route("/", quick), Route("/slow", slow), Route("/large", large), Route("/told", told, methods=["POST"])]
         app = Starlette(routes=routes)
-        self.server = Server(app, Settings(listen="127.0.0.1:0", **settings), self.leaving)
+        self.server = Server(app, Settings(listen="127.0.0.1:0", **settings), self.leaving, no_calls)
 
     @property
     def port(self) -> int:
@@ -109,6 +116,15 @@ async def test_it_ends_by_itself_when_its_time_is_over() -> None:
         made.term()
         await made.leaving.wait()
         await eventually(lambda: made.server.should_exit, "it ends")
+
+
+async def test_a_call_that_runs_on_when_its_time_is_over_is_told_that_it_may_have_run() -> None:
+    async with replica() as control, simulated_agent(control.address) as agent, httpx.AsyncClient(timeout=30) as http:
+        async with served(control.address) as url:
+            asking = asyncio.create_task(http.post(f"{url}/v1/pools/{POOL}/tools/hang", json={}))
+            await eventually(lambda: agent.running, "it runs")
+        answer = await asking
+    assert (answer.status_code, answer.json()["reason"], answer.json()["started"]) == (502, "REPLICA_LOST", "maybe")
 
 
 async def test_no_request_is_lost_when_a_gateway_goes_and_another_one_is_there() -> None:
@@ -279,4 +295,4 @@ def test_files_that_can_not_be_used_are_said_at_the_start(authority: Authority, 
         (replace(good, key=authority.files("other").key), "or key and certificate are no pair"),
     ):
         with pytest.raises(ValueError, match=why):
-            Server(None, Settings(tls_cert_file=str(wrong.certificate), tls_key_file=str(wrong.key)), asyncio.Event())
+            Server(None, Settings(tls_cert_file=str(wrong.certificate), tls_key_file=str(wrong.key)), asyncio.Event(), no_calls)

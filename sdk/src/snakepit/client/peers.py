@@ -224,7 +224,7 @@ class Peers:
         self._storeless.discard(peer)
         self._renewals.forget(peer)
         self.retire(peer)
-        peer.give_up(reason)
+        peer.give_up("the client was closed" if self.stopped else reason)
         if self.serves is not None:
             self.serves.unlinked(peer)
 
