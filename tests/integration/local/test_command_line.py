@@ -103,6 +103,15 @@ def test_a_failure_is_one_sentence_on_stderr_and_a_status_that_says_what_may_be_
     assert err.count("\n") == 1, err
 
 
+def test_whoever_has_named_no_server_hears_how_a_cluster_is_reached(snakepit, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    hint = "--kube reaches a release in a cluster"
+    monkeypatch.setattr("snakepit.cli.target.DEFAULT_SERVER", NOBODY)
+    assert hint not in snakepit("pools", "--server", "127.0.0.1:2")[2]
+    monkeypatch.delenv("SNAKEPIT_SERVER")
+    code, _, err = snakepit("call", "sample", "echo")
+    assert (code, err.count(hint), err.count("\n")) == (ExitStatus.NEVER_STARTED, 1, 1), err
+
+
 def test_a_token_file_that_cant_be_read_is_what_is_said_and_not_that_nobody_answers(  # type: ignore[no-untyped-def]
     snakepit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from snakepit.cli.config import Config, Kube
 from snakepit.cli.output import Output
 from snakepit.client import Client, Pool
 from snakepit.client.client import DEFAULT_SERVER
-from snakepit.errors import InvalidArguments, SnakepitError
+from snakepit.errors import InvalidArguments, ServerUnavailable, SnakepitError
 
 if TYPE_CHECKING:
     from snakepit.cli.forward import Forward
@@ -99,7 +99,12 @@ class Target(msgspec.Struct, frozen=True):
         `reach`: it asks every replica; so with `kube` there is a forward to each, and `reach` says whether there is.
         """
         if self.kube is None:
-            yield Client(self.address, token_file=self.token_file, ca_file=self.ca_file)
+            try:
+                yield Client(self.address, token_file=self.token_file, ca_file=self.ca_file)
+            except ServerUnavailable as error:
+                if self.address == DEFAULT_SERVER:  # nobody has said where it is
+                    error.add_note("--kube reaches a release in a cluster")
+                raise
             return
         async with self._forwarded(self.kube, reach) as forward:
             try:
