@@ -220,3 +220,14 @@ async def test_a_replica_that_says_that_it_goes_while_its_link_is_being_closed_i
         dialer.renew(opened[0])
         await stopping
         assert not [task for task in asyncio.all_tasks() if task.get_name() == f"dial {server.address}"]
+
+
+async def test_a_call_whose_replica_was_lost_says_so_also_where_its_client_is_closed_before_it_goes_out_again() -> None:
+    async with replica() as server, simulated_agent(server.address) as agent:
+        async with Client(server.address, connect_timeout=60) as client:
+            call = asyncio.create_task(client.pool(POOL).call("hang"))
+            await eventually(lambda: agent.running, "it runs")
+            await server.abort()
+            await eventually(lambda: "is hang idempotent?" in map(asyncio.Task.get_name, asyncio.all_tasks()), "it may go out again")
+        with pytest.raises(snakepit.ReplicaLost):
+            await call

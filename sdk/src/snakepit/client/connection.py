@@ -70,9 +70,9 @@ class Connection:
         return (*self.peers.metadata(), ("impersonate-user", self.caller.subject), *groups)
 
     async def stop(self) -> None:
-        for task in self._asking.values():
-            task.cancel()
         await self.peers.stop()
+        # They fail now. Cancelled, they would cancel the calls that wait for them.
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
     async def call(
         self,
