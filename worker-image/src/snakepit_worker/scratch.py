@@ -20,6 +20,8 @@ import threading
 import time
 from pathlib import Path
 
+from snakepit_worker import shared_memory
+
 PREFIX = "snakepit-workers-"
 VARIABLE = "TMPDIR"
 _ROUNDS = 5
@@ -36,7 +38,7 @@ class Scratch:
         self.root: Path | None = None
         # One that is full is the place still: what a keeper of before has left there goes. Written as tempfile has it, for `enter`.
         self._base = Path(os.path.abspath(os.environ.get(VARIABLE) or "/tmp"))  # noqa: PTH100
-        self._removed: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._removed: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def open(self) -> None:
         """Make the keeper's folder; from now on, what it starts has its temporary files there. Without a place for it, all is as it was."""
@@ -61,26 +63,28 @@ class Scratch:
         return str(folder)
 
     def remove(self, incarnation: str) -> None:
-        """The worker has ended, or never came to be."""
-        if self.root is not None:
-            self._removed.put(self.root / incarnation)
+        """The worker has ended, or never came to be. Its shared memory goes, too."""
+        self._removed.put(incarnation)
 
     def close(self) -> None:
         """Remove everything, when nobody is there to use it. A container's end does it by itself, or the next keeper."""
         if self.root is not None:
-            remove(self.root)
+            _remove_all_of(self.root)
 
     def remove_abandoned(self) -> None:
         """What keepers have left that have ended. What other users have is theirs."""
         for folder in self._base.glob(f"{PREFIX}*"):
             if (descriptor := _locked(folder)) >= 0:
-                remove(folder)
+                _remove_all_of(folder)
                 os.close(descriptor)  # Not before: another keeper that has just made it would take it for its own.
 
     def _remove_all(self) -> None:
         self.remove_abandoned()
         while True:
-            remove(self._removed.get())
+            incarnation = self._removed.get()
+            shared_memory.remove(incarnation)
+            if self.root is not None:
+                remove(self.root / incarnation)
 
 
 def enter(folder: str) -> None:
@@ -91,6 +95,14 @@ def enter(folder: str) -> None:
     loaded = sys.modules.get("tempfile")
     if loaded is not None and loaded.tempdir == os.path.dirname(folder):  # noqa: PTH120  # What an author has set stays.
         loaded.tempdir = None  # type: ignore[attr-defined]
+
+
+def _remove_all_of(keepers: Path) -> None:
+    """A keeper's folder, with the shared memory of the workers that have a folder in it."""
+    with contextlib.suppress(OSError):
+        for each in keepers.iterdir():
+            shared_memory.remove(each.name)
+    remove(keepers)
 
 
 def remove(folder: Path) -> None:

@@ -38,7 +38,7 @@ from snakepit._ipc.worker import (
 from snakepit.author.adapter import Adapter, AdapterError
 from snakepit.author.context import StateCache
 from snakepit.author.tools import describe, discover
-from snakepit_worker import box, container, debugging, logs, raised, scratch
+from snakepit_worker import box, container, debugging, logs, raised, scratch, shared_memory
 from snakepit_worker.channel import Channel
 from snakepit_worker.exits import give_up, keep_stacks, leave, set_apart
 from snakepit_worker.explained import explain
@@ -313,6 +313,7 @@ def run(ends: WorkerEnds, keeper_pid: int, factory: Factory | None) -> int:
     logs.redirect(ends.output)
     logs.one_call.share(ends.note)
     scratch.enter(start.scratch)
+    shared_memory.enter(start.incarnation)
     _settle()
     if path := debugging.terminal():
         debugging.attach(path)
