@@ -35,6 +35,17 @@ async def test_nobody_at_the_address_is_said_at_once_with_the_address_and_the_fi
     assert time.monotonic() - began < 20
 
 
+async def test_at_the_port_of_an_http_server_it_is_said_which_one_calls_have() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, Client("{}:{}".format(*server.sockets[0].getsockname())) as client:
+        with pytest.raises(snakepit.ServerUnavailable, match="an HTTP server answers there, a gateway say: calls have port 7800"):
+            await client.pool("digits").call("classify", timeout=20)
+
+
 async def test_a_pod_that_has_just_begun_dials_on_while_the_network_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     port = free_port()

@@ -18,6 +18,9 @@ from snakepit.errors import (
     Unauthenticated,
 )
 
+_HTTP_1 = "http1.x server"
+"""gRPC says so of whoever answers in HTTP/1."""
+
 _SAYS_IT_ALL = (ProtocolMismatch, Unauthenticated, PermissionDenied)
 
 
@@ -71,7 +74,9 @@ def _says_it_all(last: SnakepitError) -> bool:
 
 
 def _cause(message: str) -> str:
-    """Of gRPC's tale of a dial that failed, what the system said."""
+    """Of gRPC's tale of a dial that failed, what the system said, or what answers there."""
+    if _HTTP_1 in message:
+        return "an HTTP server answers there, a gateway say: calls have port 7800"
     _, dialled, cause = message.rpartition("Failed to connect to remote host: ")
     return re.sub(r"^connect: | \(\d+\)$", "", cause).lower() if dialled else message
 
