@@ -1,6 +1,7 @@
 """Redis in its other shapes: behind TLS, under Sentinels, as a Cluster; and who takes over when a primary goes."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -98,6 +99,22 @@ async def test_a_server_that_fell_silent_behind_tls_is_found_again_however_many_
         await gate.open()
         assert not await way.prepare([], afresh=True)
         await way.close()
+
+
+async def test_a_sentinel_that_refuses_to_say_who_serves_leaves_no_operation_without_an_answer() -> None:
+    with sentinel_world() as world:
+        (sentinel,) = world.sentinels
+        async with opened(world.url) as store:
+            await until(store, ready=True)
+            sentinel.command("ACL", "SETUSER", "default", "-sentinel")
+            world.primary.command("CLIENT", "KILL", "TYPE", "normal")
+            async with asyncio.timeout(20):
+                while "no permissions" not in store.problem:
+                    with contextlib.suppress(StoreUnavailable):
+                        await store.create_session(wanted(), 10)
+                    await asyncio.sleep(0.02)
+            sentinel.command("ACL", "SETUSER", "default", "+@all")
+            await until(store, ready=True, seconds=20)
 
 
 @pytest.mark.parametrize("who", ["redis", "terminator"])

@@ -28,6 +28,8 @@ Command = tuple[Any, ...]
 
 _PROBE_KEY = "snakepit:{probe}"
 _BROKEN = (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError, TimeoutError)
+_NO_WAY = (RedisError, *_BROKEN)
+"""Raised, and no answer to a command: a Sentinel's refusal, too."""
 # An error that a script ran into comes inside a sentence from Redis 6, at the beginning of the line from its successors.
 _CODE = re.compile(r"(?:^|[ -])(READONLY|BUSY|MASTERDOWN|CLUSTERDOWN|LOADING|OOM|MISCONF|NOREPLICAS)\b")
 _FULL = frozenset({"OOM", "MISCONF", "NOREPLICAS"})
@@ -83,7 +85,7 @@ class Single:
             pipeline.execute_command(*command)
         try:
             return [_sorted(answer) for answer in await pipeline.execute(raise_on_error=False)]
-        except _BROKEN as error:
+        except _NO_WAY as error:
             raise Away(_words(error)) from error
 
     async def prepare(self, scripts: Sequence[str], *, afresh: bool) -> str:
@@ -99,7 +101,7 @@ class Single:
         used = cast(SentinelConnectionPool, self._redis.connection_pool).master_address
         try:
             return used is not None and used != await self._sentinel.discover_master(self._master)
-        except _BROKEN:
+        except _NO_WAY:
             return False  # no Sentinel knows better
 
     async def close(self) -> None:
@@ -120,7 +122,7 @@ class Cluster:
             pipeline.execute_command(*command)
         try:
             return [_sorted(answer) for answer in await pipeline.execute(raise_on_error=False)]
-        except _BROKEN as error:
+        except _NO_WAY as error:
             raise Away(_words(error)) from error
 
     async def prepare(self, scripts: Sequence[str], *, afresh: bool) -> str:
@@ -130,7 +132,7 @@ class Cluster:
             await self._cluster.initialize()
             for text in scripts:
                 await self._cluster.execute_command("SCRIPT LOAD", text, target_nodes=RedisCluster.PRIMARIES)
-        except (RedisError, *_BROKEN) as error:
+        except _NO_WAY as error:
             raise Away(_words(error)) from error
         return _why_not_writable(await self.run([_PROBE]))
 
