@@ -132,6 +132,9 @@ class RedisClient:
             except (Away, TimeoutError) as error:
                 self._lost(str(error) or f"no answer within {ANSWER_SECONDS + CONNECT_SECONDS:g} s")
                 self._fail(batch, Unanswered(f"the session store is away: {self.away}"))
+            except Exception as error:
+                self._failed(error)
+                self._fail(batch, Unanswered(f"the session store is away: {self.away}"))
             except asyncio.CancelledError:
                 self._fail(batch, Unanswered("the session store is away: the control plane stops"))
                 raise
@@ -204,6 +207,13 @@ class RedisClient:
             log.warning("the session store is away: %s", problem)
         self.away = problem
 
+    def _failed(self, error: Exception) -> None:
+        """Nobody has thought of this one. Whoever asked is told, and the store is looked for again, as where it is away."""
+        problem = f"{type(error).__name__}: {error}"
+        if self.away != problem:
+            log.error("the session store's client failed", exc_info=error)
+        self._lost(problem)
+
     def _is_full(self, problem: str) -> None:
         if not self.full:
             log.warning("the session store takes no writes: %s", problem)
@@ -223,6 +233,9 @@ class RedisClient:
                 full = await self._connection.prepare([script.text for script in self._scripts.values()], afresh=afresh)
         except (Away, TimeoutError) as error:
             self._lost(str(error) or f"no answer within {REACH_SECONDS:g} s")
+            return
+        except Exception as error:
+            self._failed(error)
             return
         if full:
             self._is_full(full)
