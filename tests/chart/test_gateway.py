@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 from snakepit._wire.token import MOUNTED
 from snakepit_gateway import settings as gateway_settings
 from snakepit_operator import settings as operator_settings

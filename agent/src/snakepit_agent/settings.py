@@ -14,7 +14,7 @@ import msgspec
 
 from snakepit._environment import Environment, port, seconds, whole_number
 from snakepit._names import parse_pool
-from snakepit._wire.dial import parse_targets
+from snakepit._wire.targets import parse_targets
 from snakepit._wire.trust import OFF, Trust
 from snakepit.spec import SnakePoolSpec, decode_spec
 from snakepit.v1 import link_pb2

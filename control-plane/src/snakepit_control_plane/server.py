@@ -19,8 +19,8 @@ from snakepit._telemetry.metrics import otlp
 from snakepit._telemetry.metrics_server import MetricsServer
 from snakepit._wire import serving
 from snakepit._wire.channels import server_options
-from snakepit._wire.dial import parse_target
 from snakepit._wire.health import HealthServer
+from snakepit._wire.targets import parse_target
 from snakepit.v1 import access_pb2, call_pb2, fleet_pb2, link_pb2, pool_pb2, replica_pb2, router_pb2, session_pb2, tool_pb2
 from snakepit_control_plane.authentication import make_gate
 from snakepit_control_plane.authorization import make_access

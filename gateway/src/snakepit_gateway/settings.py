@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snakepit._environment import Environment, address_or_off, on_or_off, positive_number, whole_number
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 
 OPEN = "fd://"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from snakepit._extras import WHOLE
 from snakepit._lines import lines_of
 from snakepit._retry import Backoff
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 from snakepit._wire.trust import OFF
 from snakepit.errors import InvalidArguments, ServerUnavailable
 from snakepit_local.processes import end_of

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import grpc
 import msgspec
 
-from snakepit._wire.dial import BACKOFF_SECONDS, resolve
+from snakepit._wire.dial import BACKOFF_SECONDS
+from snakepit._wire.targets import resolve
 from snakepit._wire.token import Token
 from snakepit._wire.trust import OFF, Trust
 from snakepit.errors import SnakepitError

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 from snakepit_operator.access import Access, Attributes
 from snakepit_operator.front_proxy import CONFIG_MAP, FrontProxy, User, front_proxy
 from snakepit_operator.kube import CONFIG_MAPS, Kube, KubeError

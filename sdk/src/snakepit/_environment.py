@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 from snakepit.errors import InvalidArguments
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from hostile.wire import DATA, HEADERS, dial, frame, headers, opening
-from snakepit._wire.dial import parse_target
 from snakepit._wire.status import from_rpc_error
+from snakepit._wire.targets import parse_target
 from snakepit.errors import DeadlineExceeded, InvalidArguments, SnakepitError, Started
 from snakepit.v1 import router_pb2
 from snakepit_control_plane.server import SERVICES, Running

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from snakepit import Client
 from snakepit._wire.channels import client_options, server_options
-from snakepit._wire.dial import BACKOFF_SECONDS, Dialer, next_attempt, resolve
+from snakepit._wire.dial import BACKOFF_SECONDS, Dialer, next_attempt
 from snakepit._wire.status import TRAILER, Metadata
+from snakepit._wire.targets import resolve
 from snakepit._wire.trust import Trust
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from support.authority import Authority

@@ -13,10 +13,11 @@ from snakepit._wire import Dialer, Link, LinkClosed
 from snakepit._wire import lane as lane_module
 from snakepit._wire import link as link_module
 from snakepit._wire.channels import server_options
-from snakepit._wire.dial import Lanes, Replica, parse_target, resolve
+from snakepit._wire.dial import Lanes, Replica
 from snakepit._wire.protocol import NEWEST, OURS
 from snakepit._wire.status import from_frame, from_rpc_error, to_frame, to_status
 from snakepit._wire.stream_lane import StreamLane
+from snakepit._wire.targets import parse_target, resolve
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 

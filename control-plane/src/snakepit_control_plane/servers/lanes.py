@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from snakepit._wire.connect import TICKET_BYTES, Connection, accept, admit
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 from snakepit._wire.turns import Turns
 from snakepit_control_plane.servers.certificate import Certificate
 

@@ -181,7 +181,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
             return await self._state.keys(pool, request, fence)
 
 
-def _traced(operation: str, pool: Pool, request: _Of, context: Context) -> contextlib.AbstractContextManager[None]:
+def _traced(operation: str, pool: Pool, request: _Of, context: Context) -> contextlib.AbstractContextManager[object]:
     """Around what is done with state, where its sender traces it."""
     if tracing.enabled() and (given := traceparent(sent := metadata(context))):
         state = carried(sent, given).get(TRACESTATE, "")

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from snakepit import __version__, _extras
@@ -122,19 +122,24 @@ def start_span(
 
 
 @contextlib.contextmanager
-def ending(span: Span) -> Iterator[None]:
-    """The span ends with what is done within, and says how that failed."""
-    error, started = "", ""
+def ending(span: Span) -> Iterator[Callable[[str, Started], None]]:
+    """The span ends with what is done within, and says how that failed: what it raises; or by what is yielded, its reason."""
+    error, began = "", ""
+
+    def failed(reason: str, started: Started) -> None:
+        nonlocal error, began
+        error, began = reason, str(started)
+
     try:
-        yield
-    except SnakepitError as failed:
-        error, started = failed.reason, str(failed.started)
+        yield failed
+    except SnakepitError as raised:
+        failed(raised.reason, raised.started)
         raise
     except asyncio.CancelledError:
-        error, started = Cancelled.reason, str(Started.MAYBE)
+        failed(Cancelled.reason, Started.MAYBE)
         raise
     finally:
-        span.end(error, started)
+        span.end(error, began)
 
 
 def below(traceparent: str) -> str:

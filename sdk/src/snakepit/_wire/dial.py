@@ -10,10 +10,7 @@ import contextlib
 import enum
 import logging
 import random
-import socket
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +26,7 @@ from snakepit._wire.protocol import NEWEST, OLDEST, agreed, said
 from snakepit._wire.silence import LOOK_SECONDS, Sign, Silence
 from snakepit._wire.status import Metadata, from_cancelled, from_rpc_error
 from snakepit._wire.stream_lane import StreamLane
+from snakepit._wire.targets import parse_target, parse_targets, resolve
 from snakepit._wire.trust import OFF, Trust
 from snakepit.errors import ProtocolMismatch, ServerUnavailable, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
@@ -106,52 +104,6 @@ class Replica:
 def next_attempt(attempt: int, open_seconds: float) -> int:
     """The number of the next dial. Only a link that lasted lets it begin anew: one that is hung up on at once is no success."""
     return 0 if open_seconds >= BACKOFF_SECONDS[1] else attempt + 1
-
-
-def parse_target(target: str) -> tuple[str, int]:
-    """`host:port`, `dns:///host:port` or `[v6]:port` as (host, port). Raises ValueError with a sentence."""
-    host, _, port = target.removeprefix("dns:///").rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535 or "/" in host:
-        raise ValueError(f"server {target!r} is not an address: write host:port, e.g. localhost:7800")
-    return host.strip("[]"), int(port)
-
-
-def parse_targets(target: str) -> list[tuple[str, int]]:
-    """Comma-separated addresses, for replicas that no one name stands for. Raises ValueError with a sentence."""
-    return [parse_target(each.strip()) for each in target.split(",")]
-
-
-async def resolve(target: str) -> dict[str, str]:
-    """Every address behind the names, as `ip:port`, with its name. Empty when none of them can be looked up now."""
-    wanted = parse_targets(target)
-    found = await asyncio.gather(*(_look_up(host, port) for host, port in wanted))
-    return {address: host for (host, _), addresses in zip(wanted, found, strict=True) for address in addresses}
-
-
-async def _look_up(host: str, port: int) -> set[str]:
-    try:
-        found = await _asked(host, port)
-    except (OSError, UnicodeError):
-        return set()
-    # A name like localhost has a v4 and a v6 address of the same listener: one family is enough.
-    families = {family for family, *_ in found}
-    chosen = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
-    return {f"{a[0]}:{port}" if family == socket.AF_INET else f"[{a[0]}]:{port}" for family, _, _, _, a in found if family == chosen}
-
-
-async def _asked(host: str, port: int) -> list[Any]:
-    """As the loop's getaddrinfo. But a program waits at its end for the loop's threads, for 20 s where name servers are silent."""
-    found: Future[list[Any]] = Future()
-    found.set_running_or_notify_cancel()
-
-    def ask() -> None:
-        try:
-            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:
-            found.set_exception(error)
-
-    threading.Thread(target=ask, name=f"look up {host}", daemon=True).start()
-    return await asyncio.wrap_future(found)
 
 
 class Dialer:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from snakepit._wire.dial import parse_target
+from snakepit._wire.targets import parse_target
 
 LOGBOOK = "logbook"
 """The socket there that tells what its capsules have logged."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Never, TypeVar, cast
@@ -18,7 +17,7 @@ from snakepit.client.connection import Connection
 from snakepit.client.exchange import Watch
 from snakepit.client.stream import Stream
 from snakepit.client.typed import Handle, Method
-from snakepit.errors import Cancelled, SnakepitError, Started, ToolError
+from snakepit.errors import SnakepitError, Started, ToolError
 from snakepit.v1 import link_pb2
 
 T = TypeVar("T")
@@ -177,20 +176,11 @@ class Calls:
     async def _traced(
         self, span: Span, frame: link_pb2.Frame, large: frames.Payload | None, now: float, deadline: float | None, watch: Watch | None
     ) -> link_pb2.Result | codec.Large:
-        error, started = "", ""
-        try:
+        with tracing.ending(span) as failed:
             result = await self._connection.call(frame, now, deadline, watch, large, span)
             if isinstance(result, link_pb2.Result) and result.HasField("tool_error"):
-                error, started = ToolError.reason, str(Started.YES)
+                failed(ToolError.reason, Started.YES)
             return result
-        except SnakepitError as failed:
-            error, started = failed.reason, str(failed.started)
-            raise
-        except asyncio.CancelledError:
-            error, started = Cancelled.reason, str(Started.MAYBE)
-            raise
-        finally:
-            span.end(error, started)
 
 
 def call_span(call: link_pb2.Call, traceparent: str) -> Span | None:

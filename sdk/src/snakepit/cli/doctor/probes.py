@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from snakepit._wire.dial import parse_target, resolve
+from snakepit._wire.targets import parse_target, resolve
 from snakepit._wire.token import default_file
 from snakepit.cli.doctor.facts import CLOSED, GRPC, HTTP, OTHER, QUIET, REFUSED, SILENT, TLS, Address, Token, Way
 
