@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from grpc_health.v1 import _async as aio
@@ -105,13 +105,15 @@ class Running:
         self._probes = HealthServer(settings.health, START_SECONDS, PROBE_CONNECTIONS) if settings.health else None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Raises AddressInUse."""
+    async def start(self, pools: Sequence[link_pb2.PoolSettings] = ()) -> None:
+        """`pools`: all there are, where somebody can say so before anybody asks. Raises AddressInUse."""
         self._register()
         self.address = self._bind()
         await self._start_lanes()
         await self.store.start()
         await self.fleet.roster.load()
+        if pools:
+            self.fleet.sync(pools, complete=True, drain=())
         await self._grpc.start()
         try:
             await self._start_probes_and_metrics()
@@ -242,11 +244,14 @@ class Running:
         await self.store.close()
 
 
-async def serve(settings: Settings, store: Store | None = None) -> Running:
-    """Start a replica; it is serving when this returns. Raises AddressInUse."""
+async def serve(settings: Settings, store: Store | None = None, pools: Sequence[link_pb2.PoolSettings] = ()) -> Running:
+    """Start a replica; it is serving when this returns. Raises AddressInUse.
+
+    `pools`: all there are. Without them whoever asks first hears that the operator is waited for, as on a cluster, where readiness says it.
+    """
     tracing.configure("snakepit-control-plane")
     running = Running(settings, store or make_store(settings.store, settings.max_state_bytes_per_caller))
-    await running.start()
+    await running.start(pools)
     return running
 
 

@@ -32,10 +32,10 @@ class Place(Protocol):
 
 
 async def ready_workers(pool: snakepit.Pool) -> list[snakepit.WorkerInfo]:
-    """Workers that are warm and alive; none while the control plane or the pool isn't there yet."""
+    """Workers that are warm and alive; none while control plane or pool aren't there yet, or the one knows nothing of the other."""
     try:
         return [w for w in await pool.workers() if w.state == "ready" and w.liveness == "live"]
-    except (snakepit.PoolNotFound, snakepit.ServerUnavailable):
+    except (snakepit.PoolNotFound, snakepit.PoolNotReady, snakepit.ServerUnavailable):
         return []
 
 

@@ -93,7 +93,7 @@ class Machine:
             self._token_file.touch(0o600)
             self._token_file.write_text(tokens.own)
         try:
-            self.control_plane = await serve(self._settings)
+            self.control_plane = await serve(self._settings, pools=[pool_settings(local.pool) for local in self._pools.values()])
             try:
                 await self._with_control_plane(self.control_plane, root)
             finally:

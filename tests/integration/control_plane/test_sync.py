@@ -5,10 +5,12 @@ import asyncio
 import grpc
 import pytest
 
+from snakepit import Client
 from snakepit._wire.messages import settings_digest
 from snakepit.errors import PoolNotFound
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc
-from snakepit_control_plane.server import Running
+from snakepit_control_plane.server import Running, serve
+from snakepit_control_plane.settings import Settings
 from support.control_plane import Caller, eventually
 from support.simulated_agent import POOL, settings, simulated_agent
 
@@ -32,6 +34,17 @@ async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: R
             with pytest.raises(PoolNotFound):
                 await caller.call("echo")
         sync.cancel()
+
+
+async def test_a_replica_that_is_told_all_pools_at_its_start_knows_them_before_anybody_can_ask() -> None:
+    running = await serve(Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0), pools=[settings()])
+    try:
+        async with Client(running.address) as client:
+            assert (await client.pool(POOL).info()).name == POOL
+            with pytest.raises(PoolNotFound, match=POOL):
+                await client.pool("tset").info()
+    finally:
+        await running.stop(linger=0, drain=0)
 
 
 async def test_the_operator_hears_which_agents_were_told_to_drain_and_which_only_end_or_are_held(server: Running) -> None:

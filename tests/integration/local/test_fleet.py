@@ -6,12 +6,19 @@ import asyncio
 import os
 import signal
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import snakepit
 from snakepit import Client, Pool, WorkerInfo
+from snakepit_control_plane.settings import Settings
+from snakepit_local.files import read_pools
+from snakepit_local.machine import Machine
+from snakepit_local.report import Reporter
+from snakepit_operator.fleet import Fleet
 from support.dev_server import pool_file, ready_dev
 from support.eventually import eventually
 
@@ -40,6 +47,28 @@ async def ready(pool: Pool) -> list[WorkerInfo]:
         return [each for each in await pool.workers() if each.state == "ready" and each.liveness == "live"]
     except (snakepit.PoolNotFound, snakepit.ServerUnavailable):
         return []
+
+
+async def test_whoever_asks_first_finds_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine it was "not known here yet" until this process had talked to itself, and the demo ended so."""
+
+    async def says_nothing(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Fleet, "run", says_nothing)
+    pools = read_pools([pool_file(tmp_path, "sample", "support.sample:Sample")], generation=1)
+    settings = Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0, drain_seconds=0.0)
+    machine = Machine(pools, settings, Reporter(Console(file=StringIO())))
+    running = asyncio.create_task(machine.run())
+    try:
+        await eventually(lambda: hasattr(machine, "control_plane"), "it serves")
+        async with Client(machine.control_plane.address) as client:
+            assert (await client.pool("sample").info()).name == "default/sample"
+            assert isinstance(await client.pool("sample").workers(), list)
+    finally:
+        machine.stop.set()
+        machine.hurry.set()
+        await running
 
 
 async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_others_serve(tmp_path: Path) -> None:
