@@ -42,6 +42,15 @@ def test_every_command_has_a_sentence_an_example_and_a_word_on_each_option(name:
     assert EXAMPLES[name][0] in shown
 
 
+@pytest.mark.parametrize("name", [name for name, command in commands() if any(each.required for each in command.params)])
+def test_what_is_missing_is_explained_where_it_is_missed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It said "Missing argument 'TOOL'." alone."""
+    missing = next(each for each in dict(commands())[name].params if each.required)
+    assert run(name.split()) == ExitStatus.USAGE
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"Missing argument '{missing.metavar}'. {missing.help}" in said
+
+
 def test_the_examples_are_those_of_commands_that_there_are() -> None:
     assert EXAMPLES.keys() == {"snakepit", *(name for name, _ in commands())}
 

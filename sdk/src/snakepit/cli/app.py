@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperCommand
 
 from snakepit import __version__, _extras
 from snakepit.cli import call, calls, commands, failures, logs, session
+from snakepit.cli.command import Command
 from snakepit.cli.doctor.command import doctor
 from snakepit.cli.output import Output
 from snakepit.cli.target import TargetOptions, signed
@@ -90,7 +90,7 @@ def _with_examples(name: str) -> str:
     return "\n\n".join(["Examples:", *(escape(each) for each in EXAMPLES.get(name, ()))])
 
 
-def _add(to: typer.Typer, name: str, command: Callable[..., Any], cls: type[TyperCommand] = TyperCommand, prefix: str = "") -> None:
+def _add(to: typer.Typer, name: str, command: Callable[..., Any], cls: type[Command] = Command, prefix: str = "") -> None:
     to.command(name, cls=cls, epilog=_with_examples(prefix + name))(command)
 
 

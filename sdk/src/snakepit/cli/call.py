@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from typer.core import TyperCommand
 
 from snakepit.cli import failures
 from snakepit.cli.arguments import parse_arguments, read_file, wants_schema
+from snakepit.cli.command import Command
 from snakepit.cli.output import Output, OutputOption, Sink, say
 from snakepit.cli.target import PoolArgument, Target, with_target
 from snakepit.client import Client, Pool, Session
@@ -60,10 +60,10 @@ async def until_ready(work: Callable[[], Awaitable[None]], seconds: float | None
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-class WaitingCommand(TyperCommand):
+class WaitingCommand(Command):
     """A command whose `--wait` may have its seconds after it, or nothing."""
 
-    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer's own types are not public
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a `--wait` without a number its usual one."""
         return super().parse_args(ctx, [each for i, word in enumerate(args) for each in _spelled(word, args[i + 1 : i + 2])])
 

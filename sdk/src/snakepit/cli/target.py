@@ -34,7 +34,10 @@ LINK_SECONDS = 3.0
 """Through forwards to several replicas, each of them has so long to be linked; it is looked for so often:"""
 LOOK_SECONDS = 0.02
 PANEL = "Where the pools are"
-PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="namespace/name; a bare name is in the namespace of -n, else `default`.")]
+PoolArgument = Annotated[
+    str,
+    typer.Argument(metavar="POOL", help="namespace/name, as `snakepit pools` has it; a bare name: in the namespace of -n, or `default`."),
+]
 
 
 def _option(*names: str, metavar: str | None = None, help: str) -> Any:
