@@ -9,6 +9,7 @@ import pytest
 
 import snakepit
 from snakepit.cli.app import run
+from snakepit.client import asking
 from snakepit.errors import PoolSaturated, ToolNotFound
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, calling, eventually, replica, waiting
@@ -51,8 +52,8 @@ async def test_a_pool_that_promises_nothing_counts_nothing(server: Running, call
         assert info.budget_left_percent is None
 
 
-async def test_the_command_line_says_what_all_replicas_have_counted(
-    server: Running, caller: Caller, capsys: pytest.CaptureFixture[str]
+async def test_the_command_line_says_what_all_replicas_have_counted_and_whose_counts_are_missing(
+    server: Running, caller: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promised = settings(slo={"availabilityPercent": 50})
     async with (
@@ -68,3 +69,18 @@ async def test_the_command_line_says_what_all_replicas_have_counted(
         assert await asyncio.to_thread(run, ["pools", "--server", both, "-o", "json"]) == 0
         (info,) = json.loads(capsys.readouterr().out)
         assert [(each["name"], each["calls"], each["budgetLeftPercent"]) for each in info["objectives"]] == [("availability", 3, 100)]
+
+        stuck = asyncio.Event()
+
+        async def check(*_: object) -> None:
+            await stuck.wait()
+
+        monkeypatch.setattr(asking, "ALL_SECONDS", 0.5)
+        monkeypatch.setattr(other.door.access, "check", check)  # Of a pool; to list them all asks for no right of one.
+        assert await asyncio.to_thread(run, ["pools", "--server", both, "-o", "json"]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out)[0]["objectives"][0]["calls"] == 1
+        assert json.loads(told.err)["warning"]["message"] == (
+            f"no answer from {other.address}: what it has counted for BUDGET is missing here"
+        )
+        stuck.set()

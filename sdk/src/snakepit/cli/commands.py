@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -31,12 +31,14 @@ ASKED_AT_ONCE = 8
 def pools(target: Target, output: OutputOption = Output.table) -> None:
     """List every pool."""
     reach = Reach()
-    show_rows(target.run(_pools, reach), tables.POOLS, output)
-    remark(output, reach.remark)
+    found, missing = target.run(_pools, reach)
+    show_rows(found, tables.POOLS, output)
+    remark(output, reach.remark, tables.unanswered(missing, "what it has counted for BUDGET is"))
 
 
-async def _pools(client: Client) -> list[PoolInfo]:
-    """With the objectives' counts of all replicas."""
+async def _pools(client: Client) -> tuple[list[PoolInfo], Set[str]]:
+    """With the objectives' counts of all replicas, but for those that are named: they didn't say theirs in time."""
+    missing: set[str] = set()
 
     async def counted(info: PoolInfo) -> PoolInfo:
         if not info.objectives:
@@ -45,9 +47,10 @@ async def _pools(client: Client) -> list[PoolInfo]:
             history = await client.pool(info.name).history()
         except PoolNotFound:  # deleted meanwhile
             return info
+        missing.update(history.missing)
         return msgspec.structs.replace(info, objectives=history.objectives)
 
-    return await ask_each(await client.pools(), counted, at_once=ASKED_AT_ONCE)
+    return await ask_each(await client.pools(), counted, at_once=ASKED_AT_ONCE), missing
 
 
 @with_target

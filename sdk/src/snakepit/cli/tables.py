@@ -92,10 +92,10 @@ def _text(value: object) -> str:
 # ---- the tables, and remarks on them
 
 
-def unanswered(addresses: Iterable[str]) -> str:
-    """A remark on calls, where these replicas did not say theirs; empty: all did."""
+def unanswered(addresses: Iterable[str], theirs: str = "its calls are") -> str:
+    """A remark, where these replicas did not say what is `theirs`; empty: all did."""
     named = ", ".join(sorted(addresses))
-    return f"no answer from {named}: its calls are missing here" if named else ""
+    return f"no answer from {named}: {theirs} missing here" if named else ""
 
 
 POOLS = (
