@@ -196,11 +196,12 @@ class RedisCluster:
 
 @contextlib.contextmanager
 def redis_cluster(kind: str = "valkey", *, replicas: int = 0) -> Iterator[RedisCluster]:
+    """Where nobody can take over, nodes wait for each other as long as a busy machine may stand still."""
     with contextlib.ExitStack() as stack:
-        servers = []
+        servers, patience = [], "3000" if replicas else "20000"
         for _ in range(3 + replicas):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="snakepit-redis-")))
-            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0")
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", patience, "--cluster-replica-validity-factor", "0")
             server = RedisServer(binaries()[kind], folder, bus_port(), options)
             stack.callback(server.kill)
             server.start()

@@ -66,7 +66,7 @@ def tls_server(own: Certificate) -> Iterator[TlsServer]:
 def tls_cluster(own: Certificate) -> Iterator[list[TlsServer]]:
     """Clients that speak TLS are told of TLS ports; the nodes talk by TLS, too."""
     with contextlib.ExitStack() as stack:
-        options = ("--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+        options = ("--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-node-timeout", "20000")
         nodes: list[TlsServer] = []
         for _ in range(3):
             server = _server(stack, own, *options, port=bus_port())

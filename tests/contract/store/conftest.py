@@ -5,6 +5,7 @@ import pytest
 
 from snakepit_control_plane.model.session import SessionRecord
 from snakepit_control_plane.server import make_store
+from snakepit_control_plane.store import client, connection
 from snakepit_control_plane.store.interface import Store
 from support.redis_server import LOGIN, admit, cluster_rights, redis_cluster, redis_server, rights
 
@@ -28,7 +29,16 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is there, however busy the machine is: it was away when either had stood still for half a second, or for one."""
+    for module in (client, connection):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", 20.0)
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr(client, "REACH_SECONDS", 20.0)
+
+
+@pytest.fixture
+async def store(url: str, patient: None) -> AsyncIterator[Store]:
     made = make_store(url)
     await made.start()
     assert not made.problem

@@ -35,6 +35,7 @@ def typed(text: str, folder: Path, server: RedisServer) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("keeps", ["yes", "no"])
 async def test_a_session_of_before_the_backup_is_back_and_one_of_after_it_is_not(keeps: str) -> None:
     """With a volume, and without one, where the restarted container finds what the pod has."""

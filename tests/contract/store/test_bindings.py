@@ -67,7 +67,7 @@ async def test_that_a_worker_is_gone_for_good_is_said_first_by_one_and_anew_of_e
 
 async def test_the_worker_of_a_session_that_has_expired_is_told_once(store: Store, pool: str) -> None:
     for name in ("bound", "freed", "unbound", "deleted"):
-        known, _ = await store.create_session(named(pool, name, ttl_seconds=1.0), 10)
+        known, _ = await store.create_session(named(pool, name, ttl_seconds=3.0), 10)
         if name != "unbound":
             known = await store.bind_session(known, "c/0", "i0", "a")
         if name == "freed":

@@ -83,7 +83,7 @@ async def test_only_its_own_run_releases_a_key_and_an_outcome_is_never_released(
 
 
 async def test_the_claim_of_a_replica_without_a_lease_becomes_lost_once_and_for_all(store: Store, run: Run, other: Run) -> None:
-    await claim(store, run, lease=0.8)
+    await claim(store, run, lease=2.0)
     assert (await claim(store, other)).state is ClaimState.RUNNING
     assert (await eventually_found(store, other, ClaimState.DONE)).outcome == LOST
     assert await store.claims.hold(run.pool, run.replica, 60.0)
@@ -92,11 +92,11 @@ async def test_the_claim_of_a_replica_without_a_lease_becomes_lost_once_and_for_
 
 async def test_a_lease_that_is_renewed_keeps_all_claims_of_its_replica(store: Store, run: Run, other: Run) -> None:
     second = replace(run, key="second", id="run-3")
-    await claim(store, run, lease=1.0)
-    await claim(store, second, lease=1.0)
-    for _ in range(10):
-        await asyncio.sleep(0.15)
-        assert await store.claims.hold(run.pool, run.replica, 1.0)
+    await claim(store, run, lease=3.0)
+    await claim(store, second, lease=3.0)
+    for _ in range(7):
+        await asyncio.sleep(0.5)
+        assert await store.claims.hold(run.pool, run.replica, 3.0)
     assert (await claim(store, other)).state is ClaimState.RUNNING
     assert (await claim(store, replace(other, key="second"))).state is ClaimState.RUNNING
 
@@ -147,7 +147,7 @@ async def test_outcomes_and_claims_are_forgotten_after_their_time(store: Store, 
     await eventually_found(store, replace(other, key="second", digest="another"), ClaimState.OURS)
 
 
-async def test_every_key_in_redis_expires_and_has_the_pools_hash_tag(run: Run) -> None:
+async def test_every_key_in_redis_expires_and_has_the_pools_hash_tag(run: Run, patient: None) -> None:
     with redis_server() as server:
         store = make_store(server.url)
         await store.start()
@@ -163,7 +163,7 @@ async def test_every_key_in_redis_expires_and_has_the_pools_hash_tag(run: Run) -
         await store.close()
 
 
-async def test_replicas_that_ended_an_hour_ago_are_forgotten_and_those_that_live_are_not(run: Run) -> None:
+async def test_replicas_that_ended_an_hour_ago_are_forgotten_and_those_that_live_are_not(run: Run, patient: None) -> None:
     with redis_server() as server:
         store = make_store(server.url)
         await store.start()

@@ -6,8 +6,8 @@ from snakepit_control_plane.store.interface import Store
 
 
 async def test_an_agent_is_lost_only_when_no_replica_hears_it_and_then_for_good(store: Store, pool: str) -> None:
-    assert await store.renew_leases(pool, {"i": 1.0}) == []
-    assert 0.2 < await store.declare_lost(pool, "i", 60) < 1.01
+    assert await store.renew_leases(pool, {"i": 3.0}) == []
+    assert 0.2 < await store.declare_lost(pool, "i", 60) < 3.01
     assert await store.has_lease(pool, "i")
     assert not await store.has_lease(pool, "j")
     async with asyncio.timeout(20):

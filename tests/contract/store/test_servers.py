@@ -138,6 +138,7 @@ async def test_a_client_certificate_is_shown_where_it_is_asked_for(tmp_path: Pat
             assert store.problem  # in TLS 1.3 the server just hangs up
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_cluster_is_used_over_tls(tmp_path: Path) -> None:
     own = certificate(tmp_path)
     with tls_cluster(own) as nodes:
@@ -177,6 +178,7 @@ async def test_a_wrong_password_and_missing_rights_are_told(tmp_path: Path) -> N
                     await store.create_session(wanted(), 10)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_sentinels_fail_over_is_followed_and_the_scripts_are_loaded_there() -> None:
     with sentinel_world("redis") as world:
         async with opened(world.url) as store:
@@ -193,6 +195,7 @@ async def test_a_sentinels_fail_over_is_followed_and_the_scripts_are_loaded_ther
             assert (await store.get_session(POOL, "s")).uid == "uid"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_primary_that_was_replaced_is_left_though_it_still_answers_as_one() -> None:
     with sentinel_world("valkey") as world:
         async with opened(world.url) as store:
@@ -232,6 +235,7 @@ async def test_one_url_for_the_wrong_kind_of_server_says_which_is_right(cluster:
             assert store.problem
 
 
+@pytest.mark.usefixtures("patient")
 async def test_in_a_cluster_pools_are_spread_and_a_replica_takes_over_for_a_killed_primary(cluster: RedisCluster) -> None:
     async with opened(cluster.url) as store:
         assert not store.problem

@@ -136,32 +136,32 @@ async def test_a_session_expires_and_frees_its_place(store: Store, pool: str) ->
 
 
 async def test_touching_slides_the_ttl(store: Store, pool: str) -> None:
-    await store.create_session(named(pool, "slid", ttl_seconds=1.0), 10)
-    await store.create_session(named(pool, "left", ttl_seconds=1.0), 10)
+    await store.create_session(named(pool, "slid", ttl_seconds=3.0), 10)
+    await store.create_session(named(pool, "left", ttl_seconds=3.0), 10)
     async with asyncio.timeout(20):
         while not await gone(store, pool, "left"):
             assert (await store.touch_sessions(pool, {"slid": ""}))[0] is not None
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
     assert (await store.touch_sessions(pool, {"slid": ""}))[0] is not None
 
 
 async def test_writing_state_slides_the_ttl_and_reading_does_not(store: Store, pool: str) -> None:
     for name in ("written", "read"):
-        await store.create_session(named(pool, name, ttl_seconds=1.0), 10)
+        await store.create_session(named(pool, name, ttl_seconds=3.0), 10)
     async with asyncio.timeout(20):
         while not await gone(store, pool, "read"):
             await store.set_state(pool, "written", "k", value(b"1"), None, LIMITS, None)
             with contextlib.suppress(SessionNotFound):
                 await store.get_state(pool, "read", "k", None)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
     assert (await store.get_session(pool, "written")).id == "written"
 
 
 async def test_binding_slides_the_ttl(store: Store, pool: str) -> None:
-    known, _ = await store.create_session(named(pool, "bound", ttl_seconds=1.0), 10)
-    await store.create_session(named(pool, "left", ttl_seconds=1.0), 10)
+    known, _ = await store.create_session(named(pool, "bound", ttl_seconds=3.0), 10)
+    await store.create_session(named(pool, "left", ttl_seconds=3.0), 10)
     async with asyncio.timeout(20):
         while not await gone(store, pool, "left"):
             known = await store.bind_session(known, "c/0", "i0", "a0")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
     assert (await store.get_session(pool, "bound")).worker == "c/0"

@@ -20,7 +20,7 @@ PART = b"x" * 4_000
 
 
 @pytest.fixture
-async def bounded(url: str) -> AsyncIterator[Store]:
+async def bounded(url: str, patient: None) -> AsyncIterator[Store]:
     made = make_store(url, MOST)
     await made.start()
     yield made

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -128,6 +129,7 @@ async def play(replicas: Sequence[Store], plan: Sequence[Sequence[Step]]) -> Non
         await game.batch(steps)
 
 
+@pytest.mark.usefixtures("patient")
 def test_each_answer_is_that_of_some_order_of_what_two_replicas_ask_at_once(url: str) -> None:
     """Epochs only grow, a compare-and-set wins once, quotas hold, a deleted session's state is gone, a key is claimed once."""
     memory = url == "memory:"

@@ -19,7 +19,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-async def store(server: RedisServer) -> AsyncIterator[RedisStore]:
+async def store(server: RedisServer, patient: None) -> AsyncIterator[RedisStore]:
     made = RedisStore(parse_store_url(server.url))
     await made.start()
     yield made

@@ -20,6 +20,11 @@ from support.stored import POOL, until, value, wanted
 from .conftest import BOTH
 
 
+@pytest.fixture
+def patient() -> None:
+    """Of how long a server that hangs is waited for, some of these tests are."""
+
+
 @BOTH
 async def test_a_killed_server_fails_operations_at_once_and_its_return_is_noticed(server: RedisServer, store: RedisStore) -> None:
     await store.create_session(wanted(), 10)
