@@ -142,9 +142,10 @@ async def test_large_calls_whose_arguments_are_on_their_way_are_not_taken_for_ca
         held = HeldCall(capsule.ledger.next_id(), remote, "r", "w", "", "quick")
         capsule.ledger.admit(held, time.monotonic())
         capsule.ledger.finish(held.id, 0.00001, time.monotonic())
-    capsule.ledger.workers["w"].backlog = 0.0
+    worker = capsule.ledger.workers["w"]
+    worker.backlog = 0.0
     capsule.call(3, "quick")
-    capsule.calls.tick(time.monotonic() + 0.1)  # when calls that wait should go back, and before it counts as stuck
+    capsule.calls.tick(worker.progressed + 0.1)  # when calls that wait should go back, and before it counts as stuck
     left = []
     while (taken := sockets.take_back_call(capsule.inbox)) is not None:
         left.append(taken[0].call_id)

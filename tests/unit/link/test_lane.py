@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -27,8 +26,15 @@ from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from snakepit_control_plane.servers.lanes import Lanes
 from support.gate import Gate, gate
 from support.lanes import serving, ticket_of
+from support.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who doesn't reach a lane in half a second does without: a busy machine stands still for longer."""
+    monkeypatch.setitem(dial_module.LANE_SECONDS, Wish.WANTED, 20.0)
 
 
 class Echo(link_pb2_grpc.LinkServiceServicer):
@@ -133,13 +139,6 @@ async def linked_through_a_gate() -> AsyncIterator[tuple[Echo, Client, Gate]]:
         yield echo, client, wire
 
 
-def nobody() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def flood(link: Link) -> None:
     """Raises LinkClosed."""
     for id_ in range(1000):
@@ -181,7 +180,7 @@ async def test_each_turn_of_the_loop_begins_with_a_small_group_again() -> None:
 
 
 async def test_where_the_lane_can_not_be_reached_frames_stay_on_the_stream() -> None:
-    async with linked(offered=nobody()) as (echo, client):
+    async with linked(offered=free_port()) as (echo, client):
         client.link.send(call(7))
         await client.until(lambda: client.ids == [0, 7])
         assert echo.links[0].transport == client.link.transport == "stream"

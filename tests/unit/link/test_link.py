@@ -20,6 +20,7 @@ from snakepit._wire.stream_lane import StreamLane
 from snakepit._wire.targets import parse_target, resolve
 from snakepit.errors import BY_REASON, ProtocolMismatch, Started
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
+from support.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -207,7 +208,7 @@ async def test_a_frame_that_cannot_be_handled_closes_the_link_and_says_why() -> 
 
 
 async def test_a_link_is_dialled_again_when_the_replica_is_back_and_each_end_is_told_once() -> None:
-    async with serving(Echo()) as port:
+    async with serving(Echo(), free_port()) as port:
         client = Client(port)
         client.dialer.start()
         await client.until(lambda: len(client.opened) == 1)

@@ -14,6 +14,7 @@ from snakepit._wire.messages import settings_digest
 from snakepit.v1 import fleet_pb2, fleet_pb2_grpc, link_pb2, pool_pb2
 from snakepit_operator import replica as replica_module
 from snakepit_operator.fleet import Fleet, OnChange
+from support.ports import free_port
 
 POOL = "default/digits"
 WAIT = 10.0
@@ -31,12 +32,12 @@ class Replica(fleet_pb2_grpc.FleetServiceServicer):
         self.go_on.set()
         self.state = pool_pb2.Pool(name=POOL, available=True, ready_workers=1)
         self.ended: dict[str, int] = {}
-        self.port = 0
+        self.port = free_port()  # It may start again there.
         self.server = grpc.aio.server()
 
     async def start(self) -> None:
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(self, self.server)
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.server.start()
 
     async def stop(self) -> None:
