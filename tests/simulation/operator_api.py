@@ -190,6 +190,8 @@ class Client:
         """In which reign it has asked for a pod's end, by its uid, in looks before: that pod drains."""
         self.meant: set[tuple[int, str]] = set()
         """In which reign it has asked for a pod, by its name, whatever became of that: who makes it then does what this one meant to."""
+        self.told_of: set[str] = set()
+        """Uids of the pods of which it has read, in events, what keeps them."""
 
     def hears(self) -> None:
         """A replica of the control plane has answered it."""
@@ -231,6 +233,8 @@ class Client:
             look.pods, look.listed = found, at
             self._heard(look)
             look.unheard, look.demanded = self.unheard(), f"{namespace}/{selector.partition('=')[2]}" in self.demanded()
+        if resource is EVENTS and found:
+            self.told_of.add(fields.partition("=")[2])
         return found
 
     async def revision(self, resource: Resource, namespace: str | None) -> int:

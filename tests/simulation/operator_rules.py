@@ -269,7 +269,8 @@ class Rules:
         self._require(owner(seen) == look.pool["metadata"]["uid"], f"{name} is deleted, and is of another pool")
         if late or finished(seen):
             return
-        if uid_ not in look.lost and uid_ not in look.draining and not pod_view(seen).stuck:
+        stuck = pod_view(seen).stuck or uid_ in who.told_of
+        if uid_ not in look.lost and uid_ not in look.draining and not stuck:
             self._spared(who, look, name, uid_)
         could = phase(seen) == "Running"
         self._require(look.heard or not could, f"{name} is deleted, may be serving, and no replica is heard")
