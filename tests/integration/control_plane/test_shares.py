@@ -11,6 +11,7 @@ import pytest
 
 from snakepit.errors import CallerLimit, SnakepitError
 from snakepit.v1 import link_pb2
+from snakepit_control_plane.model.shares import BURST_SECONDS
 from snakepit_control_plane.server import Running
 from support.attack import ByHand, attacker
 from support.bare_client import bare_client
@@ -58,10 +59,17 @@ async def test_one_link_too_many_is_refused_by_name_and_there_is_room_again_when
 
 
 async def test_who_opens_links_without_end_is_told_its_pace() -> None:
+    made = []
+
+    async def without_end(channel: grpc.aio.Channel) -> None:
+        while True:
+            made.append(await ByHand(channel).open())
+
     async with replica(max_hellos_per_second=2) as server, attacker(server) as channel:
-        async with links(channel, 10):
-            pass
-        assert (await refusal_of_a_link(channel)).details == {"limit": "maxHellosPerSecond", "links": "2"}
+        with pytest.raises(CallerLimit) as refused:
+            await rpc(without_end(channel))
+        assert refused.value.details == {"limit": "maxHellosPerSecond", "links": "2"}
+        assert len(made) >= 2 * BURST_SECONDS
 
 
 async def test_calls_of_links_and_of_plain_grpc_are_one_addresss_together() -> None:
