@@ -175,7 +175,14 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
 
 @produces("DEADLINE")
 async def _(dev: Dev) -> AsyncIterator[Failing]:
-    yield calling(dev.server, "quick", "spin")
+    async with Client(dev.server) as other:
+
+        async def spin(client: Client) -> None:
+            await until(other, "quick", busy_slots=0)  # The tool of the call before may still be stopping, and this queue is short.
+            await client.pool("quick").call("spin")
+
+        yield Failing(dev.server, {"pool": "default/quick", "tool": "spin", "json": {}}, spin)
+        await until(other, "quick", busy_slots=0)
 
 
 @produces("WORKER_BUSY")
@@ -341,7 +348,7 @@ async def _(dev: Dev) -> AsyncIterator[Failing]:
 
 @produces("STALE_EPOCH")
 async def _(dev: Dev) -> AsyncIterator[Failing]:
-    quick = {"intervalSeconds": 0.1, "timeoutSeconds": 0.3, "missThreshold": 2}
+    quick = {"intervalSeconds": 0.1, "timeoutSeconds": 2, "missThreshold": 2}
     async with replica() as server:
         agent = SimulatedAgent(server.address, settings=settings(heartbeat=quick), beat_seconds=0.05)
         await agent.start()

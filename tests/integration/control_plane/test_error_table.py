@@ -64,7 +64,8 @@ async def produced(reason: str, stage: Dev) -> AsyncIterator[Failing]:
 
 
 async def by_sdk(failing: Failing) -> SnakepitError:
-    async with Client(failing.address, connect_timeout=1.0) as client:
+    patience = 1.0 if failing.made_by_client else SECONDS
+    async with Client(failing.address, connect_timeout=patience) as client:
         with pytest.raises(SnakepitError) as caught:
             await failing.sdk(client)
         return caught.value
