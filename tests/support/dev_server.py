@@ -79,7 +79,7 @@ class Program:
         """Pids of those in whose command line it is."""
         return [pid for pid in self.descendants() if module.encode() in _of(pid, "cmdline")]
 
-    def leaves_nothing(self, seconds: float = 5.0) -> None:
+    def leaves_nothing(self, seconds: float = READY_SECONDS) -> None:
         wait_until(lambda: not self.descendants(), f"no process of it is left\n{self.output}", seconds)
 
     def end(self) -> None:

@@ -105,7 +105,7 @@ class SimulatedAgent:
         """Begin to; whether it links is for the test to see."""
         self._dialer.start()
 
-    async def start(self, patience: float = 5) -> SimulatedAgent:
+    async def start(self, patience: float = 20) -> SimulatedAgent:
         self.dial()
         async with asyncio.timeout(patience):
             await self.linked.wait()
