@@ -54,7 +54,7 @@ FATAL = spec(
     "support.fatal:Fatal",
     worker={"processes": 2},
     restart={"maxRestarts": 100},
-    heartbeat={"intervalSeconds": 0.2, "timeoutSeconds": 1},
+    heartbeat={"intervalSeconds": 0.2, "timeoutSeconds": 3},
 )
 """Two workers that may be killed as often as a test likes."""
 

@@ -122,7 +122,7 @@ async def test_calls_and_age_recycle_again_and_again_under_load_and_no_call_is_l
 async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_it_is_in_use(
     server: Running, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "STRICT_IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(slots, "STRICT_IDLE_SECONDS", 60.0)
     async with capsule(spec(ADAPTER), server, pool=POOL):
         (worker,) = await ready(caller, 1)
         await caller.create("hint")
@@ -136,6 +136,7 @@ async def test_a_hint_session_moves_and_a_strict_one_keeps_the_old_worker_while_
         for _ in range(20):
             assert await pid(caller, **strict) == worker.pid
             assert await pid(caller, session_id="hint") != worker.pid
+        monkeypatch.setattr(slots, "STRICT_IDLE_SECONDS", 0.0)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(await workers(caller)) > 1:
                 await asyncio.sleep(0.02)

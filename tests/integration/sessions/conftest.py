@@ -18,7 +18,7 @@ from support.control_plane import PATIENCE_SECONDS, Caller, calling, eventually,
 from support.redis_server import RedisServer, redis_server
 from support.simulated_agent import POOL
 
-BEAT = {"intervalSeconds": 0.2, "timeoutSeconds": 1, "missThreshold": 3}
+BEAT = {"intervalSeconds": 0.2, "timeoutSeconds": 3, "missThreshold": 3}
 
 
 @pytest.fixture(scope="module")
