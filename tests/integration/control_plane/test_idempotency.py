@@ -188,11 +188,11 @@ async def test_who_joins_counts_in_the_bound_of_the_queue(key: str) -> None:
 
 @pytest.fixture
 async def one(key: str) -> AsyncIterator[tuple[Running, Caller, SimulatedAgent]]:
-    """One replica, one slot, a queue of two calls that wait two seconds."""
+    """One replica, one slot, a queue of two calls that wait eight seconds."""
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(replica())
         caller = await stack.enter_async_context(calling(server.address))
-        tight = settings(queue={"maxSize": 2, "timeoutSeconds": 2})
+        tight = settings(queue={"maxSize": 2, "timeoutSeconds": 8})
         agent = await stack.enter_async_context(simulated_agent(server.address, settings=tight))
         yield server, caller, agent
         agent.let_go()
@@ -238,7 +238,7 @@ async def test_who_joined_a_call_that_met_its_deadline_in_the_queue_is_run_in_it
     server, caller, agent = one
     blocker = caller.start("hang")
     await eventually(lambda: agent.running)
-    hasty = caller.start("echo", idempotency_key=key, timeout=1.0)
+    hasty = caller.start("echo", idempotency_key=key, timeout=4.0)
     await eventually(lambda: server.flow.pools[POOL].queue.depth == 1)
     patient = caller.start("echo", idempotency_key=key)
     await eventually(lambda: server.flow.pools[POOL].queue.joined == 1)
@@ -267,7 +267,7 @@ async def test_a_cancelled_caller_leaves_alone(two: Pair, key: str) -> None:
 
 
 async def test_a_caller_whose_connection_broke_finds_its_call_running(two: Pair, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyed_calls, "ALONE_SECONDS", 0.3)
+    monkeypatch.setattr(keyed_calls, "ALONE_SECONDS", 3.0)
     async with calling(two.servers[0].address) as broken:
         doomed = broken.start("work", idempotency_key=key)
         await eventually(lambda: two.ran)
@@ -296,7 +296,7 @@ async def test_a_tool_that_nobody_waits_for_is_cancelled_and_not_run_again(two: 
 
 async def test_a_deadline_that_ended_a_running_tool_is_an_outcome(two: Pair, key: str) -> None:
     with pytest.raises(DeadlineExceeded):
-        await two.callers[0].call("work", idempotency_key=key, timeout=1.5)
+        await two.callers[0].call("work", idempotency_key=key, timeout=4.0)
     await eventually(lambda: not two.servers[0].flow.idempotency.upkeep.entries)
     with pytest.raises(DeadlineExceeded) as repeated:
         await two.callers[1].call("work", idempotency_key=key)

@@ -100,7 +100,7 @@ async def test_what_was_run_again_and_then_fails_says_that_it_may_have_run(serve
         return await asyncio.Event().wait()  # type: ignore[return-value]
 
     await offer(server, agent, fatal=fatal)
-    result = await outcome(caller.start("fatal", timeout=1.5))
+    result = await outcome(caller.start("fatal", timeout=4.0))
     assert isinstance(result, DeadlineExceeded)
     assert result.started is Started.MAYBE
 

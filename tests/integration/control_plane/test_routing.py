@@ -156,8 +156,8 @@ async def test_a_cancelled_call_frees_its_slot_only_when_the_tool_has_stopped(se
 async def test_a_deadline_passes_on_and_ends_the_call(server: Running, caller: Caller) -> None:
     async with simulated_agent(server.address) as agent:
         with pytest.raises(DeadlineExceeded):
-            await caller.call("hang", timeout=1.5)
-        assert 0 < agent.calls[0].timeout_seconds < 1.6
+            await caller.call("hang", timeout=4.0)
+        assert 0 < agent.calls[0].timeout_seconds < 4.1
         await eventually(lambda: agent.cancelled)
 
 
@@ -184,7 +184,7 @@ async def test_a_call_without_a_deadline_has_its_tools_else_its_pools(
         else:
             await caller.call(tool, timeout=None)
         # What is left when it is sent; a sum and a difference of floats may be an ulp more.
-        assert seconds - 1 < agent.calls[0].timeout_seconds < seconds + 1e-6
+        assert seconds - 4 < agent.calls[0].timeout_seconds < seconds + 1e-6
 
 
 async def test_a_rejected_call_runs_elsewhere(server: Running, caller: Caller) -> None:

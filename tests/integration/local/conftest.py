@@ -18,7 +18,7 @@ Command = Callable[..., tuple[int, str, str]]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("pools")
     sample = pool_file(folder, "sample", "support.sample:Sample", worker="processes: 2", replicas="2")
-    tiny = pool_file(folder, "tiny", "support.sample:Sample", replicas="1", queue="{maxSize: 1, timeoutSeconds: 0.3}")
+    tiny = pool_file(folder, "tiny", "support.sample:Sample", replicas="1", queue="{maxSize: 1, timeoutSeconds: 2}")
     with ready_dev(sample, tiny) as program:
         yield program
 

@@ -161,7 +161,7 @@ async def test_two_chains_that_wait_for_each_other_are_no_deadlock_of_either_and
         async with asyncio.timeout(10):
             await together.wait()
 
-    async with asking(server, client, queue={"timeoutSeconds": 0.5}) as pool, client.offer(meet, pool=pool):
+    async with asking(server, client, queue={"timeoutSeconds": 3}) as pool, client.offer(meet, pool=pool):
         call = {"name": "count", "arguments": {"to": 1}}
         began = time.monotonic()
         answers = await asyncio.gather(*[pool.call("meet_then", call, timeout=20) for _ in range(2)])

@@ -158,7 +158,7 @@ async def test_the_function_sees_session_metadata_and_a_deadline_that_shrinks(cl
 async def test_a_call_may_be_shorter_than_its_parent(client: Client, pool: Pool) -> None:
     hanging = Hanging()
     async with client.offer(hanging.hang, pool=pool):
-        assert await pool.call("brief", {"name": "hang", "timeout": 1.0}, timeout=10) == "DEADLINE"
+        assert await pool.call("brief", {"name": "hang", "timeout": 4.0}, timeout=20) == "DEADLINE"
         async with asyncio.timeout(20):
             await hanging.stopped.wait()
 
@@ -168,9 +168,9 @@ async def test_when_the_call_around_it_ends_the_function_is_cancelled(client: Cl
     hanging = Hanging()
     async with client.offer(hanging.hang, pool=pool):
         if how == "given up":
-            assert await pool.call("give_up", {"name": "hang", "seconds": 1.0}, timeout=10) == "gave up"
+            assert await pool.call("give_up", {"name": "hang", "seconds": 4.0}, timeout=20) == "gave up"
         else:
-            call = asyncio.create_task(pool.call("ask", {"name": "hang"}, timeout=1.5 if how == "deadline" else 30))
+            call = asyncio.create_task(pool.call("ask", {"name": "hang"}, timeout=4.0 if how == "deadline" else 30))
             async with asyncio.timeout(20):
                 await hanging.began.wait()
             if how == "cancelled":
