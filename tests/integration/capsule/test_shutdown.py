@@ -99,12 +99,12 @@ async def test_what_is_registered_for_the_end_of_the_interpreter_runs_after_tear
 
 async def test_a_teardown_that_hangs_gets_term_and_then_kill(control: Replica, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    short = spec("support.hoarder:Clinging", drain={"timeoutSeconds": 0.3, "killAfterSeconds": 0.3})
+    short = spec("support.hoarder:Clinging", drain={"timeoutSeconds": 3, "killAfterSeconds": 3})
     async with capsule(short, control, keeper=False) as local:
         await local.start_keeper(NOTES=str(notes))
         (worker,) = await control.ready()
         local.stop.set()
-        await asyncio.wait_for(local.agent, 10)
+        await asyncio.wait_for(local.agent, 20)
         assert local.keeper is not None
         assert await asyncio.wait_for(local.keeper.wait(), 10) == 0
         assert notes.read_text().split("\n") == [f"{what} {worker.pid}" for what in ("on_drain", "teardown", "term")] + [""]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -185,9 +187,11 @@ async def test_what_waits_for_its_turn_when_its_replicas_link_breaks_is_not_star
 async def test_a_dead_worker_gives_back_the_calls_that_waited_for_their_turn(sides: list[Replica]) -> None:
     one, two = sides
     async with workers(sides) as worker:
-        running = one.call(worker, "exit", {"code": 3, "seconds": 0.3}, **FIRST)
+        running = one.call(worker, "wait_at_the_gate", {}, **FIRST)
         await read(one, worker)
         waiting = two.call(worker, "quick", {}, **FIRST)
+        await read(two, worker)
+        os.kill(worker.pid, signal.SIGKILL)
         assert (await two.rejected(waiting)).reason == "WORKER_GONE"
         assert (await one.result(running)).error.reason == "WORKER_LOST"
 

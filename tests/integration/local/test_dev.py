@@ -52,8 +52,8 @@ def test_term_lets_a_running_call_finish_and_ends_with_0(sample: Path) -> None:
     async def call(server: str) -> object:
         async with Client(server) as client:
             pool = client.pool("sample")
-            running = asyncio.create_task(pool.call("sleep", {"seconds": 1.0}, timeout=10))
-            async with asyncio.timeout(10):
+            running = asyncio.create_task(pool.call("sleep", {"seconds": 4.0}, timeout=30))
+            async with asyncio.timeout(20):
                 while (await pool.info()).busy_slots != 1:
                     await asyncio.sleep(0.005)
             program.send(signal.SIGTERM)

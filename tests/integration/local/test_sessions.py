@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import pytest
 import snakepit
 from snakepit import Client, Pool, Session, Started
 from support.dev_server import Dev
+from support.tasks import task
 
 
 async def worker_of(pool: Pool, session: Session) -> snakepit.WorkerInfo:
@@ -129,13 +131,14 @@ async def test_a_strict_session_is_told_why_its_worker_is_gone(pool: Pool) -> No
 async def test_a_strict_session_fails_fast_while_its_worker_is_busy_with_others(pool: Pool) -> None:
     async with pool.session(affinity="strict_fail_fast", delete=True) as session:
         await session.call("process", timeout=10)
-        running = [asyncio.create_task(pool.call("sleep", {"seconds": 0.5}, timeout=10)) for _ in range(4)]
-        async with asyncio.timeout(10):
-            while (await pool.info()).busy_slots != 4:
-                await asyncio.sleep(0.005)
-        with pytest.raises(snakepit.WorkerBusy):
-            await session.call("process", timeout=10)
-        assert await asyncio.gather(*running) == ["slept"] * 4
+        async with contextlib.AsyncExitStack() as busy:
+            for _ in range(4):
+                await busy.enter_async_context(task(pool.call("spin", timeout=60)))
+            async with asyncio.timeout(20):
+                while (await pool.info()).busy_slots != 4:
+                    await asyncio.sleep(0.005)
+            with pytest.raises(snakepit.WorkerBusy):
+                await session.call("process", timeout=10)
 
 
 @pytest.mark.parametrize("part", ["snakepit_agent.main", "snakepit_worker.keeper"], ids=["agent", "keeper"])
