@@ -168,8 +168,12 @@ async def test_tools_of_a_client_that_may_not_offer_them_any_more_are_withdrawn_
         return "hint" not in await listed(server)
 
     await eventually(gone, "it is gone")
-    told = [each.offer_reply.error.reason for each in ada.heard if each.offer_reply.HasField("error")]
-    assert told == [PermissionDenied.reason]
+
+    def told() -> list[str]:
+        return [each.offer_reply.error.reason for each in ada.heard if each.offer_reply.HasField("error")]
+
+    await eventually(told, "its client is told")
+    assert told() == [PermissionDenied.reason]
 
 
 async def test_a_client_whose_offer_was_withdrawn_offers_it_again_as_soon_as_it_may(

@@ -52,6 +52,6 @@ def test_repeats_of_a_request_are_one_call(web: TestClient) -> None:
 
 def test_without_a_control_plane_it_says_so_and_is_not_ready(web: TestClient, server: Dev) -> None:
     server.end()
+    wait_until(lambda: web.get("/readyz").status_code == 503, "it has no link")
     failed = web.get("/hello/Ada")
     assert (failed.status_code, failed.json()["started"]) == (503, "no")
-    wait_until(lambda: web.get("/readyz").status_code == 503, "it has no link")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from snakepit._ipc.control import KeeperHello, KeeperTerminating, Shutdown, Sign
 from snakepit._ipc.sockets import take_back_call
 from snakepit._ipc.worker import Begin, CancelCall, Done, Failed, Ready
 from snakepit_worker.testing import LocalAgent, outcome, wait_until
+from support.families import descendants
 
 SAMPLE = "support.sample:Sample"
 TOGETHER = "support.sample:Together"
@@ -126,9 +128,14 @@ def test_a_zygote_that_can_not_be_forked_does_not_stay(agent: LocalAgent) -> Non
     assert worker.call("pid") == worker.pid
 
 
-def _zygotes(keeper: int) -> list[str]:
-    children = [each for task in Path(f"/proc/{keeper}/task").iterdir() for each in (task / "children").read_text().split()]
-    return [each for each in children if b"snakepit_worker.zygote" in Path(f"/proc/{each}/cmdline").read_bytes()]
+def _zygotes(keeper: int) -> list[int]:
+    return [pid for pid in descendants(keeper) if b"snakepit_worker.zygote" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):  # It has ended meanwhile.
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.mark.parametrize("startup", ["fork", "spawn"])
