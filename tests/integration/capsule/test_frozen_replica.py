@@ -19,7 +19,7 @@ from support.simulated_agent import POOL
 
 pytestmark = pytest.mark.timeout(120)
 
-TIMEOUT_SECONDS = 1.5
+TIMEOUT_SECONDS = 3.0
 HEARTBEAT = {"intervalSeconds": 0.2, "timeoutSeconds": TIMEOUT_SECONDS, "missThreshold": 3}
 
 

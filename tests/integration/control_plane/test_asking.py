@@ -107,10 +107,10 @@ async def test_what_is_in_a_namespace_is_asked_there_so_that_a_role_in_it_is_eno
 async def test_whoever_does_not_answer_in_time_is_away_and_no_answer_goes_to_another_question(
     reviews: Reviews, server: Reviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ASK_SECONDS", 1.0)
     assert await ask(reviews)
     server.answers.clear()
-    with pytest.raises(ServerUnavailable):
+    with monkeypatch.context() as hasty, pytest.raises(ServerUnavailable):
+        hasty.setattr(module, "ASK_SECONDS", 1.0)
         await ask(reviews)
     server.take("ada", CALL)
     server.answers.set()

@@ -121,6 +121,7 @@ async def test_only_so_many_ask_at_once_and_nobody_answers_for_another_capsule(
     server: Running, agent: SimulatedAgent, asks: Reviewer, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "MOST_ASKED", 1)
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 20.0)
     asks.give(ADA, READ_LOGS)
     asked: list[link_pb2.LogLinesRequest] = []
     agent.on_log_lines = asked.append

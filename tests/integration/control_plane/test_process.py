@@ -49,7 +49,7 @@ def test_term_ends_it_with_exit_code_0() -> None:
 
 
 def test_it_lingers_for_all_of_its_time_as_it_cannot_know_who_is_still_led_to_it() -> None:
-    with program(SNAKEPIT_LINGER_SECONDS="1.5") as process:
+    with program(SNAKEPIT_LINGER_SECONDS="4") as process:
         assert process.stderr is not None
         address = re.search(r"serves on 127\.0\.0\.1:(\d+)", process.stderr.readline())
         assert address is not None

@@ -292,7 +292,7 @@ async def test_a_link_whose_token_has_expired_takes_no_more_calls_and_the_client
 ) -> None:
     asks.give(ADA, CALL)
     file = put(tmp_path / "ada", token(ADA, exp=int(time.time()) - 5))
-    async with Client(server.address, token_file=file, connect_timeout=2) as client:
+    async with Client(server.address, token_file=file) as client:
         await client.pool(POOL).call("echo")
 
         async def refused() -> SnakepitError | None:
