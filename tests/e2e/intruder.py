@@ -156,7 +156,7 @@ def dialled(addresses: list[str]) -> dict[str, str]:
 def _dialled(address: str) -> str:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=2).close()
+        socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         return type(error).__name__
     return "connected"

@@ -86,6 +86,7 @@ async def _until_gone(stage: Stage, side: int, incarnation: str) -> None:
 
 
 async def meet(stage: Stage) -> Any:
+    await stage.ready(WORKERS)
     met = []
     for number in range(20):
         async with stage.sides[0].session(f"meets-{number}", delete=True) as session:
@@ -112,6 +113,7 @@ async def same_name(stage: Stage) -> Any:
 
 
 async def fenced(stage: Stage) -> Any:
+    await stage.ready(WORKERS)
     async with stage.sides[0].session("fenced", delete=True) as session:
         await session.call("remember", {"key": "k", "value": "early"})
         call = stage.waiting(0, "insists", "insist", "fenced")

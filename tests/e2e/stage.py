@@ -103,7 +103,7 @@ class Stage:
     async def _ready(self, side: snakepit.Pool, count: int, without: str) -> bool:
         try:
             found = {worker.incarnation for worker in await ready_workers(side)}
-        except snakepit.PoolNotFound:
+        except (snakepit.PoolNotFound, snakepit.PoolNotReady, snakepit.ServerUnavailable):  # of a replica that has just begun
             return False
         return len(found) == count and without not in found
 

@@ -34,7 +34,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 @pytest.fixture(scope="module")
 def home(namespace: str) -> Iterator[str]:
     """The node of all that isn't the primary; the pool is there, too."""
-    (redis,) = servers()
+    (redis,) = eventually(servers, "the server is ready")
     alone = redis["spec"]["nodeName"]
     (home,) = {node["metadata"]["name"] for node in get("nodes", namespace="")} - {alone}
     standing_caller(namespace=namespace, node=home)

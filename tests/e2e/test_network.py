@@ -109,14 +109,14 @@ def test_a_strangers_pod_is_refused_at_the_network_and_where_that_lets_it_throug
         assert {address for address, what in found.items() if what == "connected"} == open_now
         return True
 
-    eventually(let_through, "who is labelled reaches the ports for callers, and nothing else", timeout=30)
+    eventually(let_through, "who is labelled reaches the ports for callers, and nothing else", timeout=60)
     said = calls(namespace, pool)
     assert "PERMISSION_DENIED" in said, said
     assert "create" in said, said
     assert "snakepools" in said, said
 
     kubectl("label", "namespace", strangers, "snakepit.dev/caller-")
-    eventually(lambda: all_refused(dialled("stranger", strangers, targets)), "the network is closed again", timeout=30)
+    eventually(lambda: all_refused(dialled("stranger", strangers, targets)), "the network is closed again", timeout=60)
 
 
 def test_a_tool_reaches_the_control_plane_and_the_dns_and_what_its_namespace_allows_besides(namespace: str, pool: str) -> None:
@@ -135,9 +135,9 @@ def test_a_tool_reaches_the_control_plane_and_the_dns_and_what_its_namespace_all
     assert sorted(found[address] == "connected" for address in capsules) == [False, True]
 
     apply(ALSO_THE_API_SERVER, namespace=namespace)
-    eventually(lambda: tried("dial", addresses=[API_SERVER]) == {API_SERVER: "connected"}, "its namespace allows it", timeout=30)
+    eventually(lambda: tried("dial", addresses=[API_SERVER]) == {API_SERVER: "connected"}, "its namespace allows it", timeout=60)
     kubectl("delete", "networkpolicy", "also", "-n", namespace)
-    eventually(lambda: all_refused(tried("dial", addresses=[API_SERVER])), "it doesn't any more", timeout=30)
+    eventually(lambda: all_refused(tried("dial", addresses=[API_SERVER])), "it doesn't any more", timeout=60)
 
 
 def test_nobody_reaches_a_capsule_and_who_scrapes_reaches_the_metrics_of_everybody(namespace: str, pool: str) -> None:

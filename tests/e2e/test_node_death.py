@@ -53,8 +53,8 @@ def lead_from(node: str) -> None:
     """Have the operator there lead: the other one resigns as it goes. To have one on each node again may end the one that leads."""
     for _ in range(8):
         spread("operator")
-        leading = eventually(lambda: (now := leader()) in homes("operator") and now, "an operator leads")
-        if homes("operator")[leading] == node:
+        leading, home = eventually(lambda: (now := leader()) in (found := homes("operator")) and (now, found[now]), "an operator leads")
+        if home == node:
             return
         kubectl("delete", "pod", leading, "-n", SYSTEM, "--wait=false")
         eventually(lambda gone=leading: leader() not in ("", gone), "another operator leads")
@@ -166,7 +166,7 @@ class Death:
 def test_a_dead_node_costs_the_calls_that_it_held_and_what_it_served_with_is_back_elsewhere_in_time(
     namespace: str, pool: str, how: str, leads: bool, timeout: int
 ) -> None:
-    (home,) = homes("redis").values()
+    (home,) = eventually(lambda: homes("redis"), "Redis is ready").values()
     (away,) = {each["metadata"]["name"] for each in get("nodes", namespace="")} - {home}
     standing_caller(namespace=namespace, node=home)
     spread("control-plane")

@@ -117,8 +117,12 @@ def test_an_annotation_restarts_a_pool_and_a_start_leaves_no_warning(namespace: 
         return pods if len(pods) == 1 and is_ready(pods[0]) and pods[0]["metadata"]["uid"] not in before else []
 
     (fresh,) = eventually(replaced, "the pod is another one")
-    status = get("snakepool", pool, namespace=namespace)["status"]
-    assert (status["outdatedReplicas"], status["updatedReplicas"]) == (0, 1)
+
+    def is_said() -> bool:
+        status = get("snakepool", pool, namespace=namespace)["status"]
+        return (status["outdatedReplicas"], status["updatedReplicas"]) == (0, 1)
+
+    eventually(is_said, "the status says so")
     assert [each for each in told(fresh["metadata"]["name"], namespace) if each[0] == "Warning"] == []
 
 

@@ -20,7 +20,7 @@ POOL = "plane"
 SCENES = "request_scenes.py"
 WORKERS = 4
 MIB = 1024 * 1024
-SELDOM = {"heartbeat": {"intervalSeconds": 30, "timeoutSeconds": 120}}
+SELDOM = {"heartbeat": {"intervalSeconds": 30, "timeoutSeconds": 120}, "queue": {"timeoutSeconds": 60}}
 """Whatever a replica learns about free slots, it learns from what agents say in between."""
 
 Scene = Callable[..., Any]
@@ -41,7 +41,7 @@ def test_a_pool_without_a_ready_worker_answers_pool_not_ready_at_once_through_bo
     for refused in scene("not_ready", pool="unready"):
         assert (refused["reason"], refused["started"]) == ("POOL_NOT_READY", "NO")
         assert "the model file is missing" in refused["message"]
-        assert refused["seconds"] < 1
+        assert refused["seconds"] < 5, "it would wait for ten seconds in the queue"
     kubectl("delete", "sp/unready", "-n", namespace, "--wait=false")
 
 
@@ -63,12 +63,12 @@ def test_no_call_waits_at_one_replica_once_a_worker_that_the_other_held_is_free(
     idle = scene("no_call_waits")
     print(f"a worker was idle for {max(idle):.3f} s at most, between two calls of different replicas")
     assert len(idle) == 2 * WORKERS
-    assert max(idle) < 1
+    assert max(idle) < 5, "until the agents' next beat it is half a minute"
 
 
 def test_a_call_runs_at_once_while_a_worker_is_free_and_no_worker_gets_two(scene: Scene) -> None:
     found = scene("free_slot_elsewhere")
-    assert max(found["took"]) < 1
+    assert max(found["took"]) < 5, "until the agents' next beat it is half a minute"
     assert found["together"] == WORKERS
     assert found["ran"] == 3 * WORKERS
 

@@ -19,7 +19,7 @@ from support.scenes import HURRY, kill_replicas, play
 pytestmark = pytest.mark.timeout(180)
 
 POOL = "actors"
-QUICK = {"heartbeat": {"intervalSeconds": 1, "timeoutSeconds": 4}, "drain": {"killAfterSeconds": 60}}
+PATIENT = {"drain": {"killAfterSeconds": 60}, "queue": {"timeoutSeconds": 60}}
 
 Scene = Callable[..., Any]
 
@@ -27,7 +27,7 @@ Scene = Callable[..., Any]
 @pytest.fixture(scope="module")
 def scene(namespace: str) -> Iterator[Scene]:
     """Play a scene with a pool of two capsules of two workers."""
-    apply(probe_pool(POOL, "actor:Actor", replicas=2, worker={"processes": 2}, **QUICK), namespace=namespace)
+    apply(probe_pool(POOL, "actor:Actor", replicas=2, worker={"processes": 2}, **PATIENT), namespace=namespace)
     wait_available(POOL, namespace=namespace)
     yield lambda name, **options: play("session_scenes.py", name, pool=POOL, namespace=namespace, **options)
     kubectl("delete", f"sp/{POOL}", "-n", namespace, "--ignore-not-found", "--timeout=30s")
@@ -61,7 +61,7 @@ def test_strict_queue_waits_for_its_worker_though_others_idle_and_other_workers_
 def test_strict_fail_fast_answers_worker_busy_through_both_replicas_and_queues_nothing(scene: Scene) -> None:
     found = scene("fail_fast")
     assert [(each["reason"], each["started"]) for each in found["refused"]] == [("WORKER_BUSY", "NO")] * 2
-    assert max(each["seconds"] for each in found["refused"]) < 1
+    assert max(each["seconds"] for each in found["refused"]) < 5, "it would wait for a minute in the queue"
     assert found["after"] == [found["bound"]] * 2
 
 

@@ -79,13 +79,16 @@ def test_a_tool_past_its_deadline_is_interrupted_and_its_worker_lives(namespace:
 
 def test_a_tool_that_does_not_stop_is_killed_with_its_stack_in_the_log_and_only_its_worker_goes(namespace: str, pool: str) -> None:
     before = {each["incarnation"] for each in ready(namespace)}
-    ended = told("will_not_stop", {}, namespace, timeout=2)
+    ended = told("will_not_stop", {}, namespace, timeout=6)
     assert "did not stop: it was at code/hazard.py" in ended.stderr
     eventually(lambda: len(before & {each["incarnation"] for each in ready(namespace)}) == 1, "one worker has another incarnation")
     name = the_pod(namespace)["metadata"]["name"]
-    logs = kubectl("logs", name, "-n", namespace, "-c", "snakepit-agent", "--tail=200")
-    assert "wrote before it was killed" in logs
-    assert "in will_not_stop" in logs
+
+    def logged() -> bool:
+        logs = kubectl("logs", name, "-n", namespace, "-c", "snakepit-agent", "--tail=200")
+        return "wrote before it was killed" in logs and "in will_not_stop" in logs
+
+    eventually(logged, "the agent's log has its stack")
 
 
 def test_a_tool_that_holds_the_gil_for_longer_than_the_heartbeats_time_is_busy_and_not_dead(namespace: str, pool: str) -> None:
@@ -187,8 +190,13 @@ def test_an_adapter_that_cannot_be_imported_or_has_a_bad_signature_says_so_in_st
     found = eventually(degraded, "the pool says that it is Degraded")
     assert found["reason"] == reason
     assert sentence in found["message"]
-    events = eventually(lambda: [e for e in get("events", namespace=namespace) if name in e["involvedObject"]["name"]], "an event")
-    assert any(sentence in event["message"] for event in events), [event["message"] for event in events]
+
+    def is_told() -> bool:
+        told = [each["message"] for each in get("events", namespace=namespace) if name in each["involvedObject"]["name"]]
+        assert any(sentence in each for each in told), told
+        return True
+
+    eventually(is_told, "an event says so")
     doctor = run(
         "kubectl", "exec", "caller", "-n", namespace, "--", "snakepit", "doctor", f"{namespace}/{name}", "--server", SERVICE, check=False
     )

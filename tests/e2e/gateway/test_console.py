@@ -110,8 +110,8 @@ def test_a_worker_is_drained_after_being_asked_twice_and_the_audit_log_says_by_w
     expect(page.get_by_role("status").filter(has_text="being drained")).to_be_visible()
 
     def replaced() -> bool:
-        now = next(each for each in workers(POOL, namespace=namespace) if each["id"] == worker["id"])
-        return now["incarnation"] != worker["incarnation"] and now["state"] == "ready"
+        now = [each for each in workers(POOL, namespace=namespace) if each["id"] == worker["id"]]
+        return [each["state"] for each in now if each["incarnation"] != worker["incarnation"]] == ["ready"]
 
     eventually(replaced, "a fresh worker took its place")
     who, on = f"system:serviceaccount:{namespace}:default", f"{namespace}/{POOL}"
