@@ -76,7 +76,8 @@ class Front(Adapter):
 
     @tool
     async def quiet(self, path: str) -> None:
-        """Say nothing, and write down that it was interrupted."""
+        """Say nothing, and write down that it runs, and that it was interrupted."""
+        _write(path, "runs")
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:

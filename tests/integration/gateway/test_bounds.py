@@ -82,8 +82,8 @@ async def test_a_limit_is_named_where_it_is_met(server: Running) -> None:
 async def test_who_takes_the_room_of_others_and_sends_nothing_is_let_go(
     server: Running, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(room, "WAIT_SECONDS", 5.0)
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 2.5)
+    monkeypatch.setattr(room, "WAIT_SECONDS", 15.0)
     async with served(server.address, max_body_bytes=MIB, max_held_bytes=MIB) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
         reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
@@ -120,12 +120,12 @@ async def test_small_bodies_that_do_not_end_are_no_more_bytes_than_large_ones(se
 
 
 async def test_a_large_body_that_comes_is_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 1.5)
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 3.0)
 
     async def slowly() -> AsyncIterator[bytes]:
-        for _ in range(4):
+        for _ in range(8):
             await asyncio.sleep(0.5)
-            yield b" " * (MIB // 4)
+            yield b" " * (MIB // 8)
         yield b"{}"
 
     async with served(server.address, max_body_bytes=2 * MIB) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:

@@ -115,14 +115,11 @@ async def test_a_key_runs_a_call_once(pools: httpx.AsyncClient) -> None:
 
 
 async def test_who_hangs_up_interrupts_the_tool(pools: httpx.AsyncClient, tmp_path: Path) -> None:
-    call = asyncio.create_task(pools.post("front/tools/quiet", json={"path": str(tmp_path / "told")}))
-    await eventually(lambda: _busy(pools), "the tool runs")
+    told = tmp_path / "told"
+    call = asyncio.create_task(pools.post("front/tools/quiet", json={"path": str(told)}))
+    await eventually(told.exists, "the tool runs")
     call.cancel()
-    await eventually((tmp_path / "told").exists, "the tool was interrupted")
-
-
-async def _busy(pools: httpx.AsyncClient) -> bool:
-    return bool((await pools.get("front")).json()["busySlots"])
+    await eventually(lambda: told.read_text() == "interrupted", "the tool was interrupted")
 
 
 async def test_a_large_result_names_its_worker_and_comes_whole(pools: httpx.AsyncClient) -> None:
