@@ -164,20 +164,20 @@ async def test_a_call_for_which_the_replica_has_no_lane_is_told_that_it_never_st
 
 
 async def test_a_tool_that_says_how_far_it_is_does_not_idle(server: Running) -> None:
-    async with capsule(spec(SAMPLE, call={"streamIdleSeconds": 1.5}), server, pool=POOL), snakepit.Client(server.address) as client:
+    async with capsule(spec(SAMPLE, call={"streamIdleSeconds": 4.0}), server, pool=POOL), snakepit.Client(server.address) as client:
         await ready(client.pool(POOL))
-        assert [chunk async for chunk in client.pool(POOL).stream("murmur", {"seconds": 2.0}, timeout=30)] == [1, 2]
+        assert [chunk async for chunk in client.pool(POOL).stream("murmur", {"seconds": 5.0}, timeout=30)] == [1, 2]
 
 
 async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) -> None:
-    idle = 0.5
+    idle = 2.5
     async with (
         capsule(spec(SAMPLE, call={"streamIdleSeconds": idle}), server, pool=POOL),
         snakepit.Client(server.address) as looks,
         bare_client(server.address) as client,
     ):
         await ready(looks.pool(POOL))
-        call = await by_hand(client, "make", {"size": 3 * MIB})
+        call = await by_hand(client, "make", {"size": 6 * MIB})
         result = link_pb2.ToClient.FromString(await call.read()).result
         await call.read()  # The chunk that announces the pieces once more.
         left = sum(result.pieces.sections)
@@ -188,7 +188,7 @@ async def test_a_reader_that_is_slow_but_reads_has_not_stalled(server: Running) 
             left -= piece.size
             while piece.left:
                 await piece.some(room)
-                await asyncio.sleep(idle / 8)  # Its own rhythm: for all of it, it takes several times the idle time.
+                await asyncio.sleep(idle / 16)  # Its own rhythm: for all of it, it takes several times the idle time.
         call.release()
 
 

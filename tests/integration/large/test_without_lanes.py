@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from snakepit_control_plane.server import Running
 from support.capsules import capsule, ready, spec
 from support.control_plane import counted, eventually, replica
 from support.large import MIB, POOL, SAMPLE, go_on
+from support.ports import free_port
 from support.simulated_agent import SimulatedAgent, settings
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left
 
 def nobody() -> str:
     """An address at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(params=["switched off", "not reached"])
