@@ -151,8 +151,8 @@ class Admin:
                     await self.delete("pods", name, gracePeriodSeconds=0)
                 elif not pod["spec"].get("nodeName"):
                     await self.run(name)
-            except Refused as error:  # It may have gone meanwhile.
-                if error.status != 404:
+            except Refused as error:  # It may have gone meanwhile, or be about to.
+                if error.status not in (404, 409):
                     raise
 
 

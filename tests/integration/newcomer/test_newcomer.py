@@ -328,7 +328,7 @@ def test_what_goes_wrong_in_a_tool_is_told_to_its_caller(newcomer: Newcomer, wro
     with another(newcomer, "wrong.tools:Wrong") as (program, server):
         program.says("ready: the control plane is at")
         for line, *words in [
-            ("nap --timeout 0.3", "DEADLINE", "nap", "started: yes"),
+            ("nap --timeout 4", "DEADLINE", "nap", "started: yes"),
             ("big", "PAYLOAD_TOO_LARGE", "maxLargePayloadBytes", "67108864", "started: yes"),
             ("fail", "LookupError", "nothing there"),
         ]:

@@ -19,6 +19,9 @@ from support.gate import Gate
 NAME = "snakepit-operator"
 PATH = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/{NAME}"
 
+LEFT_SECONDS = 3.0
+"""An answer has so long where a renewal is soon due: a second is too little on a busy machine."""
+
 Candidate = Callable[[str], Election]
 
 
@@ -94,7 +97,7 @@ async def test_a_leader_of_an_api_server_that_can_not_be_reached_leads_on_until_
     one = candidate("one")
     await one.round(100.0)
     await door.shut()
-    await one.round(100.0 + RENEW_SECONDS - 1.0)
+    await one.round(100.0 + RENEW_SECONDS - LEFT_SECONDS)
     assert one.leading.is_set()
     await one.round(100.0 + RENEW_SECONDS)
     assert not one.leading.is_set()
@@ -107,9 +110,9 @@ async def test_a_leader_of_an_api_server_that_can_not_be_reached_leads_on_until_
 async def test_each_renewal_starts_the_time_of_the_next_one(candidate: Candidate, door: Gate) -> None:
     one = candidate("one")
     await one.round(100.0)
-    await one.round(100.0 + RENEW_SECONDS - 1.0)
+    await one.round(100.0 + RENEW_SECONDS - LEFT_SECONDS)
     await door.shut()
-    await one.round(100.0 + 2 * (RENEW_SECONDS - 1.0))
+    await one.round(100.0 + 2 * (RENEW_SECONDS - LEFT_SECONDS))
     assert one.leading.is_set()
 
 
