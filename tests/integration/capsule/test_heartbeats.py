@@ -43,7 +43,7 @@ async def test_a_worker_whose_interpreter_is_held_while_no_call_runs_is_replaced
 async def test_a_call_that_holds_the_interpreter_is_busy_and_heartbeats_go_on(control: Replica) -> None:
     async with capsule(QUICK, control):
         (worker,) = await control.ready()
-        id_ = control.call(worker, "holds_the_interpreter", {"seconds": 2.0})
+        id_ = control.call(worker, "holds_the_interpreter", {"seconds": 4.0})
         await control.begun(id_)
         beats = len(control.heard("report"))
         assert await control.value(id_) == "held"
