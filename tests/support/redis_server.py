@@ -133,7 +133,7 @@ class RedisServer:
 
     def command(self, *words: str) -> bytes:
         """One inline command's raw answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS) as connection:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536)
 

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
 from snakepit.errors import SessionNotFound, Started, StoreUnavailable
 from snakepit.spec.fields import SessionSpec
-from snakepit_control_plane.store import client
+from snakepit_control_plane.store import client, connection
 from snakepit_control_plane.store.connection import ANSWER_SECONDS
 from snakepit_control_plane.store.redis import RedisStore
 from snakepit_control_plane.store.urls import parse_store_url
@@ -98,7 +97,9 @@ async def test_a_server_that_is_busy_with_somebodys_script_is_away_until_it_ends
     assert (await store.get_session(POOL, "s")).uid == "uid"
 
 
-async def test_a_server_that_still_loads_its_data_is_away_until_it_has_them(tmp_path: Path) -> None:
+async def test_a_server_that_still_loads_its_data_is_away_until_it_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 20.0)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 20.0)  # To 500 sessions at once, on a busy machine.
     with redis_server("valkey") as server:
         store = RedisStore(parse_store_url(server.url))
         await store.start()
