@@ -106,14 +106,14 @@ async def test_a_server_that_still_loads_its_data_is_away_until_it_has_them(monk
         await asyncio.gather(*(store.create_session(wanted(f"s{n}"), 1000) for n in range(500)))
         assert server.command("SAVE") == b"+OK\r\n"
         server.kill()
-        server.options = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
+        server.options = ("--key-load-delay", "8000", "--loading-process-events-interval-bytes", "1024")
         server.start(wait=False)
         async with asyncio.timeout(10):
             while "loading" not in store.problem.lower():
                 with contextlib.suppress(StoreUnavailable):
                     await store.get_session(POOL, "s0")
                 await asyncio.sleep(0.02)
-        await until(store, ready=True)
+        await until(store, ready=True, seconds=30)
         assert (await store.get_session(POOL, "s499")).uid == "uid"
         await store.close()
 
