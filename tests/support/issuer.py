@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,11 +117,22 @@ class Kept:
     """A source in memory. `fail`: what a fetch raises; `gate`: a fetch waits for it."""
 
     def __init__(self, *key_ids: str) -> None:
-        self.key_ids = list(key_ids)
+        self.key_ids = key_ids
         self.fetches = 0
         self.fail: OSError | None = None
         self.gate = threading.Event()
         self.gate.set()
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        return self._key_ids
+
+    @key_ids.setter
+    def key_ids(self, key_ids: Sequence[str]) -> None:
+        """They are made now: a fetch has three seconds, which on a busy machine a key may take."""
+        self._key_ids = key_ids
+        for each in key_ids:
+            private_key(each)
 
     def fetch(self) -> Issued:
         self.fetches += 1
