@@ -114,6 +114,8 @@ class Running:
         await self.fleet.roster.load()
         if pools:
             self.fleet.sync(pools, complete=True, drain=())
+            await self.fleet.roster.load()  # Who is alive is asked again, of these pools.
+        await self._say_health()  # Or it would be grpcio's own beginning: serving, and nothing known of any service.
         await self._grpc.start()
         try:
             await self._start_probes_and_metrics()
@@ -186,13 +188,17 @@ class Running:
 
     async def _tell_health(self) -> None:
         while True:
-            ready = not self.not_ready()
-            serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-            for service in ("", *(each.full_name for each in SERVICES.values())):
-                await self._health.set(service, serving)
+            ready = await self._say_health()
             if self._probes is not None:
                 await self._probes.set_ready(ready)
             await asyncio.sleep(0.25)
+
+    async def _say_health(self) -> bool:
+        ready = not self.not_ready()
+        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *(each.full_name for each in SERVICES.values())):
+            await self._health.set(service, serving)
+        return ready
 
     async def _forever(self, work: Coroutine[Any, Any, None]) -> None:
         """A loop of ours that ends is a defect: say so, and stop serving rather than serve half."""

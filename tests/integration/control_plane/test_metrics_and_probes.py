@@ -24,6 +24,8 @@ from snakepit._telemetry import metrics_server as metrics
 from snakepit._telemetry.metrics import instruments
 from snakepit_control_plane import server as server_module
 from snakepit_control_plane.server import Running
+from snakepit_control_plane.settings import Settings
+from snakepit_control_plane.store.memory import MemoryStore
 from support.attack import hung_up
 from support.control_plane import eventually, replica
 
@@ -113,6 +115,25 @@ async def test_who_floods_the_metrics_keeps_no_probe_waiting(server: Running, cr
     _ = [crowd(server.metrics_address) for _ in range(2 * metrics.MOST_CONNECTIONS)]
     for service in ("", "ready"):
         assert await probe(server, service, seconds=2) == SERVING
+
+
+async def test_whoever_asks_grpcs_own_health_first_is_not_sent_to_what_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """grpcio's service begins with "serving", and knows of nobody. The start is held where gRPC has just begun."""
+
+    async def begins(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(server_module.HealthServer, "start", begins)
+    server = Running(Settings(listen="127.0.0.1:0", metrics=None, health="127.0.0.1:0"), MemoryStore())
+    starting = asyncio.create_task(server.start())
+    await eventually(lambda: server.address)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        for service in ("", "snakepit.v1.RouterService"):
+            request = health_pb2.HealthCheckRequest(service=service)
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10, wait_for_ready=True)
+            assert answer.status == NOT_SERVING, "it waits for the operator"
+    starting.cancel()
+    await server.stop(linger=0, drain=0)
 
 
 # ---- metrics

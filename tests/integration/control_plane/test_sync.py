@@ -39,6 +39,7 @@ async def test_the_operator_syncs_settings_in_and_the_fleets_state_out(server: R
 async def test_a_replica_that_is_told_all_pools_at_its_start_knows_them_before_anybody_can_ask() -> None:
     running = await serve(Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0), pools=[settings()])
     try:
+        assert not running.not_ready()
         async with Client(running.address) as client:
             assert (await client.pool(POOL).info()).name == POOL
             with pytest.raises(PoolNotFound, match=POOL):
