@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from snakepit._values.strings import quoted
 from snakepit.errors import SnakepitError
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.policy.admission import no_pool, not_known_yet
@@ -37,7 +38,18 @@ class Pools(dict[str, Pool]):
 
     def unknown(self, name: str) -> SnakepitError:
         """The refusal of a name that no pool has."""
-        return no_pool(name, self) if self.returned() else not_known_yet(name)
+        return no_pool(name, self) if self.returned() else not_known_yet(f"whether there is a pool {quoted(name)}")
+
+    def all(self) -> list[Pool]:
+        """By name. Raises PoolNotReady while they may be learnt of yet: that there are none is no answer then."""
+        if not self and not self.returned():
+            raise not_known_yet("which pools there are")
+        return [pool for _, pool in sorted(self.items())]
+
+    def check_linked(self, pool: Pool) -> None:
+        """Raises PoolNotReady while nobody has linked of those who may: that it has no workers is no answer then."""
+        if not pool.capsules and not self.returned():
+            raise not_known_yet(f"which workers pool {pool.name} has")
 
     def linked(self, incarnation: str) -> None:
         """That agent is here."""

@@ -11,13 +11,15 @@ from typing import Generic, Protocol, TypeVar
 
 from snakepit._names import check_tool, nearest
 from snakepit._values.strings import quoted
-from snakepit.errors import InvalidArguments, ToolNotFound, ToolQuota
+from snakepit.errors import InvalidArguments, PoolNotReady, ToolNotFound, ToolQuota
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 
 MOST_TOOL_BYTES = 64 * 1024
 """A tool's name, schemas and description."""
+
+RETRY_NOT_KNOWN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -167,24 +169,35 @@ def _marked(tool: common_pb2.Tool, scope: Scope) -> common_pb2.Tool:
 def list_tools(pool: Pool, offered: Catalogue[P], session_id: str = "", subject: str = "") -> list[common_pb2.Tool]:
     """The tools of the pool's workers, then those that clients offer for the pool, then those that the subject offers for the session.
 
-    A name that workers have come to have after a client has offered it is the workers'.
+    A name that workers have come to have after a client has offered it is the workers'. Raises PoolNotReady where nobody knows of any.
     """
     own = [_of_workers(tool) for _, tool in sorted(pool.tools.items())]
     scopes = [Scope(pool.name), *([Scope(pool.name, session_id, subject)] if session_id else [])]
-    return [*own, *(tool for scope in scopes for tool in offered.tools(scope) if tool.name not in pool.tools)]
+    tools = [*own, *(tool for scope in scopes for tool in offered.tools(scope) if tool.name not in pool.tools)]
+    if not tools:
+        _check_known(pool)
+    return tools
 
 
 def get_tool(pool: Pool, offered: Catalogue[P], name: str) -> common_pb2.Tool:
-    """Raises ToolNotFound with the nearest names."""
+    """Raises ToolNotFound with the nearest names, and PoolNotReady where nobody knows."""
     tool = pool.tools.get(name)
     if tool is not None:
         return _of_workers(tool)
     found = offered.find(Scope(pool.name), name)
     if found is not None:
         return found.tool
+    _check_known(pool)
     names = nearest(name, {*pool.tools, *(each.name for each in offered.tools(Scope(pool.name)))})
     hint = f": did you mean {' or '.join(names)}?" if names else ""
     raise ToolNotFound(f"pool {pool.name} has no tool {quoted(name)}{hint}", details={"nearest": ",".join(names)})
+
+
+def _check_known(pool: Pool) -> None:
+    """That a pool has no tools is known of its workers alone. Raises PoolNotReady."""
+    if not pool.tools and not pool.was_ready:
+        reason, message = pool.why_none()
+        raise PoolNotReady(f"which tools pool {pool.name} has is not known yet: {reason}: {message}", retry_after=RETRY_NOT_KNOWN_SECONDS)
 
 
 def _of_workers(tool: common_pb2.Tool) -> common_pb2.Tool:

@@ -246,7 +246,7 @@ class Pool:
             return 0
         return self.spec.replicas if self.spec.autoscaling is None else max(self.spec.least_replicas, len(self.capsules))
 
-    def _why_none(self) -> tuple[str, str]:
+    def why_none(self) -> tuple[str, str]:
         """Why no worker is ready; as it was wished, in the words that conditions have for it."""
         if self.spec.suspended:
             return "Suspended", "spec.suspended is set"
@@ -257,7 +257,7 @@ class Pool:
     def describe(self, now: float) -> pool_pb2.Pool:
         """The pool as PoolService and the operator see it. `now`: of the loop's clock."""
         ready = [worker for worker in self.workers.values() if worker.alive]
-        reason, message = ("Ready", f"{len(ready)} workers are ready") if ready else self._why_none()
+        reason, message = ("Ready", f"{len(ready)} workers are ready") if ready else self.why_none()
         return pool_pb2.Pool(
             name=self.name,
             generation=self.settings.generation,

@@ -141,11 +141,9 @@ def pool_deleted(name: str) -> PoolNotFound:
     return PoolNotFound(f"pool {name} has been deleted")
 
 
-def not_known_yet(name: str) -> PoolNotReady:
+def not_known_yet(what: str) -> PoolNotReady:
     """By a replica that has just started: another one may know better, and so may this one soon."""
-    message = (
-        f"whether there is a pool {quoted(name)} is not known here yet: this replica has just started, and waits for the agents to link"
-    )
+    message = f"{what} is not known here yet: this replica has just started, and waits for the agents to link"
     return PoolNotReady(message, retry_after=RETRY_NOT_KNOWN_SECONDS)
 
 

@@ -32,15 +32,17 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
     async def ListPools(self, request: pool_pb2.ListPoolsRequest, context: Context) -> pool_pb2.ListPoolsResponse:  # noqa: N802
         """Those that the caller may look at."""
         caller = await self._door.caller(context)
-        allowed = [pool for _, pool in sorted(self._flow.pools.items()) if await self._door.access.may(caller, LOOK, pool.name)]
+        allowed = [pool for pool in self._flow.pools.all() if await self._door.access.may(caller, LOOK, pool.name)]
         return pool_pb2.ListPoolsResponse(pools=[pool.describe(self._flow.clock()) for pool in allowed])
 
     async def GetPool(self, request: pool_pb2.GetPoolRequest, context: Context) -> pool_pb2.GetPoolResponse:  # noqa: N802
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
+        self._flow.pools.check_linked(pool)
         return pool_pb2.GetPoolResponse(pool=pool.describe(self._flow.clock()), spec=pool.settings.spec)
 
     async def ListWorkers(self, request: pool_pb2.ListWorkersRequest, context: Context) -> pool_pb2.ListWorkersResponse:  # noqa: N802
         pool, _ = await find_pool(self._door, self._flow.pools, context, LOOK, request.pool)
+        self._flow.pools.check_linked(pool)
         return pool_pb2.ListWorkersResponse(workers=pool.infos())
 
     async def DrainWorker(self, request: pool_pb2.DrainWorkerRequest, context: Context) -> pool_pb2.DrainWorkerResponse:  # noqa: N802
@@ -72,6 +74,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
 
     async def _worker(self, request: pool_pb2.DrainWorkerRequest | pool_pb2.RecycleWorkerRequest, context: Context) -> Worker:
         pool, _ = await find_pool(self._door, self._flow.pools, context, MAINTAIN, request.pool)
+        self._flow.pools.check_linked(pool)
         worker = pool.workers.get(name := request.worker)
         if worker is None:
             known = ", ".join(sorted(pool.workers)[:10]) or "none"

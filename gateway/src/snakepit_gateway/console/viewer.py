@@ -11,6 +11,7 @@ from snakepit.client.client import Pools
 from snakepit.client.history import PoolHistory
 from snakepit.client.pool import Pool
 from snakepit.client.views import CallerInfo, CallInfo, CallList, LogLines, PoolInfo, SessionInfo, ToolInfo, WorkerInfo
+from snakepit.errors import PoolNotReady
 from snakepit_gateway.console.shared import Shared
 
 T = TypeVar("T")
@@ -64,7 +65,11 @@ class Viewer:
         return await self._shared("spec", name, 5.0, self.pool(name).spec)
 
     async def tools(self, name: str) -> list[ToolInfo]:
-        return await self._shared("tools", name, 5.0, self.pool(name).tools)
+        """An empty list while nobody knows of any: why, the pool's head says."""
+        try:
+            return await self._shared("tools", name, 5.0, self.pool(name).tools)
+        except PoolNotReady:
+            return []
 
     async def sessions(self, name: str) -> list[SessionInfo]:
         return await self._shared("sessions", name, 3.0, self.pool(name).sessions)

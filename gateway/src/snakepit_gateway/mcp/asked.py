@@ -11,11 +11,16 @@ from typing import TypeVar
 
 from snakepit import Pool, ToolInfo
 from snakepit.client.client import Pools
-from snakepit.errors import SnakepitError
+from snakepit.errors import PoolNotReady, SnakepitError
 
 FRESH_SECONDS = 10.0
 """So long a caller's list of a pool's tools counts for what a call needs to know of its tool. Who lists them gets them anew."""
 MOST_KEPT = 512
+
+START_SECONDS = 10.0
+"""So long a list waits for the first worker of a pool, and looks so often:"""
+LOOK_SECONDS = 0.25
+_STARTING = ("NoCapsule", "NoWorker", "Starting")
 
 Tools = Mapping[str, ToolInfo]
 K = TypeVar("K")
@@ -60,11 +65,40 @@ class Catalogues:
         return await self.anew(pools, pool, key)
 
     async def anew(self, pools: Pools, pool: str, key: tuple[bytes, str]) -> Tools:
-        tools: Tools = {tool.name: tool for tool in await pools.pool(pool).tools() if tool.provider == "worker"}
+        tools: Tools = {tool.name: tool for tool in await tools_now(pools.pool(pool))}
+        if not tools:  # A call waits for the workers; who comes next asks anew.
+            return tools
         latest = self._latest.get(pool)
         tools = _keep(self._latest, pool, latest if latest == tools else tools)  # one copy for all callers
         _keep(self._kept, key, (asyncio.get_running_loop().time() + FRESH_SECONDS, tools))
         return tools
+
+
+async def tools_now(pool: Pool) -> list[ToolInfo]:
+    """Those of its workers; none while nobody knows of any. Raises SnakepitError."""
+    try:
+        return [each for each in await pool.tools() if each.provider == "worker"]
+    except PoolNotReady:
+        return []
+
+
+async def tools_soon(pool: Pool) -> list[ToolInfo]:
+    """As `tools_now`, but workers that are only just starting are waited for: many a client asks once, and goes by that.
+
+    Raises SnakepitError.
+    """
+    now = asyncio.get_running_loop().time
+    end = now() + START_SECONDS
+    while not (found := await tools_now(pool)) and now() < end and await is_starting(pool):  # noqa: ASYNC110  # nobody tells of it
+        await asyncio.sleep(LOOK_SECONDS)
+    return found
+
+
+async def is_starting(pool: Pool) -> bool:
+    try:
+        return (await pool.info()).reason in _STARTING
+    except PoolNotReady:  # Its replica is.
+        return True
 
 
 def _keep(kept: OrderedDict[K, V], key: K, value: V) -> V:

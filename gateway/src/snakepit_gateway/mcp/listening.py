@@ -11,6 +11,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Too
 
 from snakepit import Pool, ToolInfo
 from snakepit.errors import CallerLimit, PoolNotFound, SnakepitError
+from snakepit_gateway.mcp.asked import tools_now
 
 POLL_SECONDS = 1.0
 MOST_LISTENERS = 2048
@@ -79,6 +80,6 @@ class Watches:
 
 async def _tools(pool: Pool) -> list[ToolInfo]:
     try:
-        return await pool.tools()
+        return await tools_now(pool)
     except PoolNotFound:
         return []

@@ -35,7 +35,7 @@ from snakepit.client.codec import decode
 from snakepit.errors import Cancelled, InvalidArguments, PayloadTooLarge, PoolNotFound, SnakepitError, Started, ToolNotFound
 from snakepit_gateway import traces
 from snakepit_gateway.mcp import results
-from snakepit_gateway.mcp.asked import Asked, Tools
+from snakepit_gateway.mcp.asked import Asked, Tools, tools_soon
 from snakepit_gateway.mcp.catalogue import OPEN_SESSION, SESSION, described, takes_session
 from snakepit_gateway.mcp.listening import Watches
 from snakepit_gateway.mcp.progress import OfStream, Relay, relayed
@@ -120,7 +120,7 @@ class _Handlers:
     async def list_tools(self, context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
         asked = await self._find(context)
         try:
-            tools = [each for each in await asked.pool.tools() if each.provider == "worker"]
+            tools = await tools_soon(asked.pool)
         except SnakepitError as error:
             raise _protocol_error(error) from error
         return ListToolsResult(tools=described(tools, sessions=asked.sessions), ttl_ms=LIST_TTL_MS, cache_scope="private")

@@ -9,14 +9,14 @@ from mcp_types import NotificationParams
 
 from snakepit import Client
 from snakepit.errors import SnakepitError
-from snakepit_gateway.mcp.asked import Asked, Catalogues
+from snakepit_gateway.mcp.asked import Asked, Catalogues, tools_now
 from snakepit_gateway.mcp.listening import Watches
 from snakepit_gateway.mcp.server import Context, make_server
 
 
 async def serve(client: Client, pool: str, *, sessions: bool) -> None:
     """Until stdin ends. Raises SnakepitError where nothing is to be served: a client would only see that the program is silent."""
-    await client.pool(pool).tools()
+    await tools_now(client.pool(pool))
     catalogues = Catalogues()
 
     async def find(_: Context) -> Asked:

@@ -31,7 +31,7 @@ from snakepit.client.peer import NotWritten, Peer, check_size, inlined, is_broke
 from snakepit.client.peers import Peers
 from snakepit.client.retries import Tries, is_elsewhere
 from snakepit.client.within import around, earlier, within
-from snakepit.errors import DeadlineExceeded, Draining, ReplicaLost, SnakepitError, Started
+from snakepit.errors import DeadlineExceeded, Draining, PoolNotReady, ReplicaLost, SnakepitError, Started
 from snakepit.v1 import link_pb2, tool_pb2
 
 DEADLINE_GRACE_SECONDS = 0.5
@@ -152,18 +152,23 @@ class Connection:
             if not tries.still_unsent():
                 raise tries.told(self.peers.no_server())
             return
-        tries.avoided.add(peer)  # By this call alone: whether others may take its link, the link says.
+        others = self._others(peer, tries)  # By this call alone: whether others may take its link, the link says.
         if isinstance(failure, ReplicaLost):
             tries.lost = failure
             allowed = await twice()
         elif isinstance(failure, Draining):
             allowed = True
         else:
-            allowed = is_elsewhere(failure) and any(each not in tries.avoided for each in self.peers.usable)
+            allowed = is_elsewhere(failure) and others
         pause = tries.once_more(asyncio.get_running_loop().time(), random.random) if allowed else None
         if pause is None:
             raise tries.told(failure)
         await asyncio.sleep(pause)
+
+    def _others(self, peer: Peer, tries: Tries) -> bool:
+        """Avoid that one from now on: is there another?"""
+        tries.avoided.add(peer)
+        return any(each not in tries.avoided for each in self.peers.usable)
 
     async def _may_run_twice(self, call: link_pb2.Call, deadline: float | None) -> bool:
         """Asked when a replica was lost: once for all of its calls of a tool."""
@@ -207,6 +212,8 @@ class Connection:
                 error = failure
             if self.peers.stopped:
                 raise error
+            if isinstance(error, PoolNotReady) and self._others(peer, tries):
+                continue  # One that has just started says at once that it doesn't know: each is asked once, which is no storm.
             await self._pause(peer, tries, error, twice)
 
     async def ask_all(self, request: Message, answer: type[R]) -> tuple[list[R], tuple[str, ...]]:

@@ -61,13 +61,13 @@ class Pool(Calls):
         return views.parsed(reply.spec)
 
     async def tools(self) -> list[views.ToolInfo]:
-        """The tools on offer now, by name."""
+        """The tools on offer now, by name. Raises PoolNotReady where no worker of the pool has been ready yet."""
         request = tool_pb2.ListToolsRequest(pool=self.name)
         reply = await self._connection.ask(request, tool_pb2.ListToolsResponse)
         return [views.tool_info(tool) for tool in reply.tools]
 
     async def tool(self, name: str) -> views.ToolInfo:
-        """One tool. Raises ToolNotFound, with the nearest names."""
+        """One tool. Raises ToolNotFound, with the nearest names, and PoolNotReady as `tools`."""
         request = tool_pb2.GetToolRequest(pool=self.name, tool=name)
         reply = await self._connection.ask(request, tool_pb2.GetToolResponse)
         return views.tool_info(reply.tool)
