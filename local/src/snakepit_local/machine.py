@@ -93,13 +93,22 @@ class Machine:
             self._token_file.touch(0o600)
             self._token_file.write_text(tokens.own)
         try:
-            self.control_plane = await serve(self._settings, pools=[pool_settings(local.pool) for local in self._pools.values()])
+            logbook = Logbook(self._pools)
+            await logbook.serve(root / LOGBOOK)
             try:
-                await self._with_control_plane(self.control_plane, root)
+                await self._serve(root, logbook)
             finally:
-                await self._stop_control_plane(self.control_plane)
+                await logbook.close()
         finally:
             shutil.rmtree(root, ignore_errors=True)
+
+    async def _serve(self, root: Path, logbook: Logbook) -> None:
+        self.control_plane = await serve(self._settings, pools=[pool_settings(local.pool) for local in self._pools.values()])
+        try:
+            say_where(root, self.control_plane.address)  # Before anything else: whoever is answered there may look for its logs.
+            await self._with_control_plane(self.control_plane, root, logbook)
+        finally:
+            await self._stop_control_plane(self.control_plane)
 
     def _client(self) -> Client:
         return Client(self.control_plane.address, token_file=self._token_file, ca_file=OFF)
@@ -108,11 +117,8 @@ class Machine:
         """Something has changed: look at all pools soon."""
         self._changed.set()
 
-    async def _with_control_plane(self, control_plane: Running, root: Path) -> None:
+    async def _with_control_plane(self, control_plane: Running, root: Path, logbook: Logbook) -> None:
         self._reporter.door(self._door.url, self._door.remark)
-        logbook = Logbook(self._pools)
-        await logbook.serve(root / LOGBOOK)
-        say_where(root, control_plane.address)
 
         def on_line(pool: str, capsule: str, line: str, ours: bool) -> None:
             said = self._reporter.agent_line(pool, capsule, line) if ours else self._reporter.worker_line(capsule, line)
@@ -135,7 +141,6 @@ class Machine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await logbook.close()
 
     async def _until(self, end: asyncio.Event) -> None:
         while not end.is_set():

@@ -14,8 +14,10 @@ from rich.console import Console
 
 import snakepit
 from snakepit import Client, Pool, WorkerInfo
+from snakepit.cli import local_runs
 from snakepit_control_plane.settings import Settings
 from snakepit_local.files import read_pools
+from snakepit_local.logbook import Logbook
 from snakepit_local.machine import Machine
 from snakepit_local.report import Reporter
 from snakepit_operator.fleet import Fleet
@@ -65,6 +67,30 @@ async def test_whoever_asks_first_finds_the_pool(tmp_path: Path, monkeypatch: py
         async with Client(machine.control_plane.address) as client:
             assert (await client.pool("sample").info()).name == "default/sample"
             assert isinstance(await client.pool("sample").workers(), list)
+    finally:
+        machine.stop.set()
+        machine.hurry.set()
+        await running
+
+
+async def test_whoever_is_answered_finds_the_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control plane answered before there was anything to be told of the logs."""
+    answered: list[bool] = []
+    begin = Logbook.serve
+
+    async def serves(book: Logbook, path: Path) -> None:
+        answered.append(hasattr(machine, "control_plane"))
+        await begin(book, path)
+
+    monkeypatch.setattr(Logbook, "serve", serves)
+    pools = read_pools([pool_file(tmp_path, "sample", "support.sample:Sample")], generation=1)
+    settings = Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0, drain_seconds=0.0)
+    machine = Machine(pools, settings, Reporter(Console(file=StringIO())))
+    running = asyncio.create_task(machine.run())
+    try:
+        await eventually(lambda: hasattr(machine, "control_plane"), "it serves")
+        assert local_runs.at(machine.control_plane.address, local_runs.running())
+        assert answered == [False]
     finally:
         machine.stop.set()
         machine.hurry.set()

@@ -125,3 +125,13 @@ def test_a_dev_is_found_by_any_name_of_this_machine_and_only_while_it_runs(tmp_p
         assert local_runs.at(name, local_runs.running()) is None
     local_runs.make_root()
     assert not ended.exists()
+
+
+def test_a_dev_that_is_just_writing_where_it_serves_is_none_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked another one for its logs in that moment was told that their server is no address."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    mine = local_runs.make_root()
+    (mine / "server").touch()
+    assert local_runs.at("127.0.0.1:7800", local_runs.running()) is None
+    local_runs.say_where(mine, "localhost:7800")
+    assert local_runs.at("127.0.0.1:7800", local_runs.running()) == mine

@@ -45,7 +45,8 @@ def running() -> dict[str, Path]:
     for root, runs in _folders():
         if runs:
             with contextlib.suppress(OSError):
-                found[(root / _SERVER).read_text()] = root
+                if address := (root / _SERVER).read_text():  # Else it is just being written.
+                    found[address] = root
     return found
 
 
