@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -56,6 +56,22 @@ async def of_stream(stream: Stream) -> Events:
             yield Event.CHUNK, as_json(payload)
             count += 1
     yield Event.END, b'{"chunks":%d}' % count
+
+
+async def of_either(stream: Stream, streams: Callable[[], Awaitable[bool]]) -> Events:
+    """Of a tool that nobody knows before a worker is there: as `of_stream`, or as `of_call` if `streams` says then that it doesn't.
+
+    Raises SnakepitError.
+    """
+    whole: bool | None = None
+    async with contextlib.aclosing(of_stream(stream)) as events:
+        async for kind, said in events:
+            if kind is Event.CHUNK and whole is None:
+                whole = not await streams()
+            if not whole:
+                yield kind, said
+            elif kind is not Event.END:  # One that streams nothing has its result in one chunk.
+                yield Event.RESULT if kind is Event.CHUNK else kind, said
 
 
 async def of_call(call: Awaitable[Relayed]) -> Events:

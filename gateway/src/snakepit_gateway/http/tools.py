@@ -16,13 +16,13 @@ from snakepit._ipc.frames import Payload
 from snakepit.client.pool import Pool
 from snakepit.client.session import Session
 from snakepit.client.views import ToolInfo
-from snakepit.errors import SnakepitError
+from snakepit.errors import PoolNotReady, SnakepitError
 from snakepit_gateway.attended import HungUp, attended
 from snakepit_gateway.gateway import Gateway
 from snakepit_gateway.http.answers import answer, send_whole
 from snakepit_gateway.http.bodies import encoded_arguments
 from snakepit_gateway.http.served import SSE
-from snakepit_gateway.http.streams import Events, Said, of_call, of_stream, send_events
+from snakepit_gateway.http.streams import Events, Said, of_call, of_either, of_stream, send_events
 from snakepit_gateway.http.wishes import Wishes, wishes
 from snakepit_gateway.problems import problem
 
@@ -71,13 +71,25 @@ class Tools:
             await problem(error, token=token, also={"Snakepit-Call-Id": called})(scope, receive, send)
 
     async def _schema(self, pool: Pool, tool: str) -> Mapping[str, Any]:
-        return (await self._catalogue.tool(pool, tool)).input_schema
+        try:
+            return (await self._catalogue.tool(pool, tool)).input_schema
+        except PoolNotReady:  # As below. What a part is, it then says itself as well as it can.
+            return {}
 
     async def _events(self, pool: Pool, target: Pool | Session, tool: str, arguments: Payload, wished: Wishes, said: Said) -> Events | None:
         """None: its result is as good as a whole."""
-        if (await self._catalogue.tool(pool, tool)).streaming:
+        try:
+            streams = await self._streams(pool, tool)
+        except PoolNotReady:  # Nobody has called it yet, perhaps: then a refusal would be for ever, and the call itself waits for a worker.
+            if not wished.relay.idempotency_key:
+                return of_either(target.relay_stream(tool, arguments, wished.relay, said.tell), partial(self._streams, pool, tool))
+            streams = False  # No stream may have a key.
+        if streams:
             return of_stream(target.relay_stream(tool, arguments, wished.relay, said.tell))
         return None if wished.whole else of_call(target.relay(tool, arguments, wished.relay, said.tell))
+
+    async def _streams(self, pool: Pool, tool: str) -> bool:
+        return (await self._catalogue.tool(pool, tool)).streaming
 
 
 class Catalogue:
