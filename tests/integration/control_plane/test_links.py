@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from snakepit._wire.bulk import LaneBroken
-from snakepit.errors import Draining, ProtocolMismatch, WorkerLost
+from snakepit.errors import Cancelled, Draining, InvalidArguments, ProtocolMismatch, WorkerLost
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc, pool_pb2, tool_pb2
 from snakepit_control_plane.server import Running
 from snakepit_control_plane.servers.lanes import TICKET_SECONDS
@@ -224,14 +224,34 @@ async def test_a_workers_death_is_told_at_once_and_the_dead_one_is_never_offered
         assert ended == [({"pool": POOL, "reason": "crashed"}, 1)]
 
 
-async def test_another_protocol_version_is_refused_with_a_sentence_and_logged_once(
-    server: Running, caplog: pytest.LogCaptureFixture
+async def test_another_protocol_version_is_refused_with_a_sentence_and_logged_once_at_either_end(
+    server: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It was each time that the agent dialled, by another port."""
+    refusals, line = [], server.links._refused.line  # noqa: SLF001
+    monkeypatch.setattr(server.links._refused, "line", lambda *said: refusals.append(said) or line(*said))  # noqa: SLF001
     agent = SimulatedAgent(server.address, protocol=99)
     agent.dial()
-    await eventually(lambda: isinstance(agent.refused, ProtocolMismatch))
-    assert "(version simulated) speaks protocol 99, this control plane protocol 1: upgrade this control plane" in str(agent.refused)
+    await eventually(lambda: len(refusals) >= 3)
+    assert isinstance(agent.refused, ProtocolMismatch)
+    said = "(version simulated) speaks protocol 99, this control plane protocol 1: upgrade this control plane"
+    assert said in str(agent.refused)
     await agent.stop()
+    assert [each.split()[:2] for each in caplog.messages if said in each] == [["link", "refused:"], ["no", "link"]]
+
+
+async def test_who_gives_up_before_it_has_said_anything_is_no_news(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that was closed while it dialled had `snakepit dev` warn of a link that it had refused."""
+    async with attacker(server) as channel:
+        link = ByHand(channel)
+        await link.stream.done_writing()
+        with pytest.raises(Cancelled, match="before its Hello"):
+            await rpc(link.stream.read())
+        silent = ByHand(channel)
+        await silent.stream.write(link_pb2.LinkRequest())
+        with pytest.raises(InvalidArguments, match="must be a Hello"):
+            await rpc(silent.stream.read())
+    assert [each for each in caplog.messages if "link refused" in each] == ["link refused: the first frame of a link must be a Hello"]
 
 
 async def test_tools_pools_and_workers_can_be_looked_at(server: Running, caller: Caller) -> None:

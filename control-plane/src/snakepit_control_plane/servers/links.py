@@ -20,7 +20,7 @@ from snakepit._wire.lane import Lane, in_turns
 from snakepit._wire.protocol import agreed, said
 from snakepit._wire.stream_lane import StreamLane
 from snakepit._wire.turns import Turns
-from snakepit.errors import Draining, InvalidArguments, SnakepitError
+from snakepit.errors import Cancelled, Draining, InvalidArguments, SnakepitError
 from snakepit.v1 import link_pb2, link_pb2_grpc
 from snakepit_control_plane.fleet.fleet import Fleet
 from snakepit_control_plane.flow.flow import Flow
@@ -129,7 +129,8 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
             link = links.Link(self._on_frames, name=_name(hello, context), outbox_bytes=outbox)
             peer = await self._admit(hello, link, context)
         except SnakepitError as error:
-            self._log_once(error, context)
+            if not isinstance(error, Cancelled):
+                self._log_once(error, context)
             await abort(context, error)
             return
         offered = _Offered(self._lanes, BulkGroup(self.bulk, link.name, peer.serve_bulk, peer.whose_lanes))
@@ -156,7 +157,9 @@ class LinkServicer(link_pb2_grpc.LinkServiceServicer):
                 first = cast(link_pb2.LinkRequest, await read())
         except TimeoutError:
             raise InvalidArguments(f"no Hello within {HELLO_SECONDS:g} s") from None
-        if first is EOF or not first.frames or first.frames[0].WhichOneof("kind") != "hello":
+        if first is EOF:
+            raise Cancelled("the link ended before its Hello")  # Whoever dialled has given it up, and it is nobody's fault.
+        if not first.frames or first.frames[0].WhichOneof("kind") != "hello":
             raise InvalidArguments("the first frame of a link must be a Hello")
         hello = first.frames[0].hello
         check_hello(hello)
@@ -281,6 +284,6 @@ def _name(hello: link_pb2.Hello, context: Context) -> str:
 
 
 def _title(hello: link_pb2.Hello, context: Context) -> str:
-    """Who to upgrade."""
+    """Who to upgrade, in the same words each time that it dials: its port would be another one."""
     role = f"the agent of capsule {hello.capsule.name}" if hello.role == link_pb2.ROLE_AGENT else "the client"
-    return f"{role} at {context.peer()} (version {hello.version or 'unknown'})"
+    return f"{role} at {address_of(context.peer())} (version {hello.version or 'unknown'})"
