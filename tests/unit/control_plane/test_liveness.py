@@ -47,6 +47,13 @@ def test_the_guard_gives_up_after_ten_time_outs() -> None:
     assert (verdicts, hold) == ([LOST] * 3, False)
 
 
+def test_those_that_come_back_last_after_most_were_silent_have_one_time_out_more() -> None:
+    signs = [Sign(51, False), Sign(0, True), Sign(0, True)]
+    assert judge_pool(signs, BEAT, 50, 9) == ([SUSPECT, LIVE, LIVE], False)
+    assert judge_pool(signs, BEAT, 50, 10) == ([LOST, LIVE, LIVE], False)
+    assert judge_pool(signs, BEAT, 100, 1) == ([LOST, LIVE, LIVE], False), "the guard had given up"
+
+
 def test_two_capsules_are_too_few_for_the_guard() -> None:
     assert judge_pool([Sign(11, False)] * 2, BEAT, 0) == ([LOST, LOST], False)
 

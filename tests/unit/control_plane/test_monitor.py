@@ -225,6 +225,26 @@ def test_a_lease_has_its_new_term_as_soon_as_a_time_out_gets_longer() -> None:
     run(program())
 
 
+def test_not_all_come_back_in_the_same_moment_after_most_were_silent_and_who_stays_silent_is_lost() -> None:
+    """As soon as most were there again, the others were lost at once, however soon after them they would have been heard."""
+
+    async def program() -> None:
+        looks = Looks(capsules=3)
+        first, second, third = looks.capsules
+        await looks.look(12)
+        await looks.look(2, first, second)
+        assert not looks.world.flow.pools[POOL].silence_held
+        assert third.liveness == pool_pb2.LIVENESS_SUSPECT
+        await looks.look(2, *looks.capsules)
+        assert third.liveness == pool_pb2.LIVENESS_LIVE
+        await looks.look(12)
+        await looks.look(5, first, second)
+        assert looks.lost == ["c2"]
+        await looks.stop()
+
+    run(program())
+
+
 def test_the_guard_begins_anew_for_a_second_time_that_most_are_silent() -> None:
     """It holds for ten time-outs at most; what it has used up of them counts no more when all have been heard in between."""
 

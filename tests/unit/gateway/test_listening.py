@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
+from snakepit import ToolInfo
 from snakepit.errors import ServerUnavailable
 from snakepit_gateway.mcp import listening
 from snakepit_gateway.mcp.listening import Watches
+
+
+def tool(name: str) -> ToolInfo:
+    return ToolInfo(name, "", {}, {}, streaming=False, idempotent=False, timeout_seconds=0.0)
 
 
 class Pool:
@@ -18,10 +22,10 @@ class Pool:
     name = "default/digits"
 
     def __init__(self) -> None:
-        self.now: list[Any] = ["add"]
+        self.now = [tool("add")]
         self.away = False
 
-    async def tools(self) -> list[Any]:
+    async def tools(self) -> list[ToolInfo]:
         await asyncio.sleep(0)
         if self.away:
             raise ServerUnavailable("no link")
@@ -33,7 +37,7 @@ async def test_a_change_right_after_somebody_began_to_listen_is_told(monkeypatch
     pool, heard = Pool(), asyncio.Event()
     async with Watches(asyncio.Event()).watching(pool) as watch:  # type: ignore[arg-type]
         watch.bus.subscribe(lambda _: heard.set())
-        pool.now = ["add", "more"]
+        pool.now = [tool("add"), tool("more")]
         await asyncio.wait_for(heard.wait(), 10)
 
 

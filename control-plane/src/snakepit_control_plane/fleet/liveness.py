@@ -5,6 +5,7 @@ It decides, and `monitor` acts. Nobody is lost before the store agrees that no r
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,15 +81,19 @@ def missed(silence: float, heartbeat: HeartbeatSpec) -> int:
     return max(0, int(silence / heartbeat.interval_seconds - LATE_BEAT))
 
 
-def judge_pool(signs: Sequence[Sign], heartbeat: HeartbeatSpec, held_for: float) -> tuple[list[pool_pb2.Liveness], bool]:
+def judge_pool(
+    signs: Sequence[Sign], heartbeat: HeartbeatSpec, held_for: float, held_ago: float = math.inf
+) -> tuple[list[pool_pb2.Liveness], bool]:
     """All agents of a pool. When most fall silent at once, nobody is Lost for it (the flag), for ten time-outs at most.
 
-    `held_for`: seconds since the guard began to hold; 0 if it does not.
+    They don't all come back in the same moment: the last of them have one time-out more when most are there again. `held_for`: seconds
+    since the guard began to hold; 0 if it does not. `held_ago`: seconds since it held last.
     """
     verdicts = [judge(sign, heartbeat) for sign in signs]
     silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
-    hold = len(signs) >= GUARD_CAPSULES and silent * 2 > len(signs) and held_for < GUARD_TIMEOUTS * heartbeat.timeout_seconds
-    if hold:
+    may_hold = held_for < GUARD_TIMEOUTS * heartbeat.timeout_seconds
+    hold = len(signs) >= GUARD_CAPSULES and silent * 2 > len(signs) and may_hold
+    if hold or (may_hold and held_ago < heartbeat.timeout_seconds):
         verdicts = [pool_pb2.LIVENESS_SUSPECT if verdict == pool_pb2.LIVENESS_LOST else verdict for verdict in verdicts]
     return [_doubted(verdict, sign) for verdict, sign in zip(verdicts, signs, strict=True)], hold
 

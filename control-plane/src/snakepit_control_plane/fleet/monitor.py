@@ -86,12 +86,12 @@ class Monitor:
         capsules = list(pool.capsules.values())
         held_for = max(0.0, now - pool.held_since)
         signs = [Sign(self._listened(c.last_beat, now), c.linked, self._unanswered(c, now)) for c in capsules]
-        verdicts, hold = judge_pool(signs, pool.spec.heartbeat, held_for)
+        verdicts, hold = judge_pool(signs, pool.spec.heartbeat, held_for, now - pool.held_last)
         if hold and not pool.silence_held:
             silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
             told = "%s of the %s capsules of pool %s are silent at once: none is declared lost for it"
             log.warning(told, silent, len(capsules), pool.name, extra={"pool": pool.name})
-        pool.silence_held = hold
+        pool.silence_held, pool.held_last = hold, now if hold else pool.held_last
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
         for capsule, sign, verdict in zip(capsules, signs, verdicts, strict=True):
             self._count_missed(pool, capsule, sign.silence)

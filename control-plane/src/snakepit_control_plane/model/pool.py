@@ -53,6 +53,7 @@ class Pool:
         self.patient_until = -math.inf
         self.failures = 0.0
         self.held_since = math.inf
+        self.held_last = -math.inf
         self.silence_held = False
         # The capsules lost last: name, incarnation, pod uid; for the operator, which replaces them.
         self.lost: deque[tuple[str, str, str]] = deque(maxlen=256)
