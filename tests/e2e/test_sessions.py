@@ -171,8 +171,9 @@ def kill_its_worker(namespace: str, home: dict[str, Any]) -> None:
 
 def delete_its_capsule(namespace: str, home: dict[str, Any]) -> None:
     capsule = home["worker"].rpartition("/")[0]
+    uid = get("pod", capsule, namespace=namespace)["metadata"]["uid"]  # What takes its place may have its name.
     kubectl("delete", "pod", capsule, "-n", namespace, *HURRY)
-    eventually(lambda: capsule not in {pod["metadata"]["name"] for pod in pods_of(POOL, namespace=namespace)}, "the capsule is gone")
+    eventually(lambda: uid not in {pod["metadata"]["uid"] for pod in pods_of(POOL, namespace=namespace)}, "the capsule is gone")
 
 
 def kill_the_control_plane(namespace: str, home: dict[str, Any]) -> None:
