@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import secrets
 import shutil
 import signal
 import ssl
@@ -197,7 +198,9 @@ class ApiServer:
             "current-context": "test",
         }
         path = self.folder / f"{user}-{(server or self.url).rpartition(':')[2]}.kubeconfig"
-        path.write_text(json.dumps(document))
+        whole = path.with_suffix(f".{secrets.token_hex(4)}")
+        whole.write_text(json.dumps(document))
+        whole.replace(path)  # Several shells have it at once, and an empty one sends kubectl to localhost:8080.
         return path
 
     def watches(self) -> list[str]:
