@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from io import StringIO
 from pathlib import Path
 
@@ -51,6 +53,25 @@ async def ready(pool: Pool) -> list[WorkerInfo]:
         return []
 
 
+def machine_of(folder: Path) -> Machine:
+    pools = read_pools([pool_file(folder, "sample", "support.sample:Sample")], generation=1)
+    settings = Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0, drain_seconds=0.0)
+    return Machine(pools, settings, Reporter(Console(file=StringIO())))
+
+
+@contextlib.asynccontextmanager
+async def serving(machine: Machine) -> AsyncIterator[str]:
+    """In the test's own loop: the address from the moment on that it serves. Ended in a hurry."""
+    running = asyncio.create_task(machine.run())
+    try:
+        await eventually(lambda: hasattr(machine, "control_plane"), "it serves")
+        yield machine.control_plane.address
+    finally:
+        machine.stop.set()
+        machine.hurry.set()
+        await running
+
+
 async def test_whoever_asks_first_finds_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine it was "not known here yet" until this process had talked to itself, and the demo ended so."""
 
@@ -58,43 +79,24 @@ async def test_whoever_asks_first_finds_the_pool(tmp_path: Path, monkeypatch: py
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Fleet, "run", says_nothing)
-    pools = read_pools([pool_file(tmp_path, "sample", "support.sample:Sample")], generation=1)
-    settings = Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0, drain_seconds=0.0)
-    machine = Machine(pools, settings, Reporter(Console(file=StringIO())))
-    running = asyncio.create_task(machine.run())
-    try:
-        await eventually(lambda: hasattr(machine, "control_plane"), "it serves")
-        async with Client(machine.control_plane.address) as client:
-            assert (await client.pool("sample").info()).name == "default/sample"
-            assert isinstance(await client.pool("sample").workers(), list)
-    finally:
-        machine.stop.set()
-        machine.hurry.set()
-        await running
+    async with serving(machine_of(tmp_path)) as address, Client(address) as client:
+        assert (await client.pool("sample").info()).name == "default/sample"
+        assert isinstance(await client.pool("sample").workers(), list)
 
 
 async def test_whoever_is_answered_finds_the_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control plane answered before there was anything to be told of the logs."""
     answered: list[bool] = []
-    begin = Logbook.serve
+    begin, machine = Logbook.serve, machine_of(tmp_path)
 
     async def serves(book: Logbook, path: Path) -> None:
         answered.append(hasattr(machine, "control_plane"))
         await begin(book, path)
 
     monkeypatch.setattr(Logbook, "serve", serves)
-    pools = read_pools([pool_file(tmp_path, "sample", "support.sample:Sample")], generation=1)
-    settings = Settings(listen="127.0.0.1:0", metrics=None, linger_seconds=0.0, drain_seconds=0.0)
-    machine = Machine(pools, settings, Reporter(Console(file=StringIO())))
-    running = asyncio.create_task(machine.run())
-    try:
-        await eventually(lambda: hasattr(machine, "control_plane"), "it serves")
-        assert local_runs.at(machine.control_plane.address, local_runs.running())
+    async with serving(machine) as address:
+        assert local_runs.at(address, local_runs.running())
         assert answered == [False]
-    finally:
-        machine.stop.set()
-        machine.hurry.set()
-        await running
 
 
 async def test_a_worker_that_cant_start_any_more_is_named_and_retried_while_the_others_serve(tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ class Monitor:
             silent = sum(verdict != pool_pb2.LIVENESS_LIVE for verdict in verdicts)
             told = "%s of the %s capsules of pool %s are silent at once: none is declared lost for it"
             log.warning(told, silent, len(capsules), pool.name, extra={"pool": pool.name})
-        pool.silence_held, pool.held_last = hold, now if hold else pool.held_last
+        pool.silence_held = hold
+        if hold:
+            pool.held_last = now
         pool.held_since = min(pool.held_since, now) if hold else pool.held_since if held_for and _any_silent(verdicts) else float("inf")
         for capsule, sign, verdict in zip(capsules, signs, verdicts, strict=True):
             self._count_missed(pool, capsule, sign.silence)

@@ -24,6 +24,7 @@ from snakepit.errors import (
 from snakepit.v1 import common_pb2
 from snakepit_control_plane.model.call import Call
 from snakepit_control_plane.model.capsule import UNKNOWN_SECONDS
+from snakepit_control_plane.model.catalogue import RETRY_NOT_KNOWN_SECONDS
 from snakepit_control_plane.model.pool import Pool
 from snakepit_control_plane.model.quotas import Limits
 
@@ -40,8 +41,6 @@ ATTACHMENT_BYTES = 128
 
 SMALL_BYTES = min(MOST_BESIDE_BYTES, 2 * MOST_ATTACHMENTS)
 """A call that is no larger altogether has too much of nothing: an attachment takes two bytes at least. Nothing in it is counted."""
-
-RETRY_NOT_KNOWN_SECONDS = 1.0
 
 
 def payload_bytes(value: common_pb2.Payload) -> int:

@@ -95,6 +95,7 @@ async def tools_soon(pool: Pool) -> list[ToolInfo]:
 
 
 async def is_starting(pool: Pool) -> bool:
+    """Will it have its first worker without being asked? Raises SnakepitError."""
     try:
         return (await pool.info()).reason in _STARTING
     except PoolNotReady:  # Its replica is.

@@ -152,7 +152,7 @@ class Connection:
             if not tries.still_unsent():
                 raise tries.told(self.peers.no_server())
             return
-        others = self._others(peer, tries)  # By this call alone: whether others may take its link, the link says.
+        others = self._avoids(peer, tries)  # By this call alone: whether others may take its link, the link says.
         if isinstance(failure, ReplicaLost):
             tries.lost = failure
             allowed = await twice()
@@ -165,8 +165,8 @@ class Connection:
             raise tries.told(failure)
         await asyncio.sleep(pause)
 
-    def _others(self, peer: Peer, tries: Tries) -> bool:
-        """Avoid that one from now on: is there another?"""
+    def _avoids(self, peer: Peer, tries: Tries) -> bool:
+        """Avoid that one from now on. False: there is no other that has not been tried."""
         tries.avoided.add(peer)
         return any(each not in tries.avoided for each in self.peers.usable)
 
@@ -212,7 +212,7 @@ class Connection:
                 error = failure
             if self.peers.stopped:
                 raise error
-            if isinstance(error, PoolNotReady) and self._others(peer, tries):
+            if isinstance(error, PoolNotReady) and self._avoids(peer, tries):
                 continue  # One that has just started says at once that it doesn't know: each is asked once, which is no storm.
             await self._pause(peer, tries, error, twice)
 
