@@ -131,10 +131,18 @@ async def outcome_or_cancelled(call: asyncio.Task[object]) -> object:
 
 
 async def test_an_idempotent_call_of_a_session_runs_again_in_its_turn(server: Running, caller: Caller, agent: SimulatedAgent) -> None:
-    fatal = Fatal(1)
+    async def fatal(agent: SimulatedAgent, call: link_pb2.Call) -> link_pb2.Result:
+        if len(agent.calls) > 1:
+            return success("survived")
+        await eventually(lambda: server.flow.calls.count == 2)
+        agent.replace_worker(call.worker)
+        return link_pb2.Result()
+
     await offer(server, agent, fatal=fatal)
     await caller.create("s")
-    first, second = caller.start("fatal", session_id="s"), caller.start("echo", session_id="s")
+    first = caller.start("fatal", session_id="s")
+    await eventually(lambda: agent.calls)
+    second = caller.start("echo", session_id="s")
     assert (await first).json.string_value == "survived"
     assert (await second).worker
     assert [call.tool for call in agent.calls] == ["fatal", "fatal", "echo"]
