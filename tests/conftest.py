@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support import seeds, signals
 
 # Random tests are judged by what they find, never by how long an example took: other tests run beside them. Hypothesis would always take
 # the same examples where it sees that it is in CI.
-settings.register_profile("untimed", deadline=None, derandomize=False, print_blob=True)
+settings.register_profile("untimed", deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 seeds.choose()

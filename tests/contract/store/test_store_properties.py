@@ -144,7 +144,9 @@ def test_each_answer_is_that_of_some_order_of_what_two_replicas_ask_at_once(url:
 
         stores = runner.run(opened())
 
-        @settings(max_examples=300 if memory else 100, deadline=None, suppress_health_check=[HealthCheck.nested_given])
+        unjudged = [HealthCheck.nested_given, HealthCheck.too_slow]
+
+        @settings(max_examples=300 if memory else 100, deadline=None, suppress_health_check=unjudged)
         @given(batches)
         def example(plan: list[list[Step]]) -> None:
             runner.run(play([stores[0], stores[-1]], plan))

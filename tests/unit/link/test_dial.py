@@ -119,7 +119,8 @@ async def test_a_server_that_says_what_cant_be_read_is_dialled_again(trailer: by
     dials: list[None] = []
     async with dialling(Refuses(trailer), lambda: dials.append(None)) as dialer:
         await eventually(lambda: len(dials) >= 3, "it is dialled again")
-        assert "not here" in str(dialer.last_error)
+        # An end that comes very soon may be an internal error of gRPC's core instead, of that dial alone.
+        await eventually(lambda: "not here" in str(dialer.last_error), "it says what the server said")
 
 
 async def test_a_dial_that_something_else_has_cancelled_is_followed_by_another() -> None:
