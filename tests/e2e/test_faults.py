@@ -57,17 +57,23 @@ def test_a_killed_worker_costs_only_its_running_call_and_its_caller_is_told_how_
 def test_a_deleted_capsule_finishes_its_calls_and_is_replaced_without_losing_any(namespace: str, pool: str) -> None:
     with Load("capsule", pool, namespace=namespace) as load:
         load.wait_for_more()
-        victim = pods_of(pool, namespace=namespace)[0]["metadata"]["name"]
-        kubectl("delete", "pod", victim, "-n", namespace, "--wait=false")
+        victim = delete_a_capsule(namespace, pool)
         eventually(lambda: capsules_are_back(namespace, pool, victim), "two ready capsules, none of them the deleted one")
         load.wait_for_more()
         account = load.finish()
     assert account["failed"] == {}, account["failures"]
 
 
+def delete_a_capsule(namespace: str, pool: str) -> str:
+    """Returns its uid: what takes its place may have its name."""
+    victim = pods_of(pool, namespace=namespace)[0]["metadata"]
+    kubectl("delete", "pod", victim["name"], "-n", namespace, "--wait=false")
+    return str(victim["uid"])
+
+
 def capsules_are_back(namespace: str, pool: str, victim: str) -> bool:
     pods = pods_of(pool, namespace=namespace)
-    return len(pods) == 2 and all(map(is_ready, pods)) and victim not in {p["metadata"]["name"] for p in pods}
+    return len(pods) == 2 and all(map(is_ready, pods)) and victim not in {p["metadata"]["uid"] for p in pods}
 
 
 @pytest.mark.parametrize("server", [SERVICE, ALL_REPLICAS], ids=["through the Service", "linked to all replicas"])
@@ -97,8 +103,7 @@ def test_deleted_operators_cost_no_call_and_their_successors_go_on(namespace: st
         account = load.finish()
     assert account["failed"] == {}, account["failures"]
     assert {p["metadata"]["uid"] for p in pods_of(pool, namespace=namespace)} == before
-    victim = pods_of(pool, namespace=namespace)[0]["metadata"]["name"]
-    kubectl("delete", "pod", victim, "-n", namespace, "--wait=false")
+    victim = delete_a_capsule(namespace, pool)
     eventually(lambda: capsules_are_back(namespace, pool, victim), "a new operator replaces a deleted pod")
 
 
