@@ -13,8 +13,9 @@ import pytest
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from snakepit_gateway.console import calls, shared
-from support.control_plane import calling
+from support.control_plane import calling, replica
 from support.eventually import eventually
+from support.gateway import gateway
 from support.simulated_agent import POOL, settings, simulated_agent
 from support.simulated_tools import payload
 
@@ -36,6 +37,16 @@ async def test_what_is_not_there_is_said_on_a_page_with_the_errors_own_status(ht
     page = await http.get("/pools/default/none")
     assert page.status_code == 404
     assert "POOL_NOT_FOUND" in page.text
+    assert "refresh" not in page.headers
+
+
+async def test_a_page_of_which_nobody_could_say_anything_yet_is_asked_for_again_by_the_browser() -> None:
+    async with replica(told=False) as server, gateway(server.address) as http:
+        page = await http.get("/")
+        assert (page.status_code, page.headers.get("refresh")) == (503, "5")
+        assert "POOL_NOT_READY" in page.text
+        changed = await http.post("/pools/default/x/worker/drain?id=x/0")
+        assert (changed.status_code, changed.headers.get("refresh")) == (503, None), "what changes something is not done again"
 
 
 @pytest.mark.parametrize("path", ["/pools/default/x/worker/drain?id=x/0", "/sign-out"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -25,6 +26,8 @@ MOST_WATCHING = 200
 EVERY_SECONDS = 0.5
 USUAL_WATCHING = 25
 """Where more pages are watched, each is looked at less often: a replica is not to be kept busy by those who look at it."""
+AGAIN_SECONDS = 5
+"""After so long a browser asks again for a page that the control plane could not say anything for: it has no stream that would."""
 _LIVE = "live_"
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -109,7 +112,10 @@ class Desk:
             except Unauthenticated:
                 return RedirectResponse(href("/sign-in", to=_here(request)), 303, _HEADERS)
             except SnakepitError as error:
-                return await self.failed(request, error)
+                failed = await self.failed(request, error)
+                if error.http == HTTPStatus.SERVICE_UNAVAILABLE:
+                    failed.headers["refresh"] = str(AGAIN_SECONDS)
+                return failed
             return self.html(template, context)
 
         return handle
