@@ -32,10 +32,15 @@ def scene(namespace: str) -> Iterator[Scene]:
 
 
 def test_every_link_of_agents_and_of_sdk_clients_has_its_lane(scene: Scene) -> None:
-    for links in scene("ways"):
-        assert links['role="agent",way="lane"'] >= CAPSULES
-        assert links['role="client",way="lane"'] >= 2
-        assert not [link for link, count in links.items() if count and 'way="stream"' in link]
+    def each_has_its_own() -> bool:
+        for links in scene("ways"):
+            assert links['role="agent",way="lane"'] >= CAPSULES
+            assert links['role="client",way="lane"'] >= 2
+            assert not [link for link, count in links.items() if count and 'way="stream"' in link], links
+        return True
+
+    # An SDK client waits half a second for its lane, and does without: a node that stalls may cost one client its own, never the next.
+    eventually(each_has_its_own, "each link has its lane")
 
 
 def test_through_a_port_forward_calls_and_streams_take_the_stream_alone(namespace: str, scene: Scene, tmp_path: Path) -> None:
