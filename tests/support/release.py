@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -97,10 +98,11 @@ class Kubelet:
                 raise
 
     async def _end(self, name: str) -> None:
-        """As a kubelet: the agent is asked to drain first."""
+        """As a kubelet: the agent is asked to drain first, and killed where it takes too long."""
         if (capsule := self.capsules.pop(name, None)) is not None:
             capsule.agent.send(signal.SIGTERM)
-            await asyncio.to_thread(capsule.agent.wait, END_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(capsule.agent.wait, END_SECONDS)
             capsule.end()
 
     def _tell(self) -> None:
