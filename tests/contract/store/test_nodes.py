@@ -18,8 +18,6 @@ from support.redis_nodes import Nodes, redis_nodes
 POOL = "default/nodes"
 TRIES_TO_HAND_OVER = 10
 
-pytestmark = pytest.mark.timeout(120)
-
 
 class Writer:
     """One session's writes, one after another: the versions that were answered, and the longest time without an answer."""

@@ -14,8 +14,6 @@ from snakepit.errors import CallNotFound, ServerUnavailable, WorkerLost
 from snakepit_control_plane.server import Running
 from support.control_plane import eventually
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def the(pool: snakepit.Pool, **wanted: object) -> views.CallInfo:
     (found,) = await pool.calls(**wanted)  # type: ignore[arg-type]

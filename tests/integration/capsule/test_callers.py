@@ -17,8 +17,6 @@ from support.control_plane import PATIENCE_SECONDS, Caller, rpc
 from support.pool_of_one import ready, workers
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.mark.parametrize(
     ("words", "noted"), [(("wait", "how=time.sleep"), "time.sleep"), (("pour", "--stream"), "pour")], ids=["call", "stream"]

@@ -14,8 +14,6 @@ from snakepit.v1 import common_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def test_a_call_comes_back_with_its_value(control: Replica) -> None:
     async with capsule(spec("support.sample:Sample"), control):

@@ -15,8 +15,6 @@ from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, frozen, spec
 from support.replica import Replica
 
-pytestmark = pytest.mark.timeout(120)
-
 NO, MAYBE, YES = 1, 2, 3
 
 

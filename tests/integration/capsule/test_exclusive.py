@@ -16,8 +16,6 @@ from support.control_plane import PATIENCE_SECONDS, Caller
 from support.pool_of_one import pid, ready, recycled, workers
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def exclusive(processes: int, **sections: object) -> object:
     return spec("support.hoarder:Hoarder", worker={"processes": processes, "exclusive": True}, **sections)

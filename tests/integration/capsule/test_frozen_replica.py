@@ -9,15 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-import pytest
 
 from snakepit.v1 import pool_pb2
 from support.capsules import At, capsule, frozen, spec
 from support.control_plane import PATIENCE_SECONDS, Caller
 from support.ports import free_port
 from support.simulated_agent import POOL
-
-pytestmark = pytest.mark.timeout(120)
 
 TIMEOUT_SECONDS = 3.0
 HEARTBEAT = {"intervalSeconds": 0.2, "timeoutSeconds": TIMEOUT_SECONDS, "missThreshold": 3}

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.attack import python_path
@@ -31,8 +30,6 @@ async def main():
 tell()
 asyncio.run(main())
 """
-
-pytestmark = pytest.mark.timeout(120)
 
 
 class Served:

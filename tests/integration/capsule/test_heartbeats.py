@@ -11,8 +11,6 @@ from snakepit.v1 import pool_pb2
 from support.capsules import capsule, frozen, spec
 from support.replica import Replica
 
-pytestmark = pytest.mark.timeout(120)
-
 QUICK = spec("support.waiting:Waiting", heartbeat={"intervalSeconds": 0.1, "missThreshold": 3, "timeoutSeconds": 1.5})
 PATIENT = spec("support.waiting:Waiting", heartbeat={"intervalSeconds": 0.1, "missThreshold": 3, "timeoutSeconds": 60})
 

@@ -22,8 +22,6 @@ from support.capsules import At, capsule, frozen, spec
 from support.ports import free_port
 from support.replica import Replica, replica
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def come_back(control: Replica) -> None:
     """Its links break, and are opened anew."""

@@ -11,8 +11,6 @@ from support.control_plane import replica
 from support.eventually import eventually
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def said(pool: snakepit.Pool, of: str, **which: str) -> list[str]:
     return [line.message for line in await pool.log_lines(of, **which)]

@@ -18,8 +18,6 @@ from support.control_plane import eventually, replica
 from support.redis_server import redis_server
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 async def replicas() -> AsyncIterator[tuple[Running, Running]]:

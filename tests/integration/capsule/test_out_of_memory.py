@@ -17,8 +17,6 @@ from support.capsules import LocalCapsule, capsule, spec
 from support.families import descendants
 from support.replica import Replica
 
-pytestmark = pytest.mark.timeout(120)
-
 
 class Cgroup:
     """Its `memory.events`."""

@@ -15,8 +15,6 @@ from support.capsules import spec
 from support.log_lines import lines
 from support.replica import replica
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def start(**environment: str) -> asyncio.subprocess.Process:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEPIT_")}

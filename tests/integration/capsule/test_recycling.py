@@ -18,8 +18,6 @@ from support.pool_of_one import pid, ready, recycled, workers
 from support.replica import Replica
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 ADAPTER = "support.hoarder:Hoarder"
 READY, DRAINING = pool_pb2.WORKER_STATE_READY, pool_pb2.WORKER_STATE_DRAINING
 

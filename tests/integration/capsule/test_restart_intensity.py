@@ -17,8 +17,6 @@ from support.control_plane import PATIENCE_SECONDS, Caller
 from support.pool_of_one import pid, ready, workers
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 BACKOFF = pool_pb2.WORKER_STATE_BACKOFF
 
 

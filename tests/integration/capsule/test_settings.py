@@ -26,8 +26,6 @@ from support.pool_of_one import READY, pid, ready, workers
 from support.replica import Replica
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 UID = "uid-1"
 BACKOFF = pool_pb2.WORKER_STATE_BACKOFF
 

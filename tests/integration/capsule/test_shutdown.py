@@ -14,8 +14,6 @@ from snakepit_agent import main as agent_main
 from support.capsules import LocalCapsule, capsule, spec
 from support.replica import Replica
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def agent_asked(local: LocalCapsule) -> None:
     (local.hurry if local.stop.is_set() else local.stop).set()

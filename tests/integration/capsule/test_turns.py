@@ -17,8 +17,6 @@ from snakepit.v1 import link_pb2, pool_pb2
 from support.capsules import capsule, spec
 from support.replica import Replica, replica
 
-pytestmark = pytest.mark.timeout(120)
-
 THREADS = {"profile": "thread", "threads": 4}
 QUIET = {"intervalSeconds": 30, "timeoutSeconds": 120}
 FIRST = {"session_id": "s", "session_uid": "u", "session_epoch": 1, "turn": link_pb2.TURN_WAIT}

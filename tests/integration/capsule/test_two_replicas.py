@@ -26,8 +26,6 @@ from support.control_plane import PATIENCE_SECONDS, Caller, calling, counted, ev
 from support.pool_of_one import ready
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 ADAPTER = "support.pace:Pace"
 NO_BEAT = {"intervalSeconds": 30, "timeoutSeconds": 120}
 """Whatever a replica learns in a test, it learns from what the agent says in between."""

@@ -8,8 +8,6 @@ import random
 import signal
 import time
 
-import pytest
-
 from snakepit.errors import SnakepitError, WorkerLost
 from snakepit.v1 import pool_pb2
 from snakepit_control_plane.server import Running
@@ -18,8 +16,6 @@ from support.control_plane import PATIENCE_SECONDS, Caller, outcome
 from support.families import HELPERS, descendants
 from support.pool_of_one import ready, workers
 from support.simulated_agent import POOL
-
-pytestmark = pytest.mark.timeout(120)
 
 CRASHERS = {"worker": {"processes": 8}, "restart": {"maxRestarts": 100}}
 

@@ -22,8 +22,6 @@ from support.replica import replica as only_links
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 from support.simulated_tools import payload, success
 
-pytestmark = pytest.mark.timeout(120)
-
 TIMEOUT = 20.0
 LARGE = bytes(300 * 1024)
 

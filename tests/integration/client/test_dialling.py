@@ -22,7 +22,6 @@ from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_
 PORT = free_port()
 NAME = f"dns:///replicas:{PORT}"
 FIRST, SECOND = "127.0.0.2", "127.0.0.3"
-pytestmark = pytest.mark.timeout(120)
 
 
 class Name:

@@ -9,12 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-import pytest
-
 from support.control_plane import replica
 from support.simulated_agent import simulated_agent
-
-pytestmark = pytest.mark.timeout(120)
 
 ADVICE = "start processes with multiprocessing's spawn or forkserver method, and open a Client in each"
 OPENED = f"child: SnakepitError NO: this Client was opened in process MAIN and does not survive a fork: {ADVICE}"

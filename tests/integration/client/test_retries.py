@@ -29,8 +29,6 @@ from support.dev_server import Program
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
 from support.simulated_tools import Tool, hang, payload, success
 
-pytestmark = pytest.mark.timeout(120)
-
 CALLERS = 12
 
 

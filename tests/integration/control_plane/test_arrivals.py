@@ -21,8 +21,6 @@ from support.attack import attacker
 from support.control_plane import Caller, eventually, replica
 from support.simulated_agent import POOL, simulated_agent
 
-pytestmark = pytest.mark.timeout(120)
-
 PLAIN = [
     f"/{service.full_name}/{method.name}"
     for name, service in SERVICES.items()

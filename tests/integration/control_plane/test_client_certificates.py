@@ -21,8 +21,6 @@ from support.control_plane import Caller
 from support.reviewer import Reviewer
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:

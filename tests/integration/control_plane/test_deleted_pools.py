@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from snakepit.errors import PoolNotFound, Started, WorkerLost
 from snakepit.v1 import link_pb2
 from snakepit_control_plane.server import Running
 from support.control_plane import Caller, eventually, outcome
 from support.simulated_agent import POOL, simulated_agent
-
-pytestmark = pytest.mark.timeout(120)
 
 HOURS = 3600.0
 """The deadline of calls that are told long before."""

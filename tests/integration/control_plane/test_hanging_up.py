@@ -15,8 +15,6 @@ from support.attack import ByHand, attacker, called
 from support.control_plane import Caller, eventually, replica, waiting
 from support.simulated_agent import simulated_agent
 
-pytestmark = pytest.mark.timeout(120)
-
 HangUp = Callable[[Sequence[ByHand]], Coroutine[Any, Any, None]]
 
 COUNT = 800

@@ -11,8 +11,6 @@ from support.callers import ADA
 from support.control_plane import Caller
 from support.simulated_agent import SimulatedAgent
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def own_settings(asking_settings: dict[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,6 @@ from snakepit_control_plane.store.memory import MemoryStore
 from support.attack import hung_up
 from support.control_plane import eventually, replica
 
-pytestmark = pytest.mark.timeout(120)
-
 LOOKS = 100
 """In a row, of which each takes 5 ms at least: several times as long as a server sleeps that looks about now and then."""
 

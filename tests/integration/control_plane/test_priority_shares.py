@@ -19,8 +19,6 @@ from support.control_plane import Caller, eventually, waiting
 from support.reviewer import Reviewer
 from support.simulated_agent import SimulatedAgent, settings
 
-pytestmark = pytest.mark.timeout(120)
-
 HIGH = "PRIORITY_HIGH"
 CONNECTIONS = 60
 

@@ -18,8 +18,6 @@ from support.bare_client import bare_client
 from support.control_plane import Caller, calling, eventually, replica, rpc
 from support.simulated_agent import simulated_agent
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def refusal_of_a_link(channel: grpc.aio.Channel) -> SnakepitError:
     link = ByHand(channel)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from snakepit.v1 import link_pb2, pool_pb2
 from snakepit_control_plane.server import Running
 from support import replica as simulated
@@ -64,7 +62,6 @@ async def of_simulated() -> dict[str, link_pb2.StateReply]:
     return notes.replies
 
 
-@pytest.mark.timeout(120)
 async def test_state_is_fenced_as_by_a_real_replica(server: Running, caller: Caller) -> None:
     real, fake = await of_real(server, caller), await of_simulated()
     assert fake == real

@@ -14,8 +14,6 @@ from support.callers import ADA
 from support.control_plane import Caller, counted, eventually, rpc
 from support.simulated_agent import POOL, SimulatedAgent
 
-pytestmark = pytest.mark.timeout(120)
-
 PART = common_pb2.Payload(content_type="application/json", data=b"1" * 6_000)
 
 

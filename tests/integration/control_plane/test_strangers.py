@@ -24,8 +24,6 @@ from support.issuer import AUDIENCE, Issuer, pod_claims, signed
 from support.simulated_agent import POOL
 from support.simulated_tools import payload
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def own_settings(signs: Issuer) -> dict[str, Any]:

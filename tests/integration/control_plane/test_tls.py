@@ -32,8 +32,6 @@ from support.authority import Authority
 from support.control_plane import Caller, eventually, replica
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
@@ -251,7 +249,6 @@ async def test_who_connects_and_never_shakes_hands_is_hung_up_on(authority: Auth
         assert not server.lanes.unshown
 
 
-@pytest.mark.timeout(120)
 async def test_the_command_line_reaches_a_release_with_tls_through_kubectl(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,8 +32,6 @@ from support.tasks import task
 
 from .conftest import Examined
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def test_nothing_is_wrong(examined: Examined, server: Running) -> None:
     async with one(server.address):

@@ -31,9 +31,6 @@ from support.simulated_agent import POOL
 
 from .conftest import Examined
 
-pytestmark = pytest.mark.timeout(120)
-
-
 # ---- names and ports
 
 

@@ -33,7 +33,6 @@ from support.simulated_agent import POOL, simulated_agent
 CALLERS = 8
 LARGE = 32 << 20
 """More than the sockets of both ends hold."""
-pytestmark = pytest.mark.timeout(120)
 
 
 async def no_calls() -> None:

@@ -28,8 +28,6 @@ from support.eventually import eventually
 
 PATIENCE_SECONDS = 30.0
 
-pytestmark = pytest.mark.timeout(120)
-
 FRAGILE = """
 import os
 from pathlib import Path

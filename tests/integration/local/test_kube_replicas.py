@@ -29,8 +29,6 @@ from support.simulated_agent import POOL, simulated_agent
 
 NAMES = ("cp-a", "cp-b")
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 async def servers() -> AsyncIterator[list[Running]]:

@@ -15,8 +15,6 @@ import snakepit
 from snakepit import Client, WorkerInfo
 from support.dev_server import Dev, dev, pool_file
 
-pytestmark = pytest.mark.timeout(120)
-
 CPUS = len(os.sched_getaffinity(0))
 
 

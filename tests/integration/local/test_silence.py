@@ -17,8 +17,6 @@ from support.eventually import eventually
 
 PATIENCE_SECONDS = 40.0
 
-pytestmark = pytest.mark.timeout(120)
-
 TIMEOUT_SECONDS = 2.0
 """Long enough that two agents that are stopped at one time are silent at one time, however busy the machine is."""
 

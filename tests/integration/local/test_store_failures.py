@@ -14,8 +14,6 @@ from snakepit import Client, Pool, Session, SessionNotFound, StaleEpoch, Started
 from support.dev_server import Dev, pool_file, ready_dev
 from support.redis_server import RedisServer, redis_server
 
-pytestmark = pytest.mark.timeout(120)
-
 AT_ONCE_SECONDS = 1.0
 """Less than an answer of the store is waited for. One of several is so quick, however busy the machine is."""
 

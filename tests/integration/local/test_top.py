@@ -17,8 +17,6 @@ from support.screen import Screen
 
 from .conftest import Command
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def top(server: Dev, typed: Command) -> Command:

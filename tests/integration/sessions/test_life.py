@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from support.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def values(answer: Any) -> list[Any]:
     """What `recall` answers: value, version, process."""

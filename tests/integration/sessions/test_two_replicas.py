@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from snakepit_control_plane.server import Running
 
-pytestmark = pytest.mark.timeout(120)
-
 THREADS = {"profile": "thread", "threads": 4}
 
 

@@ -19,8 +19,6 @@ from support.dev_server import Program, wait_until
 from support.log_lines import lines
 from support.ports import free_port
 
-pytestmark = pytest.mark.timeout(120)
-
 POOL, CAPSULE = "default/talking", "talking-0"
 SPEC = {"worker": {"adapter": "support.talking:Talking"}, "drain": {"timeoutSeconds": 5}}
 

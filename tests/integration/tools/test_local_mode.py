@@ -8,14 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from support.dev_server import TESTS, dev, pool_file, ready_dev
 from support.eventually import eventually
 from support.nesting import ASKING
 from support.otlp import receiving
-
-pytestmark = pytest.mark.timeout(120)
 
 PROGRAM = """
 import asyncio, sys, snakepit

@@ -20,8 +20,6 @@ from support.capsules import ready
 from support.control_plane import eventually, replica
 from support.nesting import THREADS, Hanging, asking
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def ask(pool: Pool | Session, name: str, arguments: dict[str, Any] | None = None, timeout: float = 10, **more: Any) -> Any:
     return await pool.call("ask", {"name": name, "arguments": arguments, **more}, timeout=timeout)

@@ -18,8 +18,6 @@ from support.bare_client import bare_client
 from support.control_plane import eventually
 from support.simulated_tools import payload
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def numbers(to: int) -> Iterator[int]:
     yield from range(to)

@@ -17,7 +17,7 @@ from snakepit_control_plane.server import Running
 from support.control_plane import eventually, replica
 from support.nesting import Hanging, asking
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

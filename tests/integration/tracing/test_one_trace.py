@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from support.otlp import receiving
 from support.ports import free_port
 
@@ -25,8 +23,6 @@ kind: SnakePool
 metadata: {name: echo}
 spec: {replicas: 1, worker: {adapter: "echo:Echo"}}
 """
-
-pytestmark = pytest.mark.timeout(120)
 
 
 @asynccontextmanager

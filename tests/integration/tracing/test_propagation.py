@@ -22,8 +22,6 @@ from support.otlp import Receiver
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent
 from support.simulated_tools import success
 
-pytestmark = pytest.mark.timeout(120)
-
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 CARRIED = {TRACESTATE: "vendor=1,other=2", BAGGAGE: "customer=ada"}

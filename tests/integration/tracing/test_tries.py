@@ -25,8 +25,6 @@ from support.otlp import Receiver, happened, said
 from support.simulated_agent import POOL, SimulatedAgent, simulated_agent, take_turns
 from support.simulated_tools import echo, hang, success
 
-pytestmark = pytest.mark.timeout(120)
-
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 

@@ -10,8 +10,6 @@ from snakepit._ipc.worker import CancelCall, ChunkFrame, Done, ProgressFrame
 from snakepit_worker.testing import LocalAgent, LocalWorker, is_alive, wait_until
 from support.waiting import WAITS
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module", params=["process", "thread"])
 def profile(request: pytest.FixtureRequest) -> str:

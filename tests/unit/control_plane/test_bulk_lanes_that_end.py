@@ -8,12 +8,8 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
-import pytest
-
 from snakepit._wire.bulk import LAST, OPEN
 from snakepit_control_plane.servers.bulk import BulkCall, BulkGroup, BulkServer, Serve
-
-pytestmark = pytest.mark.timeout(120)
 
 COUNT = 200
 

@@ -23,8 +23,6 @@ from snakepit._wire.turns import Turns
 from snakepit.v1 import common_pb2, link_pb2
 from support.eager import UVLOOP_READS, Eager
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def test_what_comes_before_it_is_wanted_is_kept_as_far_as_one_message_goes() -> None:
     there, here = socket.socketpair()

@@ -6,13 +6,9 @@ import asyncio
 import contextlib
 import socket
 
-import pytest
-
 from snakepit._wire.bulk import PIECE, TURN_BYTES, Bulk, Piece
 from snakepit._wire.turns import Turns
 from support.secured import unread
-
-pytestmark = pytest.mark.timeout(120)
 
 SIZE = 3 * TURN_BYTES
 

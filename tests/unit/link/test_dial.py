@@ -196,7 +196,6 @@ class Silence:
             return str(await call.details())
 
 
-@pytest.mark.timeout(120)
 async def test_a_silent_link_is_left_alone_while_a_server_with_grpcios_own_interval_hangs_up() -> None:
     """Both count as strictly as grpcio does by default: two pings that come too early are forgiven, the third is not."""
     own = Silence(scaled(server_options(), max_ping_strikes=2))

@@ -28,8 +28,6 @@ from support.gate import Gate, gate
 from support.lanes import serving, ticket_of
 from support.ports import free_port
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:

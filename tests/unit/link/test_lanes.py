@@ -13,8 +13,6 @@ from snakepit._wire.connect import dial
 from snakepit_control_plane.servers import lanes as lanes_module
 from support.lanes import serving, ticket_of
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def dialled(port: int, ticket: bytes) -> socket.socket | None:
     return await dial("127.0.0.1", port, ticket, 5.0)

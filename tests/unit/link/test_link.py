@@ -22,8 +22,6 @@ from snakepit.errors import BY_REASON, ProtocolMismatch, Started
 from snakepit.v1 import common_pb2, link_pb2, link_pb2_grpc
 from support.ports import free_port
 
-pytestmark = pytest.mark.timeout(120)
-
 
 class Echo(link_pb2_grpc.LinkServiceServicer):
     """Answers Hello with Welcome and every Call with a Result; counts the messages that arrive."""

@@ -23,9 +23,6 @@ from snakepit.v1 import link_pb2
 from support.authority import Authority
 from support.secured import TICKET, content, ends
 
-pytestmark = pytest.mark.timeout(120)
-
-
 MIB = 1024 * 1024
 
 

@@ -27,8 +27,6 @@ from support.eager import UVLOOP_READS, Eager
 from support.new_keys import ask_for_new_keys
 from support.secured import content, ends, unread
 
-pytestmark = pytest.mark.timeout(120)
-
 KEY_BYTES = 27
 """A record that asks for new keys, and one that answers."""
 

@@ -76,7 +76,6 @@ class Pair:
             link.pass_over(frame)
 
 
-@pytest.mark.timeout(120)
 async def test_a_ping_is_answered_by_the_link_itself_and_the_answer_is_a_word(caplog: pytest.LogCaptureFixture) -> None:
     pair = Pair()
     tasks = [asyncio.create_task(link.run()) for link in (pair.asks, pair.answers)]
@@ -91,7 +90,6 @@ async def test_a_ping_is_answered_by_the_link_itself_and_the_answer_is_a_word(ca
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.timeout(120)
 async def test_a_link_that_is_given_up_ends_although_its_other_end_never_hangs_up() -> None:
     never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

@@ -20,8 +20,6 @@ from support.attack import LONG, MIB, NO_MESSAGE, Plane, attachments, executing,
 from support.control_plane import Caller, rpc
 from support.simulated_agent import POOL
 
-pytestmark = pytest.mark.timeout(120)
-
 MOST_SAID = 1200
 """Characters of a refusal."""
 

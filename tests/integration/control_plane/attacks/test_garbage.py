@@ -12,8 +12,6 @@ from snakepit.v1 import link_pb2, link_pb2_grpc, session_pb2, session_pb2_grpc
 from support.attack import ByHand, Plane, executing, refused
 from support.control_plane import Caller, eventually
 
-pytestmark = pytest.mark.timeout(120)
-
 TIMES = 300
 MOST_OBJECTS = 12
 """Of each refusal: half of them are grpcio's own, of every RPC. Of an error that holds the frames it went through there were fifty."""

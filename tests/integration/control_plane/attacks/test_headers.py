@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import pytest
-
 from hostile.wire import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, dial, frame, headers, opening, send
 from snakepit._wire.headers import HEADER_BYTES, MOST_BYTES
 from support.attack import Plane
 from support.control_plane import Caller
-
-pytestmark = pytest.mark.timeout(120)
 
 EXECUTE = "/snakepit.v1.RouterService/Execute"
 COUNT = 100_000

@@ -23,8 +23,6 @@ from support.attack import LONG, MIB, NO_MESSAGE, ByHand, Plane, attachments, at
 from support.control_plane import Caller, eventually, replica
 from support.simulated_agent import POOL, simulated_agent
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def frames(count: int) -> bytes:
     """A LinkRequest of empty frames."""

@@ -13,8 +13,6 @@ from hostile.wire import END_HEADERS, HEADERS, PING, RST, dial, frame, headers, 
 from support.attack import Plane, plane
 from support.control_plane import PATIENCE_SECONDS, Caller
 
-pytestmark = pytest.mark.timeout(120)
-
 CONNECTIONS, STREAMS = 20, 1000
 MOST_KEPT = 1.0
 """MiB, of 20,000 streams: 96 bytes of each would be twice as much."""

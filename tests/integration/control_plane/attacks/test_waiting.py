@@ -7,15 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
-import pytest
 
 from snakepit.errors import SnakepitError
 from snakepit.v1 import common_pb2, link_pb2, pool_pb2
 from support.attack import MIB, ByHand, Plane, attacker, executing, plane, victim
 from support.control_plane import Caller, eventually, rpc
 from support.simulated_agent import SimulatedAgent, simulated_agent
-
-pytestmark = pytest.mark.timeout(120)
 
 SLOW = "default/slow"
 
