@@ -139,8 +139,8 @@ class Death:
         assert set(self.calls["failed"]) <= {"REPLICA_LOST", "WORKER_LOST"}, self.calls["failures"]
         # A replica that is reached again gets no calls before it knows that its node's capsules were declared lost.
         assert not [each for each in self.failures if each["at"] >= self.reached]
-        # It was heard last before that; one second is for a machine that has much else to do.
-        assert self.told < timeout + 1
+        # It was heard last before that; the rest is for a machine that has much else to do: in a stall of its own nobody listens.
+        assert self.told < timeout + 3
 
     def is_made_good_elsewhere(self, timeout: int, *, leads: bool) -> None:
         # The operator hears of it up to a second later, and waits up to another one for a replica that may be dead, too. Who stands by

@@ -60,6 +60,22 @@ def test_after_a_stall_of_our_own_the_peer_is_asked_anew_before_it_is_judged() -
     assert not silence.is_suspect
 
 
+@pytest.mark.parametrize("before", [0.5, 2.0, 3.5])
+def test_stalls_of_our_own_take_no_more_time_than_they_last_and_a_second_each(before: float) -> None:
+    """A dead replica was told of seconds later, on a machine that had much else to do."""
+    silence, stalls = Silence(), (1.5, 1.2, 2.0)
+    looks(silence, 0.0, before + LOOK_SECONDS, **EXPECTED)
+    at = before
+    for stall in stalls:
+        at += stall
+        assert silence.look(at, **EXPECTED) is Sign.ASK
+        at += LOOK_SECONDS
+        assert silence.look(at, **EXPECTED) is not Sign.GONE, "its answer may lie here unread"
+    signs = looks(silence, at + LOOK_SECONDS, GONE_SECONDS, **EXPECTED)
+    gone = at + LOOK_SECONDS * (1 + signs.index(Sign.GONE))
+    assert gone <= GONE_SECONDS + sum(stalls) + len(stalls) * SUSPECT_SECONDS
+
+
 class Pair:
     """Two ends of one link over queues."""
 

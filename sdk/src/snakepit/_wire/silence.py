@@ -40,14 +40,17 @@ class Silence:
 
     def look(self, now: float, *, heard: bool, expecting: bool) -> Sign:
         """`heard`: it has said something since the last look. `expecting`: somebody waits for it."""
-        stalled = self._looked is not None and now - self._looked > 2 * LOOK_SECONDS
+        since = now - self._looked if self._looked is not None else 0.0
         self._looked = now
         if heard:
             self._asked, self.is_suspect = None, False
         if heard or not (expecting or self._asked is not None):
             return Sign.FINE
-        if self._asked is None or stalled:  # Without time of our own, its answer may lie here unread.
+        if self._asked is None:
             self._asked = now
+            return Sign.ASK
+        if since > 2 * LOOK_SECONDS:  # In a stall of our own nobody listened. Its answer may lie here unread: it has a second more.
+            self._asked = max(self._asked + since, now - GONE_SECONDS + SUSPECT_SECONDS)
             return Sign.ASK
         silent = now - self._asked
         if silent >= GONE_SECONDS:
