@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -51,6 +52,21 @@ async def test_a_list_waits_for_the_pools_first_worker(server: Running, http: ht
     await looks.wait()
     async with simulated_agent(server.address):
         assert {"echo", "open_session"} <= await listing
+
+
+async def test_a_list_has_the_tools_of_a_worker_that_comes_while_it_asks_whether_one_will(
+    server: Running, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_starting = asked.is_starting
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def comes_meanwhile(pool: Any) -> bool:
+            await stack.enter_async_context(simulated_agent(server.address))
+            await eventually(lambda: server.flow.pools[POOL].tools)
+            return await is_starting(pool)
+
+        monkeypatch.setattr(asked, "is_starting", comes_meanwhile)
+        assert {"echo", "open_session"} <= await names(http)
 
 
 async def test_a_list_does_not_wait_for_a_pool_that_is_to_have_no_workers(server: Running, http: httpx.AsyncClient) -> None:

@@ -89,7 +89,9 @@ async def tools_soon(pool: Pool) -> list[ToolInfo]:
     """
     now = asyncio.get_running_loop().time
     end = now() + START_SECONDS
-    while not (found := await tools_now(pool)) and now() < end and await is_starting(pool):  # noqa: ASYNC110  # nobody tells of it
+    while not (found := await tools_now(pool)) and now() < end:
+        if not await is_starting(pool):
+            return await tools_now(pool)  # The first may have come between the two questions.
         await asyncio.sleep(LOOK_SECONDS)
     return found
 
