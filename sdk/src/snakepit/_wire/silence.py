@@ -40,7 +40,7 @@ class Silence:
 
     def look(self, now: float, *, heard: bool, expecting: bool) -> Sign:
         """`heard`: it has said something since the last look. `expecting`: somebody waits for it."""
-        since = now - self._looked if self._looked is not None else 0.0
+        passed = now - self._looked if self._looked is not None else 0.0
         self._looked = now
         if heard:
             self._asked, self.is_suspect = None, False
@@ -49,8 +49,8 @@ class Silence:
         if self._asked is None:
             self._asked = now
             return Sign.ASK
-        if since > 2 * LOOK_SECONDS:  # In a stall of our own nobody listened. Its answer may lie here unread: it has a second more.
-            self._asked = max(self._asked + since, now - GONE_SECONDS + SUSPECT_SECONDS)
+        if passed > 2 * LOOK_SECONDS:  # In a stall of our own nobody listened. Its answer may lie here unread: it has a second more.
+            self._asked = max(self._asked + passed, now - GONE_SECONDS + SUSPECT_SECONDS)
             return Sign.ASK
         silent = now - self._asked
         if silent >= GONE_SECONDS:
